@@ -1,0 +1,188 @@
+// Package maillog writes the mail log in the form that Postfix and Dovecot
+// gave it, because fail2ban, pflogsumm, logwatch and thousands of scripts read
+// it. One function stands for one event; each wing's events are in the file
+// named after it. Text from strangers is made printable here, in one place, so
+// that no log line can be forged.
+package maillog
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// maxLine is the longest text of one line in bytes; what is longer is cut, as
+// Postfix cuts at 2000 in msg_syslog(3).
+const maxLine = 2000
+
+// severity is a syslog severity (RFC 5424 table 2).
+type severity int
+
+const (
+	sevErr     severity = 3
+	sevWarning severity = 4
+	sevInfo    severity = 6
+)
+
+// facilityMail is LOG_MAIL of syslog(3).
+const facilityMail = 2 << 3
+
+// Options says where lines go. The zero value sends them to the local syslog,
+// and to standard error when there is none.
+type Options struct {
+	File    string   // maillog_file of postconf(5), log_path of Dovecot; empty = syslog
+	Handle  *os.File // an inherited file that File names already; wins over File
+	Name    string   // syslog_name: "postfix", "dovecot"; empty = "postfix"
+	Host    string   // second column of a file line; empty = first label of the host name
+	Bare    bool     // Dovecot's form: "dovecot: text", no program and no pid in the tag
+	RFC3339 bool     // time stamps as rsyslog's RFC 3339 form
+}
+
+// Logger is a place for log lines, shared by all goroutines of a process.
+type Logger struct {
+	opts Options
+	mu   sync.Mutex
+	out  io.Writer // file, or nil for syslog
+	conn net.Conn  // syslog socket, dialled at first use and again after an error
+	buf  []byte
+}
+
+// Log is one program's voice in a Logger: its tag is "postfix/smtpd[pid]".
+type Log struct {
+	l   *Logger
+	tag string
+}
+
+// Open returns a Logger for o. The file is created with mode 0644 if absent,
+// as postlogd(8) does.
+func Open(o Options) (*Logger, error) {
+	if o.Name == "" {
+		o.Name = "postfix"
+	}
+	if o.Host == "" {
+		h, _ := os.Hostname()
+		o.Host, _, _ = strings.Cut(h, ".")
+	}
+	l := &Logger{opts: o}
+	switch {
+	case o.Handle != nil:
+		l.out = o.Handle
+	case o.File != "":
+		f, err := os.OpenFile(o.File, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
+		if err != nil {
+			return nil, err
+		}
+		l.out = f
+	}
+	return l, nil
+}
+
+// To returns a Logger that writes file lines to w: for tests and for programs
+// that log to a terminal.
+func To(w io.Writer, o Options) *Logger {
+	if o.Name == "" {
+		o.Name = "postfix"
+	}
+	return &Logger{opts: o, out: w}
+}
+
+// Program returns the voice of one program: "smtpd", "qmgr", "submission/smtpd".
+func (l *Logger) Program(name string) *Log {
+	if l.opts.Bare {
+		return &Log{l, l.opts.Name + ": " + name}
+	}
+	return &Log{l, l.opts.Name + "/" + name + "[" + strconv.Itoa(os.Getpid()) + "]: "}
+}
+
+// Info writes one line. Prefer a function named after the event.
+func (g *Log) Info(format string, args ...any) { g.write(sevInfo, "", format, args) }
+
+// Warn writes one line that begins with "warning: ".
+func (g *Log) Warn(format string, args ...any) { g.write(sevWarning, "warning: ", format, args) }
+
+// Error writes one line that begins with "error: ".
+func (g *Log) Error(format string, args ...any) { g.write(sevErr, "error: ", format, args) }
+
+// Fatal writes one line that begins with "fatal: ". It does not end the program.
+func (g *Log) Fatal(format string, args ...any) { g.write(sevErr, "fatal: ", format, args) }
+
+func (g *Log) write(sev severity, prefix, format string, args []any) {
+	if g == nil {
+		return
+	}
+	l := g.l
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.buf = l.head(l.buf[:0], sev, g.tag)
+	start := len(l.buf)
+	l.buf = append(l.buf, prefix...)
+	l.buf = fmt.Appendf(l.buf, format, args...)
+	l.buf = Printable(l.buf, start, maxLine)
+	if l.out != nil {
+		l.buf = append(l.buf, '\n')
+		l.out.Write(l.buf) // a full log disk must not stop mail
+		return
+	}
+	l.syslog()
+}
+
+// head appends what stands before the text: time, host and tag for a file,
+// priority and tag for syslog.
+func (l *Logger) head(b []byte, sev severity, tag string) []byte {
+	now := time.Now()
+	switch {
+	case l.out == nil:
+		b = append(b, '<')
+		b = strconv.AppendInt(b, int64(facilityMail|int(sev)), 10)
+		b = append(b, '>')
+		b = now.AppendFormat(b, time.Stamp)
+	case l.opts.RFC3339:
+		b = now.AppendFormat(b, "2006-01-02T15:04:05.000000-07:00")
+		b = append(append(b, ' '), l.opts.Host...)
+	default:
+		b = now.AppendFormat(b, time.Stamp)
+		b = append(append(b, ' '), l.opts.Host...)
+	}
+	b = append(b, ' ')
+	return append(b, tag...)
+}
+
+// syslog sends l.buf to /dev/log; without a syslog daemon the line goes to
+// standard error, where systemd picks it up.
+func (l *Logger) syslog() {
+	for range 2 {
+		if l.conn == nil {
+			c, err := net.Dial("unixgram", "/dev/log")
+			if err != nil {
+				break
+			}
+			l.conn = c
+		}
+		if _, err := l.conn.Write(l.buf); err == nil {
+			return
+		}
+		l.conn.Close() // the daemon was restarted: dial again, once
+		l.conn = nil
+	}
+	os.Stderr.Write(append(l.buf, '\n'))
+}
+
+// Printable replaces in b, from index start on, every control byte
+// by "?", as Postfix's
+// printable(3) does, and cuts the text after limit bytes.
+func Printable(b []byte, start, limit int) []byte {
+	if len(b)-start > limit {
+		b = b[:start+limit]
+	}
+	for i := start; i < len(b); i++ {
+		if b[i] < ' ' || b[i] == 0x7f {
+			b[i] = '?'
+		}
+	}
+	return b
+}
