@@ -1,0 +1,47 @@
+// Package imapd speaks IMAP4rev1 (RFC 3501) with one client whose name is
+// known already: the login process has greeted it, switched on TLS and checked
+// the password. Texts and behaviour are Dovecot 2.3's, because clients and
+// scripts have learnt them.
+//
+// A capability has one file. What a client sends is read by package syntax;
+// what it has been told of a mailbox is kept by view; commands stand between.
+package imapd
+
+import (
+	"net"
+	"time"
+
+	"packetboat/internal/store"
+	"packetboat/internal/sys/maillog"
+)
+
+// Options is how sessions behave. The zero value is Dovecot's default.
+type Options struct {
+	Log          *maillog.Log  // nil = no log
+	IdleNotify   time.Duration `dovecot:"imap_idle_notify_interval"` // between two "* OK Still here"; 0 = 2 minutes
+	MaxLine      int           `dovecot:"imap_max_line_length"`      // octets of one command without literals, and of its literals; 0 = 64 KiB
+	MaxMessage   int64         `dovecot:"quota_max_mail_size"`       // octets of one APPEND; 0 = no limit
+	IDSend       string        `dovecot:"imap_id_send"`              // what ID answers; empty = "name *"
+	IdleTimeout  time.Duration // silence after which a session ends; 0 = 30 minutes (RFC 3501 section 5.4)
+	WriteTimeout time.Duration // how long the client may refuse to read; 0 = 5 minutes
+}
+
+// User is whose mail is read.
+type User struct {
+	Name  string // as Dovecot's %u, for the log
+	Store store.Store
+}
+
+// Start is what the login process knows when it hands a session over.
+type Start struct {
+	Tag     string // of the LOGIN or AUTHENTICATE that succeeded; empty = answer with an untagged PREAUTH
+	Pending []byte // read from the client after that command
+	TLS     bool   // the client's connection is encrypted
+	Session string // Dovecot's session id, for the log
+}
+
+// Serve runs one session until the client leaves, and closes conn. The error
+// says why it ended otherwise than by LOGOUT; it has been logged already.
+func Serve(conn net.Conn, u User, o Options, s Start) error {
+	return serve(conn, u, o, s)
+}
