@@ -1,0 +1,230 @@
+// Package remote delivers over the network: SMTP to mail exchangers and smart
+// hosts, LMTP to a mailbox server. It is the client half of smtp(8) and
+// lmtp(8), with their texts in the log.
+package remote
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"packetboat/internal/mail"
+	"packetboat/internal/sys/dns"
+	"packetboat/internal/sys/maillog"
+)
+
+// Options configures a transport. Tags name main.cf parameters; for LMTP the
+// door decodes the lmtp_ names into the same fields.
+type Options struct {
+	Hostname         string        `main:"myhostname"`
+	HeloName         string        `main:"smtp_helo_name"`
+	ConnectTimeout   time.Duration `main:"smtp_connect_timeout"`
+	HeloTimeout      time.Duration `main:"smtp_helo_timeout"`
+	MailTimeout      time.Duration `main:"smtp_mail_timeout"`
+	RcptTimeout      time.Duration `main:"smtp_rcpt_timeout"`
+	DataInitTimeout  time.Duration `main:"smtp_data_init_timeout"`
+	DataXferTimeout  time.Duration `main:"smtp_data_xfer_timeout"`
+	DataDoneTimeout  time.Duration `main:"smtp_data_done_timeout"`
+	QuitTimeout      time.Duration `main:"smtp_quit_timeout"`
+	AddressLimit     int           `main:"smtp_mx_address_limit"`
+	SessionLimit     int           `main:"smtp_mx_session_limit"`
+	LineLimit        int           `main:"smtp_line_length_limit"`
+	TLSLevel         string        `main:"smtp_tls_security_level"`
+	TLSWrapper       bool          `main:"smtp_tls_wrappermode"`
+	AddressPref      string        `main:"smtp_address_preference"`
+	Protocols        []string      `main:"inet_protocols"`
+	BindAddress      string        `main:"smtp_bind_address"`
+	BindAddress6     string        `main:"smtp_bind_address6"`
+	Skip5xxGreeting  bool          `main:"smtp_skip_5xx_greeting"`
+	QuoteEnvelope    bool          `main:"smtp_quote_rfc821_envelope"`
+	LMTP             bool          // speak LMTP: LHLO, one answer a recipient
+	Program          string        // tag in the log; empty = smtp, or lmtp
+	Port             string        // default port; empty = 25, or 24 for LMTP
+	QueueDirectory   string        `main:"queue_directory"` // where lmtp:unix: paths begin
+	RootCAs          *tls.Config   // trust for verified levels; nil = the system's
+	Own              func() []netip.Addr
+	Resolver         *dns.Resolver
+	Log              *maillog.Logger
+	IgnoreMXLookup   bool `main:"ignore_mx_lookup_error"`
+	DeferIfNoMXFound bool `main:"smtp_defer_if_no_mx_address_found"`
+}
+
+// The defaults of postconf(5), for what Options leaves zero.
+const (
+	defConnect      = 30 * time.Second
+	defCommand      = 300 * time.Second
+	defDataInit     = 120 * time.Second
+	defDataXfer     = 180 * time.Second
+	defDataDone     = 600 * time.Second
+	defAddressLimit = 5
+	defSessionLimit = 2
+	defLineLimit    = 998
+)
+
+// Transport is one SMTP or LMTP client service. It is safe for many goroutines.
+type Transport struct {
+	opts Options
+	log  *maillog.Log
+}
+
+// New returns a Transport, with the defaults of postconf(5) for zero fields.
+func New(o Options) *Transport {
+	for _, d := range []struct {
+		field *time.Duration
+		value time.Duration
+	}{
+		{&o.ConnectTimeout, defConnect}, {&o.HeloTimeout, defCommand}, {&o.MailTimeout, defCommand},
+		{&o.RcptTimeout, defCommand}, {&o.DataInitTimeout, defDataInit}, {&o.DataXferTimeout, defDataXfer},
+		{&o.DataDoneTimeout, defDataDone}, {&o.QuitTimeout, defCommand},
+	} {
+		if *d.field <= 0 {
+			*d.field = d.value
+		}
+	}
+	for _, d := range []struct {
+		field *int
+		value int
+	}{{&o.AddressLimit, defAddressLimit}, {&o.SessionLimit, defSessionLimit}, {&o.LineLimit, defLineLimit}} {
+		if *d.field <= 0 {
+			*d.field = d.value
+		}
+	}
+	o.setNames()
+	return &Transport{opts: o, log: o.Log.Program(o.Program)}
+}
+
+// setNames fills the names and hooks that depend on the protocol.
+func (o *Options) setNames() {
+	if o.HeloName == "" {
+		o.HeloName = o.Hostname
+	}
+	if o.Program == "" {
+		o.Program = "smtp"
+		if o.LMTP {
+			o.Program = "lmtp"
+		}
+	}
+	if o.Port == "" {
+		o.Port = "25"
+		if o.LMTP {
+			o.Port = "24"
+		}
+	}
+	if o.Resolver == nil {
+		o.Resolver = dns.New(dns.Options{})
+	}
+	if o.Own == nil {
+		o.Own = func() []netip.Addr { return nil }
+	}
+	if o.Log == nil {
+		o.Log, _ = maillog.Open(maillog.Options{}) // syslog: opening it cannot fail
+	}
+}
+
+// Deliver tries the hosts of the job's next hop in order, and answers for each
+// recipient: what one host deferred the next one is asked, the last word counts.
+func (t *Transport) Deliver(ctx context.Context, job *mail.Job) {
+	a := &attempt{t: t, job: job, left: make([]int, len(job.Rcpts)), last: make([]mail.Result, len(job.Rcpts))}
+	for i := range a.left {
+		a.left[i] = i
+	}
+	start := time.Now()
+	hosts, err := t.hosts(ctx, job.Nexthop)
+	if err != nil {
+		a.failAll(mail.Result{Status: mail.AsStatus(err), Relay: "none", Connect: time.Since(start)})
+		a.finish()
+		return
+	}
+	a.run(ctx, hosts, start)
+	a.finish()
+}
+
+// attempt is the state of one Deliver.
+type attempt struct {
+	t    *Transport
+	job  *mail.Job
+	left []int         // recipients without a final answer
+	last []mail.Result // the last word on each recipient
+}
+
+// run goes through the hosts until every recipient has a final answer, or the
+// limits on addresses and sessions are reached.
+func (a *attempt) run(ctx context.Context, hosts []host, start time.Time) {
+	sessions := 0
+	for i, h := range hosts {
+		if len(a.left) == 0 || i >= a.t.opts.AddressLimit || sessions >= a.t.opts.SessionLimit {
+			return
+		}
+		s, err := a.t.dial(ctx, h)
+		if err != nil {
+			a.t.log.Info("%s", err.Error())
+			a.failAll(mail.Result{Status: mail.AsStatus(err), Relay: "none", Connect: time.Since(start)})
+			continue
+		}
+		if a.session(ctx, s, start) {
+			sessions++
+		}
+		start = time.Now()
+	}
+}
+
+// session does one conversation; it tells whether the host let us speak.
+func (a *attempt) session(ctx context.Context, s *session, start time.Time) bool {
+	stop := context.AfterFunc(ctx, s.abort)
+	defer stop()
+	defer s.close()
+	if err := s.greet(ctx); err != nil {
+		a.failAll(mail.Result{Status: mail.AsStatus(err), Relay: s.relay(), Connect: time.Since(start)})
+		return false
+	}
+	connected := time.Now()
+	s.transaction(a, func(r mail.Result) mail.Result {
+		r.Relay, r.Connect, r.Send = s.relay(), connected.Sub(start), time.Since(connected)
+		return r
+	})
+	return true
+}
+
+// failAll notes r for every recipient that has no final answer. A failure that
+// is permanent for this host alone ends them all only through settle.
+func (a *attempt) failAll(r mail.Result) {
+	for _, i := range a.left {
+		a.last[i] = r
+	}
+	if !r.Status.Temporary() {
+		a.left = nil
+	}
+}
+
+// settle notes r for recipient i. Success and permanent failure are final; a
+// temporary failure leaves the recipient to the next host.
+func (a *attempt) settle(i int, r mail.Result) {
+	a.last[i] = r
+	if r.Status.Temporary() {
+		return
+	}
+	for k, j := range a.left {
+		if j == i {
+			a.left = append(a.left[:k:k], a.left[k+1:]...)
+			return
+		}
+	}
+}
+
+// finish reports the last word on every recipient.
+func (a *attempt) finish() {
+	for i, r := range a.last {
+		if r.Status == nil { // no host was tried: limits of zero hosts cannot happen, but mail must wait if they do
+			r = mail.Result{Status: mail.Defer("4.3.0", "no host was tried for %s", a.job.Nexthop), Relay: "none"}
+		}
+		r.Program = a.t.opts.Program
+		a.job.Report(i, r)
+	}
+}
+
+// errorf is a temporary failure with Postfix's wording.
+func errorf(code, format string, args ...any) error {
+	return mail.Defer(code, "%s", fmt.Sprintf(format, args...))
+}

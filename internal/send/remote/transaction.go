@@ -1,0 +1,264 @@
+package remote
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"packetboat/internal/mail"
+)
+
+// stamp adds relay and times to a result.
+type stamp func(mail.Result) mail.Result
+
+// transaction sends the message to the recipients that are left. Recipients
+// settle one by one; what concerns all of them goes through failAll.
+func (s *session) transaction(a *attempt, at stamp) {
+	if st := s.unable(a.job); st != nil {
+		a.failAll(at(mail.Result{Status: st}))
+		return
+	}
+	rcpts := append([]int(nil), a.left...)
+	accepted, ok := s.envelope(a, rcpts, at)
+	if !ok || len(accepted) == 0 {
+		return
+	}
+	if err := s.content(a.job); err != nil {
+		a.failAll(at(mail.Result{Status: mail.AsStatus(err)}))
+		return
+	}
+	s.verdict(a, accepted, at)
+}
+
+// unable says why this host cannot take this message at all.
+func (s *session) unable(job *mail.Job) *mail.Status {
+	if limit := s.sizeLimit(); limit > 0 && job.Size > limit {
+		return mail.Bounce("5.3.4", "message size %d exceeds size limit %d of server %s", job.Size, limit, s.host)
+	}
+	if job.Env.SMTPUTF8 && !s.has("SMTPUTF8") {
+		return mail.Bounce("5.6.7", "SMTPUTF8 is required, but was not offered by host %s", s.host)
+	}
+	if job.Env.RequireTLS && !s.isTLS && s.host.unix == "" {
+		return mail.Defer("4.7.4", "TLS is required, but was not offered by host %s", s.host)
+	}
+	return nil
+}
+
+// envelope sends MAIL, RCPT and DATA, all at once where the host allows it
+// (RFC 2920), and returns the recipients that were accepted; ok says that the
+// host waits for the message.
+func (s *session) envelope(a *attempt, rcpts []int, at stamp) (accepted []int, ok bool) {
+	lines := make([]string, 0, len(rcpts)+2)
+	lines = append(lines, s.mailLine(a.job))
+	for _, i := range rcpts {
+		lines = append(lines, s.rcptLine(a.job.Rcpts[i]))
+	}
+	lines = append(lines, "DATA")
+	if s.has("PIPELINING") {
+		return s.pipelined(a, lines, rcpts, at)
+	}
+	return s.stepwise(a, lines, rcpts, at)
+}
+
+// pipelined sends the lines in pieces that no TCP buffer holds up: a peer that
+// answers while we write must be read before its answers fill the pipe.
+func (s *session) pipelined(a *attempt, lines []string, rcpts []int, at stamp) (accepted []int, ok bool) {
+	const window = 100 // commands in flight; their answers are far below any socket buffer
+	sent := 0
+	for k := range lines {
+		for sent < len(lines) && sent < k+window {
+			s.w.WriteString(lines[sent])
+			s.w.WriteString("\r\n")
+			sent++
+		}
+		s.conn.SetWriteDeadline(time.Now().Add(s.t.opts.MailTimeout))
+		if err := s.w.Flush(); err != nil {
+			a.failAll(at(mail.Result{Status: mail.AsStatus(s.lost(err))}))
+			return nil, false
+		}
+		var done bool
+		if accepted, done = s.answer(a, k, len(lines), rcpts, accepted, at); done && k < len(lines)-1 {
+			if s.broken {
+				return nil, false
+			}
+			// MAIL was refused: the answers to the rest are of no interest, but they come.
+			return nil, s.drain(len(lines) - 1 - k)
+		} else if k == len(lines)-1 {
+			return accepted, !done
+		}
+	}
+	return nil, false
+}
+
+// stepwise sends one line and waits, for hosts without PIPELINING.
+func (s *session) stepwise(a *attempt, lines []string, rcpts []int, at stamp) (accepted []int, ok bool) {
+	for k, line := range lines {
+		if k == len(lines)-1 && len(accepted) == 0 {
+			return nil, false
+		}
+		s.conn.SetWriteDeadline(time.Now().Add(s.t.opts.MailTimeout))
+		s.w.WriteString(line)
+		s.w.WriteString("\r\n")
+		if err := s.w.Flush(); err != nil {
+			a.failAll(at(mail.Result{Status: mail.AsStatus(s.lost(err))}))
+			return nil, false
+		}
+		var done bool
+		if accepted, done = s.answer(a, k, len(lines), rcpts, accepted, at); done {
+			return nil, false
+		}
+	}
+	return accepted, true
+}
+
+// answer reads the reply to line k of n: 0 is MAIL, n-1 is DATA, the others
+// are recipients. done ends the transaction.
+func (s *session) answer(a *attempt, k, n int, rcpts, accepted []int, at stamp) (list []int, done bool) {
+	o := &s.t.opts
+	what, timeout := "RCPT TO", o.RcptTimeout
+	switch k {
+	case 0:
+		what, timeout = "MAIL FROM", o.MailTimeout
+	case n - 1:
+		what, timeout = "DATA", o.DataInitTimeout
+	}
+	r, err := s.read(timeout, "sending "+strings.Replace(what, "DATA", "DATA command", 1))
+	if err != nil {
+		a.failAll(at(mail.Result{Status: mail.AsStatus(err)}))
+		return accepted, true
+	}
+	switch {
+	case k == 0 && r.failed():
+		a.failAll(at(mail.Result{Status: s.refusal(r, "MAIL FROM command")}))
+		return accepted, true
+	case k == n-1:
+		return accepted, s.dataAnswer(a, r, accepted, at)
+	case k > 0 && r.failed():
+		a.settle(rcpts[k-1], at(mail.Result{Status: s.refusal(r, "RCPT TO command")}))
+	case k > 0:
+		accepted = append(accepted, rcpts[k-1])
+	}
+	return accepted, false
+}
+
+// dataAnswer handles the reply to DATA; it tells whether the transaction is over.
+func (s *session) dataAnswer(a *attempt, r reply, accepted []int, at stamp) (done bool) {
+	if r.code == 354 {
+		if len(accepted) > 0 {
+			return false
+		}
+		// A host that wants a message without recipients gets an empty one.
+		s.w.WriteString(".\r\n")
+		s.w.Flush()
+		s.read(s.t.opts.DataDoneTimeout, "sending end of data -- message may be sent more than once")
+		return true
+	}
+	if len(accepted) > 0 {
+		st := s.refusal(r, "DATA command")
+		for _, i := range accepted {
+			a.settle(i, at(mail.Result{Status: st}))
+		}
+	}
+	return true
+}
+
+// drain reads n replies nobody waits for; afterwards the host may be sent QUIT.
+func (s *session) drain(n int) bool {
+	for range n {
+		if r, err := s.read(s.t.opts.RcptTimeout, "receiving answers to pipelined commands"); err != nil || r.code == 354 {
+			s.broken = true
+			break
+		}
+	}
+	return false
+}
+
+// content sends the message and the final dot.
+func (s *session) content(job *mail.Job) error {
+	s.doing = "sending message body"
+	c, err := job.Open()
+	if err != nil {
+		s.broken = true // the dot was not sent: the host must not take what it has
+		return errorf("4.3.0", "cannot read queue file %s: %s", job.ID, err.Error())
+	}
+	defer c.Close()
+	w := &dotWriter{w: s.w, limit: s.t.opts.LineLimit, deadline: func() {
+		s.conn.SetWriteDeadline(time.Now().Add(s.t.opts.DataXferTimeout))
+	}}
+	if err := w.copy(c.Reader()); err != nil {
+		return s.lost(err)
+	}
+	s.doing = "sending end of data -- message may be sent more than once"
+	w.deadline()
+	if err := s.w.Flush(); err != nil {
+		return s.lost(err)
+	}
+	return nil
+}
+
+// verdict reads the answer to the message: one for all, with LMTP one each
+// (RFC 2033 section 4.2).
+func (s *session) verdict(a *attempt, accepted []int, at stamp) {
+	var r reply
+	var err error
+	for n, i := range accepted {
+		if n == 0 || s.t.opts.LMTP {
+			r, err = s.read(s.t.opts.DataDoneTimeout, "sending end of data -- message may be sent more than once")
+		}
+		switch {
+		case err != nil:
+			a.settle(i, at(mail.Result{Status: mail.AsStatus(err)}))
+		case r.failed():
+			a.settle(i, at(mail.Result{Status: s.refusal(r, "end of DATA command")}))
+		default:
+			code := r.dsn
+			if code == "" {
+				code = "2.0.0"
+			}
+			st := mail.OK(code, "%s", r.text)
+			st.MTA, st.Remote = s.host.name, r.text
+			a.settle(i, at(mail.Result{Status: st}))
+		}
+	}
+}
+
+// mailLine writes MAIL FROM with the parameters that the host understands.
+func (s *session) mailLine(job *mail.Job) string {
+	env := job.Env
+	var b strings.Builder
+	fmt.Fprintf(&b, "MAIL FROM:<%s>", env.Sender.Quoted())
+	if s.has("SIZE") {
+		fmt.Fprintf(&b, " SIZE=%d", job.Size)
+	}
+	if s.has("8BITMIME") && env.Body == mail.Body8Bit {
+		b.WriteString(" BODY=8BITMIME")
+	}
+	if env.SMTPUTF8 {
+		b.WriteString(" SMTPUTF8")
+	}
+	if s.has("DSN") {
+		if env.Ret != "" {
+			b.WriteString(" RET=" + env.Ret)
+		}
+		if env.EnvID != "" {
+			b.WriteString(" ENVID=" + mail.Xtext(env.EnvID))
+		}
+	}
+	return b.String()
+}
+
+// rcptLine writes RCPT TO with the parameters that the host understands.
+func (s *session) rcptLine(r mail.Rcpt) string {
+	line := "RCPT TO:<" + r.Addr.Quoted() + ">"
+	if !s.has("DSN") {
+		return line
+	}
+	if n := r.Notify.String(); n != "" {
+		line += " NOTIFY=" + n
+	}
+	if r.ORCPT != "" {
+		kind, addr, _ := strings.Cut(r.ORCPT, ";")
+		line += " ORCPT=" + kind + ";" + mail.Xtext(addr)
+	}
+	return line
+}
