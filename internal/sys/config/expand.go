@@ -1,0 +1,364 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+)
+
+// expander replaces the $name references of a value, as mac_expand(3) of
+// Postfix does: $name ${name} $(name), ${name?text} ${name:text} with or
+// without braces around the text, ${name?{x}:{y}}, and relational expressions
+// ${{a} == {b}?{x}:{y}}. "$$" is a dollar sign.
+type expander struct {
+	// lookup returns the unexpanded value of a name; ok is false when there
+	// is no such name. test says that only emptiness counts.
+	lookup func(name string, test bool) (value string, ok bool)
+	out    []byte
+	depth  int
+	steps  int // references followed so far, over all depths
+	undef  bool
+	// recurse expands the values of names too; otherwise they are put in as
+	// they are.
+	recurse bool
+}
+
+// maxSteps bounds the work of one expansion: 2^100 references fit into a
+// hundred levels of two each.
+const maxSteps = 100_000
+
+// syntaxError is a reference that cannot be understood; its text is Postfix's.
+type syntaxError string
+
+func (e syntaxError) Error() string { return string(e) }
+
+func badSyntax(format string, args ...any) error {
+	return syntaxError(fmt.Sprintf(format, args...))
+}
+
+// expand appends the expansion of value to x.out.
+func (x *expander) expand(value string) error {
+	for value != "" {
+		dollar := strings.IndexByte(value, '$')
+		if dollar < 0 {
+			return x.put(value)
+		}
+		if err := x.put(value[:dollar]); err != nil {
+			return err
+		}
+		rest := value[dollar+1:]
+		if strings.HasPrefix(rest, "$") {
+			x.out = append(x.out, '$')
+			value = rest[1:]
+			continue
+		}
+		expr, after, err := cutReference(rest, value)
+		if err != nil {
+			return err
+		}
+		if err := x.reference(expr); err != nil {
+			return err
+		}
+		value = after
+	}
+	return nil
+}
+
+func (x *expander) put(s string) error {
+	if len(x.out)+len(s) > maxExpand {
+		return badSyntax("value grows past %d bytes", maxExpand)
+	}
+	x.out = append(x.out, s...)
+	return nil
+}
+
+// cutReference splits what follows a dollar sign into the reference's text
+// without its parentheses, and the rest.
+func cutReference(s, whole string) (expr, rest string, err error) {
+	if s != "" && (s[0] == '{' || s[0] == '(') {
+		n := balance(s)
+		if n < 0 {
+			return "", "", badSyntax("truncated macro reference: \"%s\"", whole)
+		}
+		expr, rest = s[1:n-1], s[n:]
+	} else {
+		n := 0
+		for n < len(s) && isName(s[n]) {
+			n++
+		}
+		expr, rest = s[:n], s[n:]
+	}
+	if expr == "" {
+		return "", "", badSyntax("empty macro name: \"%s\"", whole)
+	}
+	return expr, rest, nil
+}
+
+// balance returns the length of the group that s starts with, its closing
+// parenthesis included, or -1 when there is none.
+func balance(s string) int {
+	open, closing := s[0], byte('}')
+	if open == '(' {
+		closing = ')'
+	}
+	level := 0
+	for i := 0; i < len(s); i++ {
+		switch s[i] {
+		case open:
+			level++
+		case closing:
+			if level--; level == 0 {
+				return i + 1
+			}
+		}
+	}
+	return -1
+}
+
+func isName(c byte) bool {
+	return c == '_' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+}
+
+// reference expands one reference.
+func (x *expander) reference(expr string) error {
+	if x.depth++; x.depth > maxNesting {
+		return badSyntax("unreasonable macro call nesting: \"%s\"", expr)
+	}
+	if x.steps++; x.steps > maxSteps {
+		return badSyntax("too many macro references: \"%s\"", expr)
+	}
+	defer func() { x.depth-- }()
+	value, found, op, rest, err := x.subject(expr)
+	if err != nil {
+		return err
+	}
+	if op == 0 {
+		return x.use(value, found)
+	}
+	return x.choose(value != "", op, rest)
+}
+
+// subject evaluates what stands before ? or : (op), which rest follows.
+func (x *expander) subject(expr string) (value string, found bool, op byte, rest string, err error) {
+	if trimmed := skipSpace(expr); strings.HasPrefix(trimmed, "{") {
+		value, rest, err = x.relation(trimmed)
+		if err != nil || rest == "" {
+			return value, true, 0, "", err
+		}
+		if rest[0] != '?' && rest[0] != ':' {
+			return "", false, 0, "", badSyntax("\"?\" or \":\" expected at: \"...}>>>%s\"", clip(rest))
+		}
+		return value, true, rest[0], rest[1:], nil
+	}
+	name := skipSpace(expr)
+	n := 0
+	for n < len(name) && isName(name[n]) {
+		n++
+	}
+	rest = skipSpace(name[n:])
+	switch {
+	case rest == "":
+	case rest[0] == '?' || rest[0] == ':':
+		op, rest = rest[0], rest[1:]
+	default:
+		at := len(expr) - len(name) + n
+		return "", false, 0, "", badSyntax("attribute name syntax error at: \"...%s>>>%s\"", expr[:at], clip(expr[at:]))
+	}
+	value, found = x.lookup(name[:n], op != 0)
+	return value, found, op, rest, nil
+}
+
+func clip(s string) string { return s[:min(len(s), 20)] }
+
+// use puts the value of a name in, expanded.
+func (x *expander) use(value string, found bool) error {
+	if !found {
+		x.undef = true
+		return nil
+	}
+	if x.recurse && strings.IndexByte(value, '$') >= 0 {
+		return x.expand(value)
+	}
+	return x.put(value)
+}
+
+// choose expands the text that belongs to the answer yes, after ?, or no,
+// after :.
+func (x *expander) choose(yes bool, op byte, rest string) error {
+	if op == '?' {
+		text, after, err := operand(rest)
+		if err != nil {
+			return err
+		}
+		if yes {
+			if err := x.expand(text); err != nil {
+				return err
+			}
+		}
+		if after == "" {
+			return nil
+		}
+		if after[0] != ':' {
+			return badSyntax("\":\" expected at: \"...%s}>>>%s\"", text, clip(after))
+		}
+		rest = after[1:]
+	}
+	text, after, err := operand(rest)
+	if err != nil {
+		return err
+	}
+	if after != "" {
+		return badSyntax("unexpected input at: \"...%s}>>>%s\"", text, clip(after))
+	}
+	if yes {
+		return nil
+	}
+	return x.expand(text)
+}
+
+// operand takes a result text: {text}, after which more may follow, or all.
+func operand(s string) (text, rest string, err error) {
+	if t := skipSpace(s); strings.HasPrefix(t, "{") {
+		return curly(t)
+	}
+	return s, "", nil
+}
+
+// curly takes {text} and the white space after it off s.
+func curly(s string) (text, rest string, err error) {
+	n := balance(s)
+	if n < 0 {
+		return "", "", badSyntax("unbalanced {} in attribute expression: \"%s\"", s)
+	}
+	return s[1 : n-1], skipSpace(s[n:]), nil
+}
+
+// relation evaluates {left} op {right} at the start of s; the value of a true
+// relation is "true", that of a false one is empty.
+func (x *expander) relation(s string) (value, rest string, err error) {
+	left, after, err := curly(s)
+	if err != nil {
+		return "", "", err
+	}
+	n := 0
+	for n < len(after) && strings.IndexByte("<>!=?+-*/~&|%", after[n]) >= 0 {
+		n++
+	}
+	op := after[:n]
+	if !isRelation(op) {
+		return "", "", badSyntax("\"==\" or \"!=\" or \"<\" or \"<=\" or \">=\" or \">\" expected at: \"...%s}>>>%s\"", left, clip(after))
+	}
+	k := n
+	for k < len(after) && isName(after[k]) && after[k] != '_' {
+		k++
+	}
+	// The one suffix there is compares compatibility levels: 3.10 > 3.9.
+	suffix := after[n:k]
+	if suffix != "" && suffix != "level" {
+		return "", "", badSyntax("bad operator suffix at: \"...%s>>>%s\"", op, suffix)
+	}
+	right := skipSpace(after[k:])
+	if !strings.HasPrefix(right, "{") {
+		return "", "", badSyntax("\"{expression}\" expected at: \"...{%s} %s>>>%s\"", left, after[:k], clip(after[k:]))
+	}
+	right, rest, err = curly(right)
+	if err != nil {
+		return "", "", err
+	}
+	ok, err := x.compare(left, op, suffix, right)
+	if ok {
+		value = "true"
+	}
+	return value, rest, err
+}
+
+func isRelation(op string) bool {
+	switch op {
+	case "==", "!=", "<", "<=", ">=", ">":
+		return true
+	}
+	return false
+}
+
+// compare expands both sides and compares them: as numbers when both are, as
+// strings otherwise.
+func (x *expander) compare(left, op, suffix, right string) (bool, error) {
+	l, err := x.sub(left)
+	if err != nil {
+		return false, err
+	}
+	r, err := x.sub(right)
+	if err != nil {
+		return false, err
+	}
+	d := 0
+	switch {
+	case suffix == "level":
+		if d, err = compareLevels(l, r); err != nil {
+			return false, err
+		}
+	case isDigits(l) && isDigits(r):
+		d = compareDigits(l, r)
+	default:
+		d = strings.Compare(l, r)
+	}
+	switch op {
+	case "==":
+		return d == 0, nil
+	case "!=":
+		return d != 0, nil
+	case "<":
+		return d < 0, nil
+	case "<=":
+		return d <= 0, nil
+	case ">=":
+		return d >= 0, nil
+	}
+	return d > 0, nil
+}
+
+// sub expands a text on its own.
+func (x *expander) sub(text string) (string, error) {
+	y := expander{lookup: x.lookup, depth: x.depth, steps: x.steps, recurse: x.recurse}
+	err := y.expand(text)
+	x.steps, x.undef = y.steps, x.undef || y.undef
+	return string(y.out), err
+}
+
+func isDigits(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// compareDigits compares decimal numbers of any length.
+func compareDigits(a, b string) int {
+	a, b = strings.TrimLeft(a, "0"), strings.TrimLeft(b, "0")
+	if len(a) != len(b) {
+		return len(a) - len(b)
+	}
+	return strings.Compare(a, b)
+}
+
+// compareLevels compares two compatibility levels "major[.minor[.patch]]".
+func compareLevels(a, b string) (int, error) {
+	for {
+		var x, y string
+		x, a, _ = strings.Cut(a, ".")
+		y, b, _ = strings.Cut(b, ".")
+		if !isDigits(x) || !isDigits(y) {
+			return 0, badSyntax("malformed compatibility level syntax: \"%s\"", x)
+		}
+		if d := compareDigits(x, y); d != 0 || a == "" && b == "" {
+			return d, nil
+		}
+		if a == "" {
+			a = "0"
+		}
+		if b == "" {
+			b = "0"
+		}
+	}
+}

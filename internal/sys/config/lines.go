@@ -1,0 +1,149 @@
+package config
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+)
+
+// readText reads a whole configuration file.
+func readText(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	var b strings.Builder
+	if fi, err := f.Stat(); err == nil && fi.Size() < maxFile {
+		b.Grow(int(fi.Size()))
+	}
+	n, err := io.Copy(&b, io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return "", fmt.Errorf("read %s: %w", path, err)
+	}
+	if n > maxFile {
+		return "", &Error{File: path, Text: fmt.Sprintf("more than %d bytes", maxFile),
+			Hint: "a configuration file of that size is a mistake; large tables belong into maps"}
+	}
+	return b.String(), nil
+}
+
+// lineReader takes the logical lines of main.cf, master.cf and map sources out
+// of a text, as postconf(5) defines them: a line that starts with white space
+// continues the one before it; empty lines, lines of white space and lines
+// whose first other character is # are ignored, between continuations too.
+type lineReader struct {
+	file  string
+	text  string
+	pos   int // of the next physical line
+	line  int // number of the last physical line read
+	first int // number of the first physical line of the last logical line
+	warns []Warning
+}
+
+// next returns the next logical line, without its newlines and with the white
+// space of its continuations. It is a part of the text where it can be, so the
+// common case allocates nothing.
+func (r *lineReader) next() (string, bool) {
+	for {
+		s := r.logical()
+		if s == "" {
+			return "", false
+		}
+		if !isSpace(s[0]) {
+			return cutNUL(s), true
+		}
+		shown := cutNUL(s)
+		more := ""
+		if len(s) > 30 {
+			more = "..."
+		}
+		shown = shown[:min(30, len(shown))]
+		text := fmt.Sprintf("logical line must not start with whitespace: \"%s%s\"", shown, more)
+		r.warns = append(r.warns, Warning{File: r.file, Line: r.first, Text: text, Postfix: r.file + ": " + text})
+	}
+}
+
+// logical gathers one logical line; "" is the end of the text.
+func (r *lineReader) logical() string {
+	line := ""
+	for r.pos < len(r.text) {
+		rest := r.text[r.pos:]
+		end := strings.IndexByte(rest, '\n')
+		if end < 0 {
+			end = len(rest)
+			r.pos = len(r.text)
+		} else {
+			r.pos += end + 1
+		}
+		r.line++
+		part := rest[:end]
+		if body := skipSpace(part); body != "" && body[0] != '#' {
+			if line == "" {
+				line, r.first = part, r.line
+			} else {
+				line += part
+			}
+		}
+		if line != "" && !r.continues() {
+			break
+		}
+	}
+	return line
+}
+
+// continues tells whether the next physical line may belong to this logical
+// line: it starts with white space, or is a comment, which does not end one.
+func (r *lineReader) continues() bool {
+	if r.pos >= len(r.text) {
+		return false
+	}
+	c := r.text[r.pos]
+	return c == '#' || isSpace(c)
+}
+
+// cutNUL ends s at its first NUL byte, where Postfix's strings end.
+func cutNUL(s string) string {
+	if i := strings.IndexByte(s, 0); i >= 0 {
+		return s[:i]
+	}
+	return s
+}
+
+// isSpace is isspace(3) in the C locale.
+func isSpace(c byte) bool { return c == ' ' || c >= '\t' && c <= '\r' }
+
+func skipSpace(s string) string {
+	i := 0
+	for i < len(s) && isSpace(s[i]) {
+		i++
+	}
+	return s[i:]
+}
+
+func trimSpace(s string) string {
+	s = skipSpace(s)
+	for s != "" && isSpace(s[len(s)-1]) {
+		s = s[:len(s)-1]
+	}
+	return s
+}
+
+// splitNameValue takes a "name = value" line apart; problem is Postfix's text
+// when it is none.
+func splitNameValue(line string) (name, value, problem string) {
+	line = skipSpace(line)
+	if line == "" {
+		return "", "", "missing attribute name"
+	}
+	i := 0
+	for i < len(line) && line[i] != '=' && !isSpace(line[i]) {
+		i++
+	}
+	rest := skipSpace(line[i:])
+	if rest == "" || rest[0] != '=' {
+		return "", "", "missing '=' after attribute name"
+	}
+	return line[:i], trimSpace(rest[1:]), ""
+}

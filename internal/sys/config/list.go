@@ -1,0 +1,99 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Fields splits a list as Postfix does: at commas and white space, which count
+// as part of an item inside { }.
+func Fields(s string) []string {
+	var list []string
+	for {
+		item, rest := cutField(s)
+		if item == "" {
+			return list
+		}
+		list = append(list, item)
+		s = rest
+	}
+}
+
+func isSeparator(c byte) bool {
+	return c == ',' || c == ' ' || c == '\t' || c == '\r' || c == '\n'
+}
+
+// cutField takes the first item off a list.
+func cutField(s string) (item, rest string) {
+	i := 0
+	for i < len(s) && isSeparator(s[i]) {
+		i++
+	}
+	s = s[i:]
+	level := 0
+	for i = 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '{':
+			level++
+		case level > 0 && c == '}':
+			level--
+		case level == 0 && isSeparator(c):
+			return s[:i], s[i+1:]
+		}
+	}
+	return s, ""
+}
+
+// maxFileItems bounds how deep one list may name files that name files.
+const maxFileItems = 10
+
+// Patterns splits a list of patterns (mydestination, mynetworks and the other
+// parameters of type match) and puts the items of /files in their place; !/file
+// negates every item of it. Items of the kind type:table stay as they are.
+func Patterns(list string) ([]string, error) { return patterns(nil, list, false, 0) }
+
+func patterns(out []string, list string, negate bool, depth int) ([]string, error) {
+	if depth > maxFileItems {
+		return nil, fmt.Errorf("files name each other more than %d deep", maxFileItems)
+	}
+	for {
+		var item string
+		if item, list = cutField(list); item == "" || item[0] == '#' {
+			return out, nil
+		}
+		bare := strings.TrimLeft(item, "!")
+		not := negate != ((len(item)-len(bare))%2 == 1)
+		if bare == "" {
+			return nil, fmt.Errorf("no pattern after '!'")
+		}
+		if bare[0] == '/' {
+			var err error
+			if out, err = patternFile(out, bare, not, depth); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if not {
+			bare = "!" + bare
+		}
+		out = append(out, bare)
+	}
+}
+
+// patternFile appends the patterns of a file: one list a line, lines that start
+// with # ignored.
+func patternFile(out []string, path string, negate bool, depth int) ([]string, error) {
+	text, err := readText(path)
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(text) {
+		if line[0] == '#' {
+			continue
+		}
+		if out, err = patterns(out, line, negate, depth+1); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
