@@ -1,0 +1,172 @@
+package queue
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+
+	"packetboat/internal/mail"
+	"packetboat/internal/sys/disk"
+)
+
+// Message is all that the queue knows of a message beside its bytes.
+type Message struct {
+	ID      string
+	Folder  Folder
+	Env     *mail.Envelope
+	Size    int64     // octets of the message
+	NextTry time.Time // of a deferred message; elsewhere when its file was last changed
+	Expire  bool      // "postsuper -e": the next failure is the last one
+	Warned  bool      // the sender has been told of the delay
+}
+
+// Load reads the envelope of a message. The error is fs.ErrNotExist when it is
+// not there, *CorruptError when it cannot be read (see SetAside), and
+// *disk.UntrustedError for what is no plain file.
+func (q *Queue) Load(id string, st Folder) (*Message, error) {
+	f, err := q.open(id, st)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	env, t, warn, err := readEnvelope(f, fi.Size())
+	if err != nil {
+		return nil, corrupt(f.Name(), err)
+	}
+	return &Message{
+		ID: id, Folder: st, Env: env, Size: t.off, NextTry: fi.ModTime(),
+		Expire: fi.Mode()&expireBit != 0, Warned: warn,
+	}, nil
+}
+
+// corrupt tells damage from a failing disk: only the first is the file's fault.
+func corrupt(path string, err error) error {
+	if _, ok := errors.AsType[*fs.PathError](err); ok {
+		return err
+	}
+	return &CorruptError{path, err.Error()}
+}
+
+// open opens a queue file for reading, distrusting links.
+func (q *Queue) open(id string, st Folder) (*os.File, error) {
+	if !ValidID(id) {
+		return nil, errBadID(id)
+	}
+	return disk.OpenTrusted(q.Path(id, st), os.O_RDONLY, -1)
+}
+
+// OpenContent opens the bytes of a message.
+func (q *Queue) OpenContent(id string, st Folder) (mail.Content, error) {
+	f, err := q.open(id, st)
+	if err != nil {
+		return mail.Content{}, err
+	}
+	return content(f)
+}
+
+// OpenActive opens the bytes of a message that is being delivered, also when an
+// administrator has moved it meanwhile.
+func (q *Queue) OpenActive(id string) (mail.Content, error) {
+	f, err := q.openAny(id, os.O_RDONLY)
+	if err != nil {
+		return mail.Content{}, err
+	}
+	return content(f)
+}
+
+func content(f *os.File) (mail.Content, error) {
+	t, err := readTail(f)
+	if err != nil {
+		f.Close()
+		return mail.Content{}, err
+	}
+	return mail.Content{File: f, Len: t.off}, nil
+}
+
+// SetAside moves a message that cannot be read to corrupt, where it waits for
+// the administrator. Nothing is deleted.
+func (q *Queue) SetAside(id string, from Folder) error { return q.Move(id, from, Corrupt) }
+
+// writeReasons replaces the reasons of a message.
+func (q *Queue) writeReasons(id string, reasons map[int]string) error {
+	b := make([]byte, 0, 128*len(reasons))
+	for _, i := range sortedKeys(reasons) {
+		b = escapeText(strconv.AppendInt(b, int64(i), 10), reasons[i])
+	}
+	path := q.reasonPath(id)
+	err := replaceFile(path, b)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = makeDir(path[:len(path)-len(id)-1]); err == nil {
+			err = replaceFile(path, b)
+		}
+	}
+	return err
+}
+
+// replaceFile writes path anew. The folder is ours alone, but a link in it is
+// still not followed: the old name goes first.
+func replaceFile(path string, b []byte) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	return errors.Join(err, f.Close())
+}
+
+func sortedKeys(m map[int]string) []int {
+	keys := make([]int, 0, len(m))
+	for i := range m {
+		keys = append(keys, i)
+	}
+	sort.Ints(keys)
+	return keys
+}
+
+// escapeText writes one line; spaces stay readable.
+func escapeText(b []byte, s string) []byte {
+	for word := range strings.SplitSeq(s, " ") {
+		b = escape(append(b, ' '), word)
+	}
+	return append(b, '\n')
+}
+
+// maxReasons is how much of a file of reasons is read, in bytes.
+const maxReasons = 16 << 20
+
+// Reasons returns why recipients were deferred at the last try, by index. A
+// missing or damaged file gives what can be read of it.
+func (q *Queue) Reasons(id string) map[int]string {
+	if !ValidID(id) {
+		return nil
+	}
+	f, err := disk.OpenTrusted(q.reasonPath(id), os.O_RDONLY, -1)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	out := map[int]string{}
+	sc := bufio.NewScanner(io.LimitReader(f, maxReasons))
+	sc.Buffer(make([]byte, 0, 4<<10), 1<<20)
+	for sc.Scan() {
+		num, text, _ := strings.Cut(sc.Text(), " ")
+		i, err := strconv.Atoi(num)
+		if text, err2 := unescape(text); err == nil && err2 == nil {
+			out[i] = text
+		}
+	}
+	return out
+}

@@ -1,0 +1,258 @@
+package queue
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"packetboat/internal/mail"
+	"packetboat/internal/sys/disk"
+)
+
+// Folder is the state of a queued message.
+type Folder uint8
+
+// The folders that hold queue files.
+const (
+	Incoming Folder = iota // committed, not yet seen by the scheduler (and unfinished files)
+	Active                 // the scheduler is delivering it
+	Deferred               // waits for its next try: the file's modification time
+	Hold                   // waits for the administrator
+	Corrupt                // cannot be read; kept for the administrator
+	nFolders
+)
+
+var folderNames = [nFolders]string{"incoming", "active", "deferred", "hold", "corrupt"}
+
+// String returns the folder's name on disk, as find(1) and postsuper(1) know it.
+func (f Folder) String() string {
+	if f < nFolders {
+		return folderNames[f]
+	}
+	return "unknown"
+}
+
+// FolderNamed returns the Folder of that name; ok is false for any other word.
+func FolderNamed(name string) (f Folder, ok bool) {
+	for i, n := range folderNames {
+		if n == name {
+			return Folder(i), true
+		}
+	}
+	return 0, false
+}
+
+// deferName is the folder of the reasons for delays, a file per message.
+const deferName = "defer"
+
+// Files are readable by nobody but their owner. expireBit marks a message that
+// "postsuper -e" expired, as Postfix's MAIL_QUEUE_STAT_EXPIRE does.
+const (
+	fileMode  fs.FileMode = 0o600
+	dirMode   fs.FileMode = 0o700
+	expireBit fs.FileMode = 0o010
+)
+
+// Queue is the mail queue below one folder. All methods may be called from any
+// goroutine, and several processes may work on one queue: every change of state
+// is one rename.
+type Queue struct {
+	root     string
+	incoming *disk.Dir // flushes are shared by concurrent commits
+	hold     *disk.Dir
+	serial   atomic.Uint64 // makes temporary names differ within this process
+	steps    func(step string) error
+}
+
+// Open opens the queue below dir (queue_directory of postconf(5)) and makes the
+// folders that are missing, as the calling user and with mode 0700.
+func Open(dir string) (*Queue, error) {
+	for _, name := range append(folderNames[:], deferName) {
+		if err := os.MkdirAll(filepath.Join(dir, name), dirMode); err != nil {
+			return nil, err
+		}
+	}
+	q := &Queue{root: dir}
+	var err error
+	if q.incoming, err = disk.OpenDir(filepath.Join(dir, Incoming.String())); err != nil {
+		return nil, err
+	}
+	if q.hold, err = disk.OpenDir(filepath.Join(dir, Hold.String())); err != nil {
+		q.incoming.Close()
+		return nil, err
+	}
+	return q, nil
+}
+
+// Close lets go of the folders. Writers must be finished before.
+func (q *Queue) Close() error { return errors.Join(q.incoming.Close(), q.hold.Close()) }
+
+// Dir returns the folder that Open got.
+func (q *Queue) Dir() string { return q.root }
+
+// Path returns the path of a message's file in a folder; deferred is hashed one
+// level by the first character of the id (hash_queue_names of postconf(5)).
+func (q *Queue) Path(id string, f Folder) string {
+	if f == Deferred && id != "" {
+		return q.root + "/deferred/" + id[:1] + "/" + id
+	}
+	return q.root + "/" + f.String() + "/" + id
+}
+
+// reasonPath is the path of the file that tells why recipients wait.
+func (q *Queue) reasonPath(id string) string {
+	return q.root + "/" + deferName + "/" + id[:1] + "/" + id
+}
+
+// Move changes the state of a message. It returns an error that is
+// fs.ErrNotExist when the message is not in from (any more).
+func (q *Queue) Move(id string, from, to Folder) error {
+	if !ValidID(id) {
+		return errBadID(id)
+	}
+	dst := q.Path(id, to)
+	err := os.Rename(q.Path(id, from), dst)
+	if to != Deferred || !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	// Either the message is gone or the hashed folder has not been made yet.
+	if err := makeDir(filepath.Dir(dst)); err != nil {
+		return err
+	}
+	return os.Rename(q.Path(id, from), dst)
+}
+
+// Defer puts an active message aside until next. Reasons are told by recipient
+// index; they are for people and may be lost in a crash.
+func (q *Queue) Defer(id string, next time.Time, reasons map[int]string) error {
+	if !ValidID(id) {
+		return errBadID(id)
+	}
+	if err := os.Chtimes(q.Path(id, Active), time.Time{}, next); err != nil {
+		return err
+	}
+	if err := q.writeReasons(id, reasons); err != nil {
+		return err
+	}
+	return q.Move(id, Active, Deferred)
+}
+
+// SetNextTry changes when a deferred message is tried again.
+func (q *Queue) SetNextTry(id string, next time.Time) error {
+	if !ValidID(id) {
+		return errBadID(id)
+	}
+	return os.Chtimes(q.Path(id, Deferred), time.Time{}, next)
+}
+
+// Remove deletes a message that is done with. The deletion is not flushed: when
+// a crash undoes it, the recipients that are still Pending get it once more.
+func (q *Queue) Remove(id string, from Folder) error {
+	if !ValidID(id) {
+		return errBadID(id)
+	}
+	return os.Remove(q.Path(id, from))
+}
+
+// Forget deletes the reasons of a message that was deferred once.
+func (q *Queue) Forget(id string) {
+	if ValidID(id) {
+		os.Remove(q.reasonPath(id))
+	}
+}
+
+// liveFolders are the folders in which a message is on its way, in the order in
+// which an id is looked for: a message moves along it from left to right.
+var liveFolders = [...]Folder{Incoming, Active, Deferred, Hold}
+
+// Find tells in which folder a message is.
+func (q *Queue) Find(id string) (Folder, bool) {
+	if !ValidID(id) {
+		return 0, false
+	}
+	// Twice: the message may be renamed against our direction while we look.
+	for range 2 {
+		for _, f := range liveFolders {
+			if _, err := os.Lstat(q.Path(id, f)); err == nil {
+				return f, true
+			}
+		}
+	}
+	return 0, false
+}
+
+// Mark records in place what became of recipient i, numbered as in the
+// envelope. It is not flushed: losing it means delivering twice, never losing.
+// An active message is marked also where "postsuper -h" has just moved it.
+func (q *Queue) Mark(id string, i int, s mail.State) error {
+	if s != mail.Pending && s != mail.Done {
+		return fmt.Errorf("queue: bad state %q", byte(s))
+	}
+	return q.markByte(id, func(t tail) (int64, error) {
+		if i < 0 || i >= t.rcpts {
+			return 0, fmt.Errorf("queue: %s has no recipient %d", id, i)
+		}
+		return t.states() + 1 + int64(i), nil
+	}, byte(s))
+}
+
+// MarkWarned records that the sender has been told of the delay
+// (delay_warning_time of postconf(5)), so that it is told once only.
+func (q *Queue) MarkWarned(id string) error {
+	return q.markByte(id, func(t tail) (int64, error) { return t.states(), nil }, warned)
+}
+
+// markByte writes one byte at the place that at finds.
+func (q *Queue) markByte(id string, at func(tail) (int64, error), b byte) error {
+	f, err := q.openAny(id, os.O_RDWR)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	t, err := readTail(f)
+	if err != nil {
+		return err
+	}
+	off, err := at(t)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt([]byte{b}, off)
+	return err
+}
+
+// openAny opens a message wherever it is, the active folder first.
+func (q *Queue) openAny(id string, flags int) (*os.File, error) {
+	if !ValidID(id) {
+		return nil, errBadID(id)
+	}
+	f, err := disk.OpenTrusted(q.Path(id, Active), flags, -1)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return f, err
+	}
+	where, ok := q.Find(id)
+	if !ok {
+		return nil, err
+	}
+	return disk.OpenTrusted(q.Path(id, where), flags, -1)
+}
+
+// makeDir makes one hashed folder; that it exists already is no error.
+func makeDir(path string) error {
+	if err := os.Mkdir(path, dirMode); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
+}
+
+// step is where tests make the writer die; outside of tests it does nothing.
+func (q *Queue) step(name string) error {
+	if q.steps == nil {
+		return nil
+	}
+	return q.steps(name)
+}

@@ -1,0 +1,226 @@
+package queue
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// scanBatch is how many names are read from a folder at once.
+const scanBatch = 1024
+
+// Info is what a folder tells of a message without opening it.
+type Info struct {
+	ModTime time.Time // the next try of a deferred message
+	Bytes   int64     // of the whole file
+	Expire  bool      // "postsuper -e"
+	inode   uint64
+}
+
+// Scan calls fn for each message of a folder, in no order. Unfinished files and
+// foreign names are passed over, messages that vanish meanwhile too. An error of
+// fn ends the scan and is returned.
+func (q *Queue) Scan(f Folder, fn func(id string, info Info) error) error {
+	return q.walk(f, func(dir, name string) error {
+		if !ValidID(name) {
+			return nil
+		}
+		fi, err := os.Lstat(dir + "/" + name)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		ino, _ := inode(fi)
+		return fn(name, Info{ModTime: fi.ModTime(), Bytes: fi.Size(), Expire: fi.Mode()&expireBit != 0, inode: ino})
+	})
+}
+
+// IDs calls fn for the name of each message of a folder, without looking at the
+// file: counting 100,000 messages costs some dozen system calls.
+func (q *Queue) IDs(f Folder, fn func(id string) error) error {
+	return q.walk(f, func(_, name string) error {
+		if !ValidID(name) {
+			return nil
+		}
+		return fn(name)
+	})
+}
+
+// walk calls fn for each file name of a folder, through the hashed folders.
+func (q *Queue) walk(f Folder, fn func(dir, name string) error) error {
+	top := filepath.Join(q.root, f.String())
+	return eachName(top, func(e fs.DirEntry) error {
+		if !e.IsDir() {
+			return fn(top, e.Name())
+		}
+		// Postfix may have hashed another folder, or hashed deferred deeper:
+		// one level is ours.
+		if len(e.Name()) != 1 || f != Deferred {
+			return nil
+		}
+		sub := filepath.Join(top, e.Name())
+		return eachName(sub, func(e fs.DirEntry) error { return fn(sub, e.Name()) })
+	})
+}
+
+// eachName reads a folder in batches.
+func eachName(dir string, fn func(fs.DirEntry) error) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	for {
+		list, err := d.ReadDir(scanBatch)
+		for _, e := range list {
+			if err := fn(e); err != nil {
+				return err
+			}
+		}
+		if err == io.EOF || errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// Recovered is what Recover found.
+type Recovered struct {
+	Ready   []string    // ids in incoming, to be delivered now
+	Waiting []Wait      // deferred messages
+	Removed int         // unfinished files that were never acknowledged
+	Renamed [][2]string // old and new ids of files that were copied here
+}
+
+// Wait is a deferred message and its next try.
+type Wait struct {
+	ID   string
+	Next time.Time
+}
+
+// Recover puts the folders in order after a start or a crash, before anything
+// else uses the queue: unfinished files go, what was active is incoming again,
+// names agree with inodes, and reasons without a message go.
+func (q *Queue) Recover() (*Recovered, error) {
+	r := &Recovered{}
+	if err := q.dropTemps(r); err != nil {
+		return nil, err
+	}
+	if err := q.Rename(r); err != nil {
+		return nil, err
+	}
+	err := q.IDs(Active, func(id string) error { return gone(q.Move(id, Active, Incoming)) })
+	if err != nil {
+		return nil, err
+	}
+	err = q.IDs(Incoming, func(id string) error { r.Ready = append(r.Ready, id); return nil })
+	if err != nil {
+		return nil, err
+	}
+	err = q.Scan(Deferred, func(id string, info Info) error {
+		r.Waiting = append(r.Waiting, Wait{id, info.ModTime})
+		return nil
+	})
+	return r, errors.Join(err, q.dropReasons())
+}
+
+// gone forgives that somebody else was faster.
+func gone(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// dropTemps removes what a dead writer left. The writer never answered "250".
+func (q *Queue) dropTemps(r *Recovered) error {
+	return eachName(q.incoming.Path(), func(e fs.DirEntry) error {
+		if e.IsDir() || !strings.HasPrefix(e.Name(), tempPrefix) {
+			return nil
+		}
+		r.Removed++
+		return gone(os.Remove(q.incoming.Join(e.Name())))
+	})
+}
+
+// Rename gives every message whose name does not fit its inode (a queue that was
+// copied or restored) a name that does, as "postsuper -s" does: a new message
+// could be given its id otherwise.
+func (q *Queue) Rename(r *Recovered) error {
+	for _, f := range liveFolders {
+		err := q.Scan(f, func(id string, info Info) error {
+			if idFits(id, info.inode) {
+				return nil
+			}
+			fresh := q.freshID(info.inode)
+			if err := q.rename(id, fresh, f); err != nil {
+				return gone(err)
+			}
+			r.Renamed = append(r.Renamed, [2]string{id, fresh})
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// freshID returns an id for inode that no misnamed file bears at the moment.
+func (q *Queue) freshID(inode uint64) string {
+	now := time.Now()
+	for {
+		id := makeID(now, inode)
+		if _, taken := q.Find(id); !taken {
+			return id
+		}
+		now = now.Add(time.Microsecond)
+	}
+}
+
+// rename changes the id of a message.
+func (q *Queue) rename(id, fresh string, f Folder) error {
+	to := q.Path(fresh, f)
+	if err := makeDir(filepath.Dir(to)); err != nil {
+		return err
+	}
+	if err := os.Rename(q.Path(id, f), to); err != nil {
+		return err
+	}
+	q.moveReasons(id, fresh)
+	return nil
+}
+
+// moveReasons lets the reasons follow a renamed message.
+func (q *Queue) moveReasons(from, to string) {
+	if makeDir(filepath.Dir(q.reasonPath(to))) == nil {
+		os.Rename(q.reasonPath(from), q.reasonPath(to))
+	}
+}
+
+// dropReasons removes reasons whose message is gone.
+func (q *Queue) dropReasons() error {
+	top := filepath.Join(q.root, deferName)
+	return eachName(top, func(e fs.DirEntry) error {
+		if !e.IsDir() {
+			return nil
+		}
+		return eachName(filepath.Join(top, e.Name()), func(e fs.DirEntry) error {
+			if !ValidID(e.Name()) {
+				return nil
+			}
+			if _, ok := q.Find(e.Name()); !ok {
+				q.Forget(e.Name())
+			}
+			return nil
+		})
+	})
+}

@@ -1,0 +1,254 @@
+package queue
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+
+	"packetboat/internal/mail"
+)
+
+// bufSize is what a Writer gathers before it writes, in bytes: a usual message
+// with its envelope leaves in one write(2).
+const bufSize = 64 << 10
+
+// buffers are reused between messages.
+var buffers = sync.Pool{New: func() any { return new([bufSize]byte) }}
+
+// tempPrefix begins the name of a file that is being written. An id never
+// begins so, which is how a new start knows what was never acknowledged.
+const tempPrefix = "tmp."
+
+// Writer writes one message into the queue. It is used by one goroutine, and
+// ended by Commit or Abort.
+type Writer struct {
+	q    *Queue
+	f    *os.File
+	temp string // path of the unfinished file
+	id   string
+	buf  *[bufSize]byte
+	n    int   // bytes in buf
+	size int64 // bytes of the message so far
+	err  error // the first failure; all later calls return it
+}
+
+// Create makes an unfinished file in incoming. Errors are temporary
+// *mail.Status (4.3.1): the disk is full or broken.
+func (q *Queue) Create() (*Writer, error) {
+	if err := q.step("create"); err != nil {
+		return nil, full(err)
+	}
+	f, err := q.temp()
+	if err != nil {
+		return nil, full(err)
+	}
+	w := &Writer{q: q, f: f, temp: f.Name(), buf: buffers.Get().(*[bufSize]byte)}
+	fi, err := f.Stat()
+	if err == nil {
+		if ino, ok := inode(fi); ok {
+			w.id = makeID(time.Now(), ino)
+			return w, nil
+		}
+		err = errors.New("queue: no inode numbers here")
+	}
+	w.Abort()
+	return nil, full(err)
+}
+
+// temp makes a file under a temporary name.
+func (q *Queue) temp() (*os.File, error) {
+	for try := 0; ; try++ {
+		name := tempPrefix + strconv.Itoa(os.Getpid()) + "." + strconv.FormatUint(q.serial.Add(1), 16)
+		f, err := os.OpenFile(q.incoming.Join(name), os.O_RDWR|os.O_CREATE|os.O_EXCL, fileMode)
+		// A file of an earlier process with our pid may be left: take the next name.
+		if err == nil || !errors.Is(err, os.ErrExist) || try > 1000 {
+			return f, err
+		}
+	}
+}
+
+// ID returns the queue id that the message has once it is committed.
+func (w *Writer) ID() string { return w.id }
+
+// Size returns the number of bytes written so far.
+func (w *Writer) Size() int64 { return w.size }
+
+// Write adds bytes of the message (LF line ends). Errors are temporary
+// *mail.Status; after one the message can only be aborted.
+func (w *Writer) Write(p []byte) (int, error) {
+	n := w.put(p)
+	w.size += int64(n)
+	return n, w.err
+}
+
+// WriteString is Write without a copy by the caller.
+func (w *Writer) WriteString(s string) (int, error) {
+	for done := 0; done < len(s); {
+		if w.err != nil {
+			return done, w.err
+		}
+		n := copy(w.buf[w.n:], s[done:])
+		w.n += n
+		w.size += int64(n)
+		done += n
+		if w.n == bufSize {
+			w.flush()
+		}
+	}
+	return len(s), w.err
+}
+
+// put gathers p in the buffer; it does not count it as message bytes.
+func (w *Writer) put(p []byte) int {
+	done := 0
+	for done < len(p) && w.err == nil {
+		n := copy(w.buf[w.n:], p[done:])
+		w.n += n
+		done += n
+		if w.n == bufSize {
+			w.flush()
+		}
+	}
+	return done
+}
+
+// flush writes out the buffer and remembers a failure.
+func (w *Writer) flush() {
+	if w.err != nil || w.n == 0 {
+		return
+	}
+	err := w.q.step("write")
+	if err == nil {
+		_, err = w.f.Write(w.buf[:w.n])
+	}
+	w.n = 0
+	if err != nil {
+		w.err = full(err)
+	}
+}
+
+// Commit writes the envelope and returns when message and name are on disk:
+// this is the promise that "250 queued as" makes. After an error (a temporary
+// *mail.Status) nothing is left of the message.
+func (w *Writer) Commit(env *mail.Envelope) error { return w.commit(env, Incoming) }
+
+// CommitHold is Commit into the hold folder (the HOLD action of access(5)): the
+// scheduler is not told of it.
+func (w *Writer) CommitHold(env *mail.Envelope) error { return w.commit(env, Hold) }
+
+func (w *Writer) commit(env *mail.Envelope, to Folder) error {
+	if w.buf == nil {
+		return errors.New("queue: commit after the end")
+	}
+	w.envelope(env)
+	w.flush()
+	if w.err == nil {
+		w.err = w.durable(to)
+	}
+	if w.err != nil {
+		err := w.err
+		w.Abort()
+		return err
+	}
+	w.end()
+	return nil
+}
+
+// durable makes the file's bytes durable, then its name. The order is the whole
+// promise: whatever has an id as its name is complete.
+func (w *Writer) durable(to Folder) error {
+	dir := w.q.incoming
+	if to == Hold {
+		dir = w.q.hold
+	}
+	final := w.q.Path(w.id, to)
+	for _, s := range []struct {
+		name string
+		do   func() error
+	}{
+		{"fsync", w.f.Sync},
+		{"rename", func() error { return os.Rename(w.temp, final) }},
+		{"dirsync", dir.Sync},
+	} {
+		err := w.q.step(s.name)
+		if err == nil {
+			err = s.do()
+		}
+		if err != nil {
+			return full(err)
+		}
+		if s.name == "rename" {
+			w.temp = final
+		}
+	}
+	return nil
+}
+
+// envelope appends records, states and trailer behind the message's bytes.
+func (w *Writer) envelope(env *mail.Envelope) {
+	sum := uint32(0)
+	var scratch [1024]byte
+	emit := func(b []byte) {
+		sum = crc32.Update(sum, castagnoli, b)
+		w.put(b)
+	}
+	emit(appendHead(scratch[:0], env))
+	for i := range env.Rcpts {
+		emit(appendRcpt(scratch[:0], &env.Rcpts[i]))
+	}
+	w.put([]byte{unwarned})
+	for i := range env.Rcpts {
+		w.put([]byte{byte(stateOf(env.Rcpts[i].State))})
+	}
+	w.put(appendTrailer(scratch[:0], w.size, len(env.Rcpts), sum))
+}
+
+// Abort removes the unfinished file. It does nothing after Commit.
+func (w *Writer) Abort() {
+	if w.buf == nil {
+		return
+	}
+	if w.q.step("abort") == nil {
+		os.Remove(w.temp)
+	}
+	w.end()
+}
+
+// end gives back the buffer and the descriptor.
+func (w *Writer) end() {
+	w.f.Close()
+	buffers.Put(w.buf)
+	w.buf = nil
+	if w.err == nil {
+		w.err = errors.New("queue: write after the end")
+	}
+}
+
+// full says that the queue could not be written: RFC 3463 X.3.1, mail system
+// full, and 452 of RFC 5321 section 4.2.2. Every failure to write (no space, no
+// quota, a broken disk) may be over later, so none is permanent. The cause stays
+// in the error's chain for the log.
+func full(err error) error {
+	if err == nil {
+		return nil
+	}
+	s := mail.Defer("4.3.1", "Insufficient system storage").WithReply(452)
+	return &WriteError{Status: s, Cause: err}
+}
+
+// WriteError is a failure to write the queue. It is a temporary *mail.Status
+// for the sender, and tells the cause to the log.
+type WriteError struct {
+	Status *mail.Status
+	Cause  error
+}
+
+// Error tells the cause, for the log of this system.
+func (e *WriteError) Error() string { return fmt.Sprintf("queue file write error: %v", e.Cause) }
+
+// Unwrap gives both to errors.Is and errors.As.
+func (e *WriteError) Unwrap() []error { return []error{e.Status, e.Cause} }
