@@ -137,9 +137,10 @@ func parseAuth(args []string) (id uint32, r Request, err error) {
 		case "rport":
 			rport = parsePort(value)
 		case "resp":
-			if r.Initial, err = decode(value); err != nil {
-				return id, r, err
-			}
+			// Whatever stands behind it is ignored, as the protocol demands.
+			r.Initial, err = decode(value)
+			r.Local, r.Remote = addrPort(lip, lport), addrPort(rip, rport)
+			return id, r, err
 		}
 	}
 	r.Local, r.Remote = addrPort(lip, lport), addrPort(rip, rport)

@@ -81,6 +81,7 @@ const (
 	CodeAuthzFail   = "authz_fail"    // password right, but may not be whom it asked to be
 	CodeDisabled    = "user_disabled" // the account is switched off
 	CodePassExpired = "pass_expired"  // the password is too old
+	CodeBase64      = "invalid_base64"
 )
 
 // Answer is what the server says to a Request or to a response.
@@ -93,6 +94,7 @@ type Answer struct {
 	Temporary bool              // of Fail: nobody could tell; trying again later may work
 	ID        uint32            // the request's number on this connection
 	Fields    map[string]string // every other field of the line; a field without "=" has an empty value
+	Hidden    map[string]string // on the server's side: kept for Claim, never sent
 }
 
 // Ticket lets a parent process fetch the user of an OK from the server without
