@@ -1,0 +1,229 @@
+package maillog
+
+import (
+	"fmt"
+	"strconv"
+)
+
+// SMTPDConnect tells that a client has connected. client is "name[address]"
+// here and below.
+func (g *Log) SMTPDConnect(client string) { g.Info("connect from %s", client) }
+
+// SMTPDClient ties a queue id to the client that brings the message. method
+// and user are those of AUTH, or empty; sender is MAIL FROM's AUTH=.
+func (g *Log) SMTPDClient(id, client, method, user, sender string) {
+	var b []byte
+	if method != "" {
+		b = fmt.Appendf(b, ", sasl_method=%s", method)
+	}
+	if user != "" {
+		b = fmt.Appendf(b, ", sasl_username=%s", user)
+	}
+	if sender != "" {
+		b = fmt.Appendf(b, ", sasl_sender=%s", sender)
+	}
+	g.Info("%s: client=%s%s", id, client, b)
+}
+
+// Refusal is what a reject line tells beside the reply.
+type Refusal struct {
+	ID     string // queue id; empty = NOQUEUE
+	What   string // reject, reject_warning, warn, info ...
+	Where  string // CONNECT, MAIL, RCPT, DATA ...
+	Client string
+	Text   string // the reply: "550 5.1.1 <x>: Recipient address rejected: ..."
+	From   *string
+	To     *string // nil = not known yet
+	Proto  string
+	Helo   string
+}
+
+// SMTPDReject tells of a refused command.
+func (g *Log) SMTPDReject(r Refusal) {
+	if r.ID == "" {
+		r.ID = "NOQUEUE"
+	}
+	b := fmt.Appendf(nil, "%s: %s: %s from %s: %s;", r.ID, r.What, r.Where, r.Client, r.Text)
+	if r.From != nil {
+		b = fmt.Appendf(b, " from=<%s>", *r.From)
+	}
+	if r.To != nil {
+		b = fmt.Appendf(b, " to=<%s>", *r.To)
+	}
+	if r.Proto != "" {
+		b = fmt.Appendf(b, " proto=%s", r.Proto)
+	}
+	if r.Helo != "" {
+		b = fmt.Appendf(b, " helo=<%s>", r.Helo)
+	}
+	g.Info("%s", b)
+}
+
+// SMTPDEnd tells why a session ended other than by QUIT: "lost connection",
+// "timeout", "too many errors". where is the last command; bytes is how much of
+// a message had come, or below 0 outside DATA and BDAT.
+func (g *Log) SMTPDEnd(why, where, client string, bytes int64) {
+	if bytes >= 0 {
+		g.Info("%s after %s (%d bytes) from %s", why, where, bytes, client)
+		return
+	}
+	g.Info("%s after %s from %s", why, where, client)
+}
+
+// Count is one command's figures for SMTPDDisconnect.
+type Count struct {
+	Name      string
+	Good, All int
+}
+
+// SMTPDDisconnect ends a session's lines: " ehlo=1 rcpt=0/1 ... commands=3/4".
+// Commands that never came are left out.
+func (g *Log) SMTPDDisconnect(client string, counts []Count) {
+	var b []byte
+	total := Count{Name: "commands"}
+	for _, c := range counts {
+		if c.All > 0 {
+			b = appendCount(b, c)
+			total.Good += c.Good
+			total.All += c.All
+		}
+	}
+	b = appendCount(b, total)
+	g.Info("disconnect from %s%s", client, b)
+}
+
+func appendCount(b []byte, c Count) []byte {
+	b = append(append(append(b, ' '), c.Name...), '=')
+	b = strconv.AppendInt(b, int64(c.Good), 10)
+	if c.Good != c.All || c.All == 0 {
+		b = strconv.AppendInt(append(b, '/'), int64(c.All), 10)
+	}
+	return b
+}
+
+// SMTPDPipelining tells that bytes stood behind a command that must be the last
+// of a group (RFC 2920 section 3.1); early is what they were.
+func (g *Log) SMTPDPipelining(where, client string, early []byte) {
+	g.Info("improper command pipelining after %s from %s: %s", where, client, Escape(early, 100))
+}
+
+// SMTPDNonSMTP tells that a client speaks another language than SMTP.
+func (g *Log) SMTPDNonSMTP(client string, line []byte) {
+	g.Warn("non-SMTP command from %s: %s", client, Escape(line, 100))
+}
+
+// SMTPDLong tells of a command line above the limit.
+func (g *Log) SMTPDLong(client string, limit int, line []byte) {
+	g.Warn("%s: request longer than %d: %s...", client, limit, Escape(line, 30))
+}
+
+// SMTPDAddress tells of an address in MAIL, RCPT or VRFY that cannot be read.
+func (g *Log) SMTPDAddress(client, where, arg string) {
+	g.Warn("Illegal address syntax from %s in %s command: %s", client, where, arg)
+}
+
+// SMTPDSize tells that a message grew above message_size_limit.
+func (g *Log) SMTPDSize(id string) { g.Warn("%s: queue file size limit exceeded", id) }
+
+// SMTPDBadChunk tells of a BDAT that cannot be read; the session ends.
+func (g *Log) SMTPDBadChunk(id, client string, line []byte) {
+	g.Warn("%s: malformed BDAT command syntax from %s: %s", noQueue(id), client, Escape(line, 100))
+}
+
+// SMTPDNullChunk tells of BDAT 0 without LAST.
+func (g *Log) SMTPDNullChunk(id, client string) {
+	g.Warn("%s: null BDAT request from %s", noQueue(id), client)
+}
+
+// SMTPDLargeChunk tells of a BDAT above message_size_limit.
+func (g *Log) SMTPDLargeChunk(id, client string) {
+	g.Warn("%s: BDAT request from %s exceeds message size limit", noQueue(id), client)
+}
+
+func noQueue(id string) string {
+	if id == "" {
+		return "NOQUEUE"
+	}
+	return id
+}
+
+// SMTPDEtrn tells of a refused ETRN.
+func (g *Log) SMTPDEtrn(site, client string) { g.Warn("reject: ETRN %.100s... from %s", site, client) }
+
+// SMTPDAuthFailed tells of a refused AUTH; fail2ban counts it. user is empty
+// when no name was given.
+func (g *Log) SMTPDAuthFailed(client, mech, reason, user string) {
+	if user == "" {
+		user = "(unavailable)"
+	}
+	g.Warn("%s: SASL %s authentication failed: %s, sasl_username=%s", client, mech, reason, user)
+}
+
+// SMTPDAuthAborted tells that the client gave AUTH up.
+func (g *Log) SMTPDAuthAborted(client, mech string) {
+	g.Warn("%s: SASL %s authentication aborted", client, mech)
+}
+
+// SMTPDNoAuth tells that the authentication server could not be asked.
+func (g *Log) SMTPDNoAuth(client string, err error) {
+	g.Warn("%s: cannot ask the authentication server: %v", client, err)
+}
+
+// SMTPDTLS tells that TLS is set up; trust is Anonymous, Untrusted or Trusted.
+func (g *Log) SMTPDTLS(trust, client, what string) {
+	g.Info("%s TLS connection established from %s: %s", trust, client, what)
+}
+
+// SMTPDNoTLS tells that a TLS handshake failed.
+func (g *Log) SMTPDNoTLS(client string, why string) { g.Info("SSL_accept error from %s: %s", client, why) }
+
+// SMTPDHostname tells that a reverse name does not lead back to its address.
+func (g *Log) SMTPDHostname(name, addr, why string) {
+	if why != "" {
+		why = ": " + why
+	}
+	g.Warn("hostname %s does not resolve to address %s%s", name, addr, why)
+}
+
+// SMTPDCrowd tells that a client has too many sessions.
+func (g *Log) SMTPDCrowd(n int, client, service string) {
+	g.Warn("Connection concurrency limit exceeded: %d from %s for service %s", n, client, service)
+}
+
+// SMTPDPanic tells of a fault of ours that ended one session.
+func (g *Log) SMTPDPanic(client string, fault any, stack []byte) {
+	g.Error("session of %s ended by a fault in this program: %v: %s", client, fault, Escape(stack, 1500))
+}
+
+// SMTPDQueue tells that a message could not be written; id may be empty.
+func (g *Log) SMTPDQueue(id string, err error) {
+	g.Warn("%s: queue file write error: %v", noQueue(id), err)
+}
+
+// SMTPDConfig tells that something the administrator configured cannot be used
+// at this moment: a table, a name server, a restriction's argument.
+func (g *Log) SMTPDConfig(what string, err error) { g.Warn("%s: %v", what, err) }
+
+// Escape writes at most limit bytes of s, with control and 8-bit bytes as
+// Postfix's escape(3) writes them: \r, \n, \t, and \nnn in octal.
+func Escape(s []byte, limit int) []byte {
+	s = s[:min(len(s), limit)]
+	out := make([]byte, 0, len(s)+16)
+	for _, c := range s {
+		switch {
+		case c == '\r':
+			out = append(out, `\r`...)
+		case c == '\n':
+			out = append(out, `\n`...)
+		case c == '\t':
+			out = append(out, `\t`...)
+		case c == '\\':
+			out = append(out, `\\`...)
+		case c < ' ' || c >= 0x7f:
+			out = fmt.Appendf(out, `\%03o`, c)
+		default:
+			out = append(out, c)
+		}
+	}
+	return out
+}
