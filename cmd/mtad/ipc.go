@@ -1,0 +1,61 @@
+package main
+
+import (
+	"time"
+
+	"packetboat/internal/sys/proc"
+)
+
+// The engine asks its parent for the few things that need root. All messages
+// are small JSON over a socketpair that nobody else has.
+
+// request is a message from the engine.
+type request struct {
+	ID   uint64 `json:"id,omitempty"`
+	Op   string `json:"op"` // one of the op constants
+	User string `json:"user,omitempty"`
+	// UID, GID and Mailbox describe a virtual mailbox.
+	UID     int    `json:"uid,omitempty"`
+	GID     int    `json:"gid,omitempty"`
+	Mailbox string `json:"mailbox,omitempty"`
+	// Argv and Env are a command's; its standard input is the message's file.
+	Argv    []string      `json:"argv,omitempty"`
+	Env     []string      `json:"env,omitempty"`
+	Dir     string        `json:"dir,omitempty"`
+	Timeout time.Duration `json:"timeout,omitempty"`
+	Path    string        `json:"path,omitempty"` // of a file to open
+}
+
+// The operations that the parent knows.
+const (
+	opReady   = "ready"   // the engine answers; no reply
+	opDeliver = "deliver" // a deliver process as User; reply carries its socket
+	opVirtual = "virtual" // a deliver process as UID:GID on Mailbox; likewise
+	opFile    = "file"    // append to the file Mailbox as User; likewise
+	opCommand = "command" // run Argv as User; reply carries exit and output
+	opOpen    = "open"    // open a configured key file; reply carries it
+)
+
+// parentMessage is a message from the parent: a socket, or the reply to a request.
+type parentMessage struct {
+	Announce *announce `json:"announce,omitempty"`
+	Reply    *reply    `json:"reply,omitempty"`
+}
+
+// reply answers the request with the same ID.
+type reply struct {
+	ID      uint64 `json:"id"`
+	Err     string `json:"err,omitempty"`
+	Missing bool   `json:"missing,omitempty"` // the account does not exist
+	Exit    int    `json:"exit,omitempty"`
+	Output  string `json:"output,omitempty"`
+}
+
+// channelFD is the engine's end of the channel, logFD the open maillog_file.
+const (
+	channelFD = 3
+	logFD     = 4
+)
+
+// inherit opens the engine's end of the channel.
+func inherit() (*proc.Channel, error) { return proc.Inherited(channelFD) }

@@ -1,0 +1,79 @@
+// Mtad is the mail transfer daemon: SMTP in, queue, scheduling, SMTP and LMTP
+// out, hand-over to the users' mailboxes. It is two processes. The parent (root)
+// binds ports, reads keys and starts programs as the right user; it parses no
+// byte from the network. The engine (mail_owner) does all the rest.
+//
+//	mtad [-c DIR] [-F]
+//
+// Without -F it returns when the system answers, and goes on in the background.
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/pflag"
+
+	"packetboat/internal/sys/config"
+	"packetboat/internal/sys/proc"
+)
+
+// version is set at build time.
+var version = "devel"
+
+func main() {
+	fs := pflag.NewFlagSet("mtad", pflag.ExitOnError)
+	dir := fs.StringP("config", "c", os.Getenv("MAIL_CONFIG"), "configuration directory")
+	foreground := fs.BoolP("foreground", "F", false, "stay in the foreground (systemd, containers)")
+	engine := fs.Bool("engine", false, "be the engine; the parent sets it")
+	ready := fs.Int("ready-fd", 0, "descriptor to close when the system answers; set by mtad itself")
+	show := fs.Bool("version", false, "print the version")
+	fs.Parse(os.Args[1:])
+	switch {
+	case *show:
+		fmt.Println("packetboat mtad", version)
+	case *engine:
+		os.Exit(runEngine(*dir))
+	case *foreground:
+		os.Exit(runParent(*dir, *ready))
+	default:
+		os.Exit(background(*dir))
+	}
+}
+
+// background starts mtad -F in a session of its own and waits until it
+// answers or has given up.
+func background(dir string) int {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return complain(err)
+	}
+	if dir != "" {
+		if dir, err = filepath.Abs(dir); err != nil {
+			return complain(err)
+		}
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return complain(err)
+	}
+	_, err = proc.Start(proc.Role{
+		Path: self, Args: []string{"mtad", "-F", "-c", dir, "--ready-fd", "3"},
+		Env: proc.CleanEnv(), Stderr: os.Stderr, Files: []*os.File{w}, Session: true,
+	})
+	w.Close()
+	if err != nil {
+		return complain(err)
+	}
+	if n, _ := r.Read(make([]byte, 1)); n == 1 {
+		return 0
+	}
+	return 1 // the child has said why
+}
+
+// complain prints an error for people and returns the exit code.
+func complain(err error) int {
+	fmt.Fprintln(os.Stderr, "mtad: "+config.Report(err))
+	return 1
+}

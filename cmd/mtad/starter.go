@@ -1,0 +1,251 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"packetboat/internal/sys/config"
+	"packetboat/internal/sys/proc"
+)
+
+// maxOutput is how much of a command's output is kept for the log and the
+// bounce, in octets.
+const maxOutput = 4096
+
+// maxCommandTime bounds every command, whatever the engine asks for.
+const maxCommandTime = time.Hour
+
+// starter serves the requests of one engine. It believes nothing: accounts are
+// looked up here, paths and numbers are held against the configuration.
+type starter struct {
+	main   *config.Main
+	bin    string
+	dir    string
+	engine *engineProc
+	send   sync.Mutex
+	keys   map[string]bool // files that opOpen may open
+	log    func(format string, args ...any)
+}
+
+func newStarter(p *parent, e *engineProc) *starter {
+	return &starter{main: p.main, bin: p.bin, dir: p.main.Dir(), engine: e,
+		keys: keyFiles(p.main, p.master), log: p.log.Warn}
+}
+
+// serve answers requests until the engine is gone.
+func (s *starter) serve() {
+	defer s.engine.ch.Close()
+	for {
+		var q request
+		files, err := s.engine.ch.Recv(&q)
+		if err != nil {
+			return
+		}
+		if q.Op == opReady {
+			close(s.engine.ready)
+			continue
+		}
+		go s.answer(q, files)
+	}
+}
+
+// answer does one request; whatever goes wrong ends in the reply.
+func (s *starter) answer(q request, files []*os.File) {
+	defer func() {
+		for _, f := range files {
+			f.Close()
+		}
+	}()
+	r, out := s.do(q, files)
+	r.ID = q.ID
+	s.send.Lock()
+	defer s.send.Unlock()
+	var err error
+	if out != nil {
+		err = s.engine.ch.Send(parentMessage{Reply: &r}, out)
+		out.Close()
+	} else {
+		err = s.engine.ch.Send(parentMessage{Reply: &r})
+	}
+	if err != nil {
+		s.log("reply to the engine: %s", err.Error())
+	}
+}
+
+func (s *starter) do(q request, files []*os.File) (r reply, out *os.File) {
+	var err error
+	switch q.Op {
+	case opDeliver:
+		out, err = s.deliver(q)
+	case opVirtual:
+		out, err = s.virtual(q)
+	case opFile:
+		out, err = s.file(q)
+	case opCommand:
+		r, err = s.command(q, files)
+	case opOpen:
+		out, err = s.open(q)
+	default:
+		err = fmt.Errorf("unknown operation %q", q.Op)
+	}
+	if err != nil {
+		r.Err, r.Missing = err.Error(), errors.Is(err, proc.ErrNoUser)
+	}
+	return r, out
+}
+
+// deliver starts a deliver process that becomes the account.
+func (s *starter) deliver(q request) (*os.File, error) {
+	u, err := proc.LookupUser(q.User)
+	if err != nil {
+		return nil, err
+	}
+	return s.conversation("-d", u.Name)
+}
+
+// virtual starts a deliver process for a virtual mailbox, below
+// virtual_mailbox_base and not below virtual_minimum_uid, as virtual(8) demands.
+func (s *starter) virtual(q request) (*os.File, error) {
+	var opts struct {
+		Base string `main:"virtual_mailbox_base"`
+		Min  int    `main:"virtual_minimum_uid"`
+	}
+	if err := s.main.Decode(&opts); err != nil {
+		return nil, err
+	}
+	if q.UID < opts.Min || (q.UID == 0 && os.Geteuid() == 0 && opts.Min > 0) {
+		return nil, fmt.Errorf("bad uid %d in virtual_uid_maps", q.UID)
+	}
+	if opts.Base == "" || !below(q.Mailbox, opts.Base) {
+		return nil, fmt.Errorf("mailbox %q is not below virtual_mailbox_base", q.Mailbox)
+	}
+	return s.conversation("--as", fmt.Sprintf("%d:%d", q.UID, q.GID), "--inbox", q.Mailbox)
+}
+
+// file starts a deliver process that appends to a file named by an alias.
+func (s *starter) file(q request) (*os.File, error) {
+	u, err := s.account(q.User)
+	if err != nil {
+		return nil, err
+	}
+	if !filepath.IsAbs(q.Mailbox) {
+		return nil, fmt.Errorf("file %q is no absolute path", q.Mailbox)
+	}
+	return s.conversation("--as", fmt.Sprintf("%d:%d", u.UID, u.GID), "--inbox", q.Mailbox)
+}
+
+// below tells whether path, cleaned, lies inside base.
+func below(path, base string) bool {
+	rel, err := filepath.Rel(filepath.Clean(base), filepath.Clean(path))
+	return err == nil && rel != "." && rel != ".." && !strings.HasPrefix(rel, "../")
+}
+
+// conversation starts deliver -z with more arguments and returns the engine's
+// end of its socket.
+func (s *starter) conversation(args ...string) (*os.File, error) {
+	ours, theirs, err := proc.SocketPair()
+	if err != nil {
+		return nil, err
+	}
+	defer theirs.Close()
+	p, err := proc.Start(proc.Role{
+		Path: filepath.Join(s.bin, "deliver"), Args: append([]string{"deliver", "-c", s.dir, "-z"}, args...),
+		Env: proc.CleanEnv(), Files: []*os.File{theirs}, Stderr: os.Stderr,
+	})
+	if err != nil {
+		ours.Close()
+		return nil, err
+	}
+	go p.Wait()
+	return ours, nil
+}
+
+// account is the account a command or file delivery runs as; root is never one
+// (local(8): default_privs is used instead).
+func (s *starter) account(name string) (*proc.User, error) {
+	if name == "" {
+		name = s.main.Get("default_privs")
+	}
+	u, err := proc.LookupUser(name)
+	if err != nil {
+		return nil, err
+	}
+	if u.UID == 0 && os.Geteuid() == 0 && s.main.Get("mail_owner") != "root" {
+		return s.account("")
+	}
+	return u, nil
+}
+
+// command runs a command with the message on its standard input.
+func (s *starter) command(q request, files []*os.File) (reply, error) {
+	u, err := s.account(q.User)
+	if err != nil {
+		return reply{}, err
+	}
+	if len(q.Argv) == 0 || len(files) != 1 {
+		return reply{}, errors.New("a command needs its arguments and one file")
+	}
+	if q.Timeout <= 0 || q.Timeout > maxCommandTime {
+		q.Timeout = maxCommandTime
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), q.Timeout)
+	defer cancel()
+	out := &limited{}
+	code, err := proc.Run(ctx, proc.Role{Path: q.Argv[0], Args: q.Argv, Env: q.Env, Dir: q.Dir,
+		User: u, Stdin: files[0], Stdout: out, Stderr: out, Session: true})
+	if errors.Is(err, context.DeadlineExceeded) {
+		return reply{}, fmt.Errorf("Command time limit exceeded: %q", strings.Join(q.Argv, " "))
+	}
+	return reply{Exit: code, Output: string(out.b)}, err
+}
+
+// limited keeps the first maxOutput octets that are written to it.
+type limited struct {
+	mu sync.Mutex
+	b  []byte
+}
+
+func (l *limited) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.b = append(l.b, p[:min(len(p), maxOutput-len(l.b))]...)
+	return len(p), nil
+}
+
+// open opens a key file that the configuration names.
+func (s *starter) open(q request) (*os.File, error) {
+	if !s.keys[q.Path] {
+		return nil, fmt.Errorf("%s is no configured key or certificate", q.Path)
+	}
+	return os.Open(q.Path)
+}
+
+// keyParams are the parameters whose files only root may read.
+var keyParams = [...]string{"smtpd_tls_cert_file", "smtpd_tls_key_file", "smtpd_tls_eccert_file", "smtpd_tls_eckey_file",
+	"smtpd_tls_dcert_file", "smtpd_tls_dkey_file", "smtpd_tls_chain_files", "smtp_tls_cert_file", "smtp_tls_key_file",
+	"smtp_tls_chain_files", "smtpd_tls_CAfile", "smtp_tls_CAfile"}
+
+// keyFiles returns the files that the engine may ask for.
+func keyFiles(m *config.Main, services []config.Service) map[string]bool {
+	out := map[string]bool{}
+	mains := []*config.Main{m}
+	for _, s := range services {
+		if len(s.Options) > 0 {
+			mains = append(mains, m.With(s.Options...))
+		}
+	}
+	for _, m := range mains {
+		for _, name := range keyParams {
+			for _, f := range strings.FieldsFunc(m.Get(name), func(r rune) bool { return r == ',' || r == ' ' || r == '\t' }) {
+				out[f] = true
+			}
+		}
+	}
+	return out
+}
