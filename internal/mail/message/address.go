@@ -29,8 +29,6 @@ type Mailbox struct {
 	Route  string // obsolete source route "@a,@b" (RFC 5322 section 4.4), which mail no longer follows
 	Local  string // local part without its quotes
 	Domain string // without blanks; empty for a bare name like "root"
-
-	start, end int // the addr-spec's bytes in the text
 }
 
 // Address returns the mailbox in internal form. It is empty for group marks
@@ -44,23 +42,23 @@ func (m Mailbox) Address() mail.Address {
 
 // ParseAddressList reads the value of an address header, folded or not, as
 // RFC 822 section 6 with every habit of real mail: bare names, names without
-// quotes, missing ">" and ";", blanks around dots, comments anywhere, routes.
-// It never fails; what makes no sense becomes an address that no table knows.
+// quotes, missing commas, ">" and ";", blanks around dots, comments anywhere,
+// routes. Words without a comma between them and without "<" behind them are
+// addresses of their own, as in Postfix. It never fails; what makes no sense
+// becomes an address that no table knows.
 func ParseAddressList(s string) []Mailbox {
-	p := addressParser{s: s, toks: scan(s)}
-	for p.pos < len(p.toks) {
-		p.element()
+	elems := parseAddresses(s)
+	out := make([]Mailbox, len(elems))
+	for i := range elems {
+		out[i] = elems[i].Mailbox
 	}
-	if p.group {
-		p.out = append(p.out, Mailbox{Kind: GroupEnd})
-	}
-	return p.out
+	return out
 }
 
 // Addresses returns the addresses of a list without group marks.
 func Addresses(s string) []mail.Address {
 	var out []mail.Address
-	for _, m := range ParseAddressList(s) {
+	for _, m := range parseAddresses(s) {
 		if m.Kind == Single {
 			out = append(out, m.Address())
 		}
@@ -68,25 +66,32 @@ func Addresses(s string) []mail.Address {
 	return out
 }
 
-// RewriteAddresses appends the address list s to dst with every address
-// replaced by what rewrite returns for it; all other bytes stay as they are.
-// The bool tells whether any address changed.
-func RewriteAddresses(dst []byte, s string, rewrite func(mail.Address) mail.Address) ([]byte, bool) {
-	last, changed := 0, false
-	for _, m := range ParseAddressList(s) {
-		if m.Kind != Single {
-			continue
+// RewriteAddresses replaces every address of the list s by what rewrite
+// returns for it. When one changed, the list is written anew, with names and
+// comments as they were, each address behind the first on a line of its own
+// ("a@b,\nc@d", for the caller to fold); routes are left out. Otherwise the
+// text is empty and changed is false.
+func RewriteAddresses(s string, rewrite func(mail.Address) mail.Address) (text string, changed bool) {
+	elems := parseAddresses(s)
+	now := make([]mail.Address, len(elems))
+	for i, e := range elems {
+		if e.Kind == Single {
+			old := e.Address()
+			now[i] = rewrite(old)
+			changed = changed || now[i] != old
 		}
-		old := m.Address()
-		now := rewrite(old)
-		if now == old {
-			continue
-		}
-		changed = true
-		dst = append(append(dst, s[last:m.start]...), now.Quoted()...)
-		last = m.end
 	}
-	return append(dst, s[last:]...), changed
+	if !changed {
+		return "", false
+	}
+	var b strings.Builder
+	for i, e := range elems {
+		if i > 0 && e.Kind != GroupEnd && elems[i-1].Kind != GroupStart {
+			b.WriteString(",\n")
+		}
+		e.write(&b, s, now[i])
+	}
+	return b.String(), true
 }
 
 // QuotePhrase returns s as a display name: as it is when it consists of atoms,
@@ -185,13 +190,80 @@ func skipComment(s string, i int) int {
 	return len(s)
 }
 
-// addressParser reads tokens into mailboxes.
+// element is a Mailbox with the tokens around its address.
+type element struct {
+	Mailbox
+	angle      bool    // it stood in angle brackets
+	name, tail []token // the display name; comments behind the address
+}
+
+// write writes the element with the address a.
+func (e *element) write(b *strings.Builder, s string, a mail.Address) {
+	switch e.Kind {
+	case GroupStart:
+		writeTokens(b, s, e.name)
+		b.WriteString(": ")
+		return
+	case GroupEnd:
+		b.WriteByte(';')
+		return
+	}
+	if e.angle {
+		if writeTokens(b, s, e.name); len(e.name) > 0 {
+			b.WriteByte(' ')
+		}
+		b.WriteString("<" + a.Quoted() + ">")
+	} else {
+		b.WriteString(a.Quoted())
+	}
+	if len(e.tail) > 0 {
+		b.WriteByte(' ')
+		writeTokens(b, s, e.tail)
+	}
+}
+
+// writeTokens writes tokens as they stand, with one blank where there were
+// blanks or line ends.
+func writeTokens(b *strings.Builder, s string, toks []token) {
+	for i, t := range toks {
+		if i > 0 && t.start > toks[i-1].end {
+			b.WriteByte(' ')
+		}
+		b.WriteString(unfold(s[t.start:t.end]))
+	}
+}
+
+// unfold removes line ends.
+func unfold(s string) string {
+	if !strings.ContainsAny(s, "\r\n") {
+		return s
+	}
+	return strings.NewReplacer("\r", "", "\n", "").Replace(s)
+}
+
+// addressParser reads tokens into elements.
 type addressParser struct {
 	s     string
 	toks  []token
 	pos   int
 	group bool
-	out   []Mailbox
+	out   []element
+}
+
+func parseAddresses(s string) []element {
+	p := addressParser{s: s, toks: scan(s)}
+	for p.pos < len(p.toks) {
+		p.element()
+	}
+	if p.group {
+		p.endGroup()
+	}
+	return p.out
+}
+
+func (p *addressParser) endGroup() {
+	p.group = false
+	p.out = append(p.out, element{Mailbox: Mailbox{Kind: GroupEnd}})
 }
 
 // element reads up to the next separator. What stood before decides: ":"
@@ -222,8 +294,7 @@ func (p *addressParser) element() {
 // separator takes the "," or ";" at pos; ";" ends a group.
 func (p *addressParser) separator() {
 	if p.toks[p.pos].kind == ';' && p.group {
-		p.group = false
-		p.out = append(p.out, Mailbox{Kind: GroupEnd})
+		p.endGroup()
 	}
 	p.pos++
 }
@@ -231,15 +302,38 @@ func (p *addressParser) separator() {
 func (p *addressParser) startGroup(name []token) {
 	p.pos++
 	p.group = true
-	p.out = append(p.out, Mailbox{Kind: GroupStart, Name: p.words(name)})
+	p.out = append(p.out, element{Mailbox: Mailbox{Kind: GroupStart, Name: p.words(name)}, name: name})
 }
 
-// plain takes an address without angle brackets; a comment is its name.
+// plain takes addresses without angle brackets; a comment behind one is its name.
 func (p *addressParser) plain(toks []token) {
-	if m, ok := p.addrSpec(toks); ok {
-		m.Name = p.comment(toks)
-		p.out = append(p.out, m)
+	for len(toks) > 0 {
+		n, tail := p.oneAddress(toks)
+		m := p.addrSpec(toks[:n])
+		m.tail = comments(toks[:tail])
+		m.Name = p.comment(m.tail)
+		if n > 0 {
+			p.out = append(p.out, m)
+		}
+		toks = toks[tail:]
 	}
+}
+
+// oneAddress returns how many tokens belong to the first address, without and
+// with the comments behind it. A blank between two words parts addresses,
+// except beside a dot or "@".
+func (p *addressParser) oneAddress(toks []token) (n, tail int) {
+	prev := -1
+	for i, t := range toks {
+		if t.kind == '(' {
+			continue
+		}
+		if prev >= 0 && t.start > prev && !glues(p.s[prev-1]) && !glues(p.s[t.start]) {
+			return n, i
+		}
+		prev, n = t.end, i+1
+	}
+	return n, len(toks)
 }
 
 // angle takes "<...>" at pos, what follows up to the separator, and the
@@ -248,33 +342,36 @@ func (p *addressParser) angle(name []token) {
 	p.pos++
 	route := p.route()
 	begin := p.pos
-	for p.pos < len(p.toks) && !strings.ContainsRune("<>,;", rune(p.toks[p.pos].kind)) {
+	for p.pos < len(p.toks) && strings.IndexByte("<>,;", p.toks[p.pos].kind) < 0 {
 		p.pos++
 	}
-	m, ok := p.addrSpec(p.toks[begin:p.pos])
-	if !ok {
-		// "<>": the null address, with its place for a rewriter.
-		m.start = p.toks[begin-1].end
-		m.end = m.start
-	}
-	m.Route = route
-	if m.Name = p.words(name); m.Name == "" {
-		m.Name = p.comment(name)
-	}
+	m := p.addrSpec(p.toks[begin:p.pos])
+	m.Route, m.angle, m.name = route, true, name
 	behind := p.pos
-	for p.pos < len(p.toks) && p.toks[p.pos].kind != ',' && p.toks[p.pos].kind != ';' {
-		if p.toks[p.pos].kind == '<' {
-			break // a comma was forgotten: "<a@b> <c@d>"
-		}
-		p.pos++
+	for p.pos < len(p.toks) && strings.IndexByte(",;<", p.toks[p.pos].kind) < 0 {
+		p.pos++ // a "<" here: a comma was forgotten, "<a@b> <c@d>"
 	}
-	if m.Name == "" {
-		m.Name = p.comment(p.toks[behind:p.pos])
+	m.tail = comments(p.toks[behind:p.pos])
+	for _, text := range []string{p.words(name), p.comment(name), p.comment(m.tail)} {
+		if m.Name == "" {
+			m.Name = text
+		}
 	}
 	p.out = append(p.out, m)
 	if p.pos < len(p.toks) && p.toks[p.pos].kind != '<' {
 		p.separator()
 	}
+}
+
+// comments returns the comments among toks.
+func comments(toks []token) []token {
+	var out []token
+	for _, t := range toks {
+		if t.kind == '(' {
+			out = append(out, t)
+		}
+	}
+	return out
 }
 
 // route takes "@a,@b:" if it stands at pos.
@@ -293,29 +390,19 @@ func (p *addressParser) route() string {
 }
 
 // addrSpec reads local part and domain. The last "@" parts them.
-func (p *addressParser) addrSpec(toks []token) (m Mailbox, ok bool) {
-	at, first, last := -1, -1, -1
+func (p *addressParser) addrSpec(toks []token) (m element) {
+	at := -1
 	for i, t := range toks {
-		if t.kind == '(' {
-			continue
-		}
-		if first < 0 {
-			first = i
-		}
-		if last = i; t.kind == '@' {
+		if t.kind == '@' {
 			at = i
 		}
 	}
-	if first < 0 {
-		return m, false
-	}
-	m.start, m.end = toks[first].start, toks[last].end
 	if at < 0 {
 		m.Local = p.words(toks)
-		return m, true
+		return m
 	}
 	m.Local, m.Domain = p.words(toks[:at]), p.join(toks[at+1:])
-	return m, true
+	return m
 }
 
 // words joins tokens without their quotes and comments. Words that stood
