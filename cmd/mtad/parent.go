@@ -87,7 +87,7 @@ func newParent(dir string) (*parent, error) {
 		return nil, err
 	}
 	p.lock, err = disk.LockFile(filepath.Join(p.main.Get("queue_directory"), "pid/master.pid"))
-	if errors.Is(err, disk.ErrLocked) {
+	if errors.Is(err, disk.ErrRunning) {
 		return nil, errors.New("the mail system is already running")
 	}
 	if err != nil {

@@ -173,8 +173,10 @@ func (a *attempt) run(ctx context.Context, hosts []host, start time.Time) {
 // session does one conversation; it tells whether the host let us speak.
 func (a *attempt) session(ctx context.Context, s *session, start time.Time) bool {
 	stop := context.AfterFunc(ctx, s.abort)
-	defer stop()
-	defer s.close()
+	defer func() {
+		stop()
+		go s.close() // the answer to QUIT changes nothing, and nobody waits for it
+	}()
 	if err := s.greet(ctx); err != nil {
 		a.failAll(mail.Result{Status: mail.AsStatus(err), Relay: s.relay(), Connect: time.Since(start)})
 		return false

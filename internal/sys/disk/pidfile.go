@@ -7,11 +7,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrLocked says that another process holds the lock of a file.
-var ErrLocked = errors.New("locked by another process")
+// ErrRunning says that another process holds the lock of a file.
+var ErrRunning = errors.New("another process runs already")
 
 // LockFile opens or creates the file at path with mode 0644 and takes an
-// exclusive flock(2) on it that ends with the process. It returns ErrLocked
+// exclusive flock(2) on it that ends with the process. It returns ErrRunning
 // without waiting when another process has it. Daemons use it for their pid
 // files: the lock, not the number, tells whether one runs.
 func LockFile(path string) (*os.File, error) {
@@ -21,7 +21,7 @@ func LockFile(path string) (*os.File, error) {
 	}
 	err = control(f, func(fd int) error { return unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) })
 	if errors.Is(err, unix.EWOULDBLOCK) {
-		err = ErrLocked
+		err = ErrRunning
 	}
 	if err == nil {
 		err = f.Truncate(0)

@@ -129,7 +129,7 @@ func (r *Resolver) Addrs(ctx context.Context, host, network string) ([]netip.Add
 	for _, t := range types(network) {
 		rrs, _, err := r.ask(ctx, host, t)
 		// "Try again" for one family outweighs "none" for the other.
-		if err != nil && (failed == nil || KindOf(err) == TryAgain) {
+		if err != nil && (failed == nil || KindOf(failed) != TryAgain) {
 			failed = err
 		}
 		out = append(out, addrsOf(rrs)...)
