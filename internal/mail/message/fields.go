@@ -1,0 +1,218 @@
+package message
+
+import "bytes"
+
+// header reads the header of t, keeps the fields that BODYSTRUCTURE and
+// ENVELOPE show, and returns the boundary of its Content-Type, if any.
+func (p *parser) header(t *Part) (boundary []byte) {
+	start := p.pos
+	for {
+		line := p.peek()
+		if len(line) == 0 {
+			break
+		}
+		if emptyLine(line) {
+			p.lines++
+			p.skip(len(line))
+			break
+		}
+		if p.atBoundary(line) {
+			break
+		}
+		slot := fieldSlot(line)
+		if slot == 0 || slot >= slotDate && t.Envelope == nil || p.pos-start > MaxHeader {
+			p.skipField()
+			continue
+		}
+		p.unfold()
+		p.keep(t, slot, p.field)
+	}
+	for _, q := range t.Params {
+		if bytes.EqualFold(q.Key, []byte("boundary")) && len(q.Value) <= maxBoundary {
+			boundary = q.Value
+		}
+	}
+	return boundary
+}
+
+// atBoundary tells whether a line of a header is a boundary of an outer
+// multipart: the header was cut short.
+func (p *parser) atBoundary(line []byte) bool {
+	if len(p.marks) == 0 || len(line) < 3 || line[0] != '-' || line[1] != '-' {
+		return false
+	}
+	mark, _ := p.match(line[2:])
+	return mark >= 0
+}
+
+func emptyLine(line []byte) bool {
+	return line[0] == '\n' || line[0] == '\r' && len(line) > 1 && line[1] == '\n'
+}
+
+// skipField uses up one line of the header and the lines that continue it.
+func (p *parser) skipField() { p.eachPiece(func([]byte, bool) {}) }
+
+// eachPiece uses up a field and calls fn for each piece of it, without line
+// ends; next says that the piece begins a continuation line.
+func (p *parser) eachPiece(fn func(piece []byte, next bool)) {
+	next := false
+	for {
+		line := p.peek()
+		eol := lineEnd(line)
+		fn(line[:len(line)-int(eol)], next)
+		p.skip(len(line))
+		if len(line) == 0 {
+			return
+		}
+		next = eol > 0
+		if eol > 0 {
+			p.lines++
+			if c := p.peek(); len(c) == 0 || c[0] != ' ' && c[0] != '\t' || emptyLine(c) {
+				return
+			}
+		}
+	}
+}
+
+// unfold reads a field into p.field: name, colon and value in one line. Line
+// end and the white-space byte behind it become one space.
+func (p *parser) unfold() {
+	p.field = p.field[:0]
+	p.eachPiece(func(piece []byte, next bool) {
+		if next {
+			p.field = append(p.field, ' ')
+			piece = piece[1:]
+		}
+		room := min(maxField-len(p.field), len(piece))
+		p.field = append(p.field, piece[:max(room, 0)]...)
+	})
+}
+
+// The slots of the fields that are kept. From slotDate on they are the
+// envelope's.
+const (
+	slotType = 1 + iota
+	slotEncoding
+	slotID
+	slotDescription
+	slotDisposition
+	slotLanguage
+	slotLocation
+	slotMD5
+	slotDate
+	slotSubject
+	slotFrom
+	slotSender
+	slotReplyTo
+	slotTo
+	slotCc
+	slotBcc
+	slotInReplyTo
+	slotMessageID
+)
+
+// fieldSlot returns the slot of the field that a header line begins with, or 0.
+func fieldSlot(line []byte) int {
+	i := bytes.IndexByte(line, ':')
+	if i < 0 {
+		return 0
+	}
+	name := bytes.TrimRight(line[:i], " \t")
+	if len(name) > len("content-transfer-encoding") || len(name) < 2 {
+		return 0
+	}
+	var low [len("content-transfer-encoding")]byte
+	for j, c := range name {
+		if c >= 'A' && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		low[j] = c
+	}
+	if rest, ok := bytes.CutPrefix(low[:len(name)], []byte("content-")); ok {
+		return contentSlot(rest)
+	}
+	return envelopeSlot(low[:len(name)])
+}
+
+func contentSlot(name []byte) int {
+	switch string(name) {
+	case "type":
+		return slotType
+	case "transfer-encoding":
+		return slotEncoding
+	case "id":
+		return slotID
+	case "description":
+		return slotDescription
+	case "disposition":
+		return slotDisposition
+	case "language":
+		return slotLanguage
+	case "location":
+		return slotLocation
+	case "md5":
+		return slotMD5
+	}
+	return 0
+}
+
+func envelopeSlot(name []byte) int {
+	switch string(name) {
+	case "date":
+		return slotDate
+	case "subject":
+		return slotSubject
+	case "from":
+		return slotFrom
+	case "sender":
+		return slotSender
+	case "reply-to":
+		return slotReplyTo
+	case "to":
+		return slotTo
+	case "cc":
+		return slotCc
+	case "bcc":
+		return slotBcc
+	case "in-reply-to":
+		return slotInReplyTo
+	case "message-id":
+		return slotMessageID
+	}
+	return 0
+}
+
+// keep stores one field in t, within the message's allowance.
+func (p *parser) keep(t *Part, slot int, field []byte) {
+	value := field[bytes.IndexByte(field, ':')+1:]
+	value = bytes.TrimLeft(value, " \t")
+	if p.kept += len(value); p.kept > maxKept {
+		return
+	}
+	if slot >= slotDate {
+		t.Envelope.keep(slot, value)
+		return
+	}
+	t.keep(slot, value)
+}
+
+func (t *Part) keep(slot int, value []byte) {
+	switch slot {
+	case slotType:
+		t.contentType(value)
+	case slotEncoding:
+		t.Encoding = firstToken(value)
+	case slotID:
+		t.ID = bytes.Clone(value)
+	case slotDescription:
+		t.Description = bytes.Clone(value)
+	case slotDisposition:
+		t.disposition(value)
+	case slotLanguage:
+		t.Language = languages(value)
+	case slotLocation:
+		t.Location = bytes.Clone(value)
+	case slotMD5:
+		t.MD5 = bytes.Clone(value)
+	}
+}
