@@ -10,8 +10,9 @@ import (
 )
 
 // layOut makes the folders of the queue with the owners and modes that Postfix
-// gives them: maildrop can be written through postdrop alone, public opened by
-// its group, private by nobody else.
+// gives them: maildrop can be written through postdrop alone, private opened by
+// nobody else. Public may be entered by all (Postfix has 2710 and a set-gid
+// postqueue for it): its sockets say themselves who may ask what.
 func (p *parent) layOut() error {
 	group, err := proc.LookupGroup(p.main.Get("setgid_group"))
 	if err != nil {
@@ -37,7 +38,7 @@ func (p *parent) layOut() error {
 		{"trace", owner, -1, 0o700},
 		{"saved", owner, -1, 0o700},
 		{"private", owner, -1, 0o700},
-		{"public", owner, group, 0o710 | os.ModeSetgid},
+		{"public", owner, group, 0o711 | os.ModeSetgid},
 		{"maildrop", owner, group, 0o730 | os.ModeSticky},
 	} {
 		if err := disk.MakeDir(filepath.Join(q, d.name), d.uid, d.gid, d.mode); err != nil {

@@ -88,7 +88,7 @@ func (c *Channel) Recv(v any) ([]*os.File, error) {
 	if err == nil && n == 0 && oobn == 0 {
 		err = io.EOF
 	}
-	if errors.Is(err, syscall.ECONNRESET) {
+	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, net.ErrClosed) {
 		err = io.EOF
 	}
 	if err != nil {

@@ -1,0 +1,99 @@
+package proc
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"testing"
+	"time"
+)
+
+func TestChannelCarriesFiles(t *testing.T) {
+	near, far, err := Pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := FromFile(far)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	r, w, _ := os.Pipe()
+	type message struct{ Text string }
+	if err := near.Send(message{"take this"}, w); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	var m message
+	files, err := other.Recv(&m)
+	if err != nil || m.Text != "take this" || len(files) != 1 {
+		t.Fatalf("%+v %v %v", m, files, err)
+	}
+	files[0].WriteString("through the pipe")
+	files[0].Close()
+	if b, _ := io.ReadAll(r); string(b) != "through the pipe" {
+		t.Errorf("%q", b)
+	}
+	near.Close()
+	if _, err := other.Recv(&m); err != io.EOF {
+		t.Errorf("a closed channel gives %v", err)
+	}
+}
+
+func TestChannelLimits(t *testing.T) {
+	near, far, err := Pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer near.Close()
+	defer far.Close()
+	if near.Send(string(make([]byte, maxMessage))) == nil {
+		t.Error("a message over the limit was sent")
+	}
+}
+
+func TestRun(t *testing.T) {
+	var out bytes.Buffer
+	code, err := Run(t.Context(), Role{Path: "/bin/sh", Args: []string{"sh", "-c", "pwd; env; echo $0; exit 75"}, Env: []string{"A=b"}, Stdout: &out})
+	if err != nil || code != 75 {
+		t.Fatal(code, err)
+	}
+	if s := out.String(); !bytes.HasPrefix(out.Bytes(), []byte("/\n")) || bytes.Contains(out.Bytes(), []byte("HOME=")) {
+		t.Errorf("%q", s)
+	}
+}
+
+// TestRunTimeout holds that a command which ignores SIGTERM in a child dies too.
+func TestRunTimeout(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	start := time.Now()
+	_, err := Run(ctx, Role{Path: "/bin/sh", Args: []string{"sh", "-c", "sleep 30 & wait"}, Session: true})
+	if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) > 3*time.Second {
+		t.Errorf("%v after %v", err, time.Since(start))
+	}
+}
+
+func TestLookupUser(t *testing.T) {
+	u, err := LookupUser("root")
+	if err != nil || u.UID != 0 || u.Home == "" {
+		t.Errorf("%+v %v", u, err)
+	}
+	for _, name := range []string{"", "no-such-user-here", "root:x", "a/b", "a\nroot", "-x"} {
+		if _, err := LookupUser(name); !errors.Is(err, ErrNoUser) {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}
+
+func TestErrText(t *testing.T) {
+	_, err := os.Open("/nonexistent/x")
+	if s := ErrText(err); s != "No such file or directory" {
+		t.Errorf("%q", s)
+	}
+	if s := ErrText(os.ErrDeadlineExceeded); s != "Connection timed out" {
+		t.Errorf("%q", s)
+	}
+}
