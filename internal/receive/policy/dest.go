@@ -1,0 +1,179 @@
+package policy
+
+import (
+	"context"
+	"strings"
+
+	"packetboat/internal/mail"
+)
+
+// destination is where an address really leads.
+type destination struct {
+	addr   mail.Address // after routing inside the local part was followed
+	class  Class
+	routed bool // it named a route: user%there@here
+}
+
+// resolve follows an address to its end: as trivial-rewrite(8) does, a local
+// part that itself is an address (user@there@here, user%there@here,
+// there!user@here) is looked into as long as the domain is one of ours. The
+// number of rounds is bounded by the address's length.
+func (e *eval) resolve(ctx context.Context, a mail.Address) (destination, error) {
+	d := destination{addr: e.unbang(e.unpercent(a))}
+	d.routed = d.addr != a
+	for {
+		var err error
+		if d.class, err = e.p.deps.Router.Class(ctx, d.addr); err != nil {
+			return d, err
+		}
+		if d.class != Local {
+			d.routed = d.routed || e.hasRoute(d.addr.Local())
+			return d, nil
+		}
+		local, domain := d.addr.Split()
+		inner := e.unbang(e.unpercent(mail.Address(local)))
+		// "user" alone is nobody else's: only a local part with a domain of its
+		// own leads on.
+		if domain == "" || !strings.Contains(string(inner), "@") || len(inner) >= len(d.addr) {
+			return d, nil
+		}
+		d.addr, d.routed = inner, true
+	}
+}
+
+// hasRoute tells whether a local part holds a route that the host behind us
+// might follow: then it would relay, because it trusts us.
+func (e *eval) hasRoute(local string) bool {
+	return strings.Contains(local, "@") ||
+		yes(e.p.opts.PercentHack) && strings.Contains(local, "%") ||
+		yes(e.p.opts.SwapBang) && strings.Contains(local, "!")
+}
+
+// unpercent reads user%domain as user@domain where no "@" stands
+// (allow_percent_hack).
+func (e *eval) unpercent(a mail.Address) mail.Address {
+	i := strings.LastIndexByte(string(a), '%')
+	if !yes(e.p.opts.PercentHack) || i <= 0 || i == len(a)-1 || strings.Contains(string(a), "@") {
+		return a
+	}
+	return a[:i] + "@" + a[i+1:]
+}
+
+// unbang reads site!user as user@site where no "@" stands (swap_bangpath).
+func (e *eval) unbang(a mail.Address) mail.Address {
+	site, user, found := strings.Cut(string(a), "!")
+	if !yes(e.p.opts.SwapBang) || !found || site == "" || user == "" || strings.Contains(string(a), "@") {
+		return a
+	}
+	return mail.Address(user + "@" + site)
+}
+
+// authorized tells whether mail to the recipient is for us, or for a domain we
+// relay for, by an address without a route of its own.
+func (e *eval) authorized(ctx context.Context) (bool, result) {
+	if e.s.Rcpt == nil {
+		return true, dunno
+	}
+	d, err := e.resolve(ctx, *e.s.Rcpt)
+	if err != nil {
+		return false, e.broken(*e.s.Rcpt, err)
+	}
+	// A route through us is relaying, whatever stands at its end, unless the
+	// administrator trusts it (allow_untrusted_routing).
+	if d.routed && !e.p.opts.Untrusted {
+		return false, dunno
+	}
+	return d.class != Remote, dunno
+}
+
+// broken is the answer when a table or a server of ours does not work.
+func (e *eval) broken(a mail.Address, err error) result {
+	e.p.deps.Log.SMTPDConfig("look-up of "+string(a), err)
+	return e.refuse(451, "4.3.0", "<%s>: Temporary lookup failure", a)
+}
+
+func checkPermitAuthDest(ctx context.Context, e *eval, _ *step) result {
+	ok, r := e.authorized(ctx)
+	if ok && e.s.Rcpt != nil {
+		return permit
+	}
+	return r
+}
+
+func checkRejectUnauthDest(ctx context.Context, e *eval, _ *step) result {
+	return e.unauth(ctx, e.p.opts.RelayReject, "5.7.1")
+}
+
+func checkDeferUnauthDest(ctx context.Context, e *eval, _ *step) result {
+	return e.unauth(ctx, e.p.opts.RelayReject-100, "4.7.1")
+}
+
+func (e *eval) unauth(ctx context.Context, code int, dsn string) result {
+	ok, r := e.authorized(ctx)
+	if ok || r == refuse {
+		return r
+	}
+	return e.refuse(code, dsn, "<%s>: Relay access denied", *e.s.Rcpt)
+}
+
+func checkUnlistedRcpt(ctx context.Context, e *eval, _ *step) result {
+	return e.unlistedRcpt(ctx)
+}
+
+func checkUnlistedSender(ctx context.Context, e *eval, _ *step) result {
+	return e.unlistedSender(ctx)
+}
+
+// unlistedRcpt refuses a recipient of ours that nobody has.
+func (e *eval) unlistedRcpt(ctx context.Context) result {
+	e.listed = true
+	if e.s.Rcpt == nil {
+		return dunno
+	}
+	return e.unlisted(ctx, *e.s.Rcpt, "Recipient address", "5.1.1")
+}
+
+func (e *eval) unlistedSender(ctx context.Context) result {
+	if e.s.Sender == nil || *e.s.Sender == "" {
+		return dunno
+	}
+	return e.unlisted(ctx, *e.s.Sender, "Sender address", "5.1.0")
+}
+
+func (e *eval) unlisted(ctx context.Context, a mail.Address, class, dsn string) result {
+	d, err := e.resolve(ctx, a)
+	if err != nil {
+		return e.broken(a, err)
+	}
+	if d.class == Remote {
+		return dunno
+	}
+	known, err := e.p.deps.Router.Exists(ctx, d.addr)
+	if err != nil {
+		return e.broken(a, err)
+	}
+	if known {
+		return dunno
+	}
+	code, table := e.unknown(d.class)
+	return e.refuse(code, dsn, "<%s>: %s rejected: User unknown%s", a, class, table)
+}
+
+// unknown returns reply code and the words that name the class's table.
+func (e *eval) unknown(c Class) (code int, table string) {
+	o := &e.p.opts
+	switch c {
+	case VirtualAlias:
+		code, table = o.UnknownAlias, " in virtual alias table"
+	case VirtualMailbox:
+		code, table = o.UnknownMailbox, " in virtual mailbox table"
+	case Relay:
+		code, table = o.UnknownRelay, " in relay recipient table"
+	default:
+		code, table = o.UnknownLocal, " in local recipient table"
+	}
+	if !yes(o.ShowTable) {
+		table = ""
+	}
+	return code, table
+}
