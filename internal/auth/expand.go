@@ -1,0 +1,185 @@
+package auth
+
+import (
+	"errors"
+	"os"
+	"strings"
+)
+
+// Expand replaces Dovecot's %variables in pattern by what q knows: %u %n %d %s
+// %r %l %a %b %m %c %h %i and their long names %{user}, with the modifiers L
+// (lower case), U (upper case) and R (reversed). A value goes in as it is and
+// is never expanded again, whatever it holds. An unknown variable is left out.
+func Expand(pattern string, q *Query) string {
+	s, _ := expand(pattern, q, nil)
+	return s
+}
+
+// errPath is a user name that would lead a path elsewhere.
+var errPath = errors.New("user name cannot be part of a path")
+
+// ExpandPath is Expand for a path: a value that holds a slash or NUL, or is
+// "." or "..", is an error, for it would lead out of the folder that the
+// pattern names; so is an empty name. An empty domain is left out, as Dovecot
+// does. %h is a path itself and goes in whole.
+func ExpandPath(pattern string, q *Query) (string, error) {
+	return expand(pattern, q, func(name, value string) error {
+		if name == "home" || name == "hostname" {
+			return nil
+		}
+		if value == "" && (name == "user" || name == "username") {
+			return errPath
+		}
+		if value == "." || value == ".." || strings.ContainsAny(value, "/\x00") {
+			return errPath
+		}
+		return nil
+	})
+}
+
+func expand(pattern string, q *Query, check func(name, value string) error) (string, error) {
+	if strings.IndexByte(pattern, '%') < 0 {
+		return pattern, nil
+	}
+	var b strings.Builder
+	for i := 0; i < len(pattern); i++ {
+		if pattern[i] != '%' || i+1 == len(pattern) {
+			b.WriteByte(pattern[i])
+			continue
+		}
+		mods, name, n := variable(pattern[i+1:])
+		i += n
+		if name == "%" {
+			b.WriteByte('%')
+			continue
+		}
+		value := q.lookup(name)
+		if check != nil {
+			if err := check(longName(name), value); err != nil {
+				return "", err
+			}
+		}
+		b.WriteString(modify(mods, value))
+	}
+	return b.String(), nil
+}
+
+// variable reads what stands behind "%": modifiers, then a letter or a {long
+// name}. n is its length in bytes.
+func variable(s string) (mods, name string, n int) {
+	for n < len(s) && strings.IndexByte("LURETX0123456789.-", s[n]) >= 0 {
+		n++
+	}
+	mods = s[:n]
+	if n == len(s) {
+		return mods, "", n
+	}
+	if s[n] == '{' {
+		if end := strings.IndexByte(s[n:], '}'); end > 0 {
+			return mods, s[n+1 : n+end], n + end + 1
+		}
+	}
+	return mods, s[n : n+1], n + 1
+}
+
+// longName returns the long form of a one-letter variable.
+func longName(name string) string {
+	switch name {
+	case "u":
+		return "user"
+	case "n":
+		return "username"
+	case "d":
+		return "domain"
+	case "s":
+		return "service"
+	case "l":
+		return "lip"
+	case "r":
+		return "rip"
+	case "a":
+		return "lport"
+	case "b":
+		return "rport"
+	case "m":
+		return "mech"
+	case "c":
+		return "secured"
+	case "h":
+		return "home"
+	case "i":
+		return "uid"
+	}
+	return name
+}
+
+func (q *Query) lookup(name string) string {
+	local, domain, _ := strings.Cut(q.User, "@")
+	switch longName(name) {
+	case "user":
+		return q.User
+	case "username":
+		return local
+	case "domain":
+		return domain
+	case "domain_last":
+		return domain[strings.LastIndexByte(domain, '@')+1:]
+	case "orig_user", "auth_user":
+		return q.Orig
+	case "service":
+		return q.Service
+	case "mech":
+		return q.Mech
+	case "secured":
+		if q.Secured {
+			return "secured"
+		}
+	case "home":
+		return q.Home
+	case "uid":
+		return q.UID
+	case "gid":
+		return q.GID
+	case "hostname":
+		h, _ := os.Hostname()
+		return h
+	}
+	return q.network(longName(name))
+}
+
+// network knows the variables of the client's connection.
+func (q *Query) network(name string) string {
+	switch name {
+	case "session":
+		return q.Session
+	case "lip", "real_lip":
+		return q.Local
+	case "rip", "real_rip":
+		return q.Remote
+	case "lport", "real_lport":
+		return q.LPort
+	case "rport", "real_rport":
+		return q.RPort
+	}
+	return ""
+}
+
+func modify(mods, value string) string {
+	for i := 0; i < len(mods); i++ {
+		switch mods[i] {
+		case 'L':
+			value = strings.ToLower(value)
+		case 'U':
+			value = strings.ToUpper(value)
+		case 'T':
+			value = strings.TrimRight(value, " \t")
+		case 'R':
+			b := []byte(value)
+			for l, r := 0, len(b)-1; l < r; l, r = l+1, r-1 {
+				b[l], b[r] = b[r], b[l]
+			}
+			value = string(b)
+		}
+	}
+	return value
+}

@@ -1,0 +1,52 @@
+package auth
+
+import (
+	"bytes"
+	"context"
+	"strings"
+)
+
+// plain is PLAIN (RFC 4616): authorization id NUL user NUL password.
+type plain struct {
+	a     *Auth
+	q     *Query
+	asked bool
+}
+
+func newPlain(a *Auth, q *Query) dialogue { return &plain{a: a, q: q} }
+
+func (p *plain) next(ctx context.Context, response []byte) outcome {
+	if response == nil && !p.asked {
+		p.asked = true
+		return outcome{more: true}
+	}
+	f := bytes.Split(response, []byte{0})
+	// RFC 4616 section 2: two NULs exactly, user and password not empty.
+	if len(f) != 3 || len(f[1]) == 0 {
+		p.a.info("plain", p.q, "invalid input")
+		return outcome{}
+	}
+	return p.a.password(ctx, "plain", p.q, string(f[0]), string(f[1]), string(f[2]))
+}
+
+// password judges user and password, for PLAIN and LOGIN. An authorization
+// id other than the user's own name asks to be somebody else: only a master
+// user may, and there are none.
+func (a *Auth) password(ctx context.Context, mech string, q *Query, authzid, user, password string) outcome {
+	if err := a.setUser(q, user); err != nil {
+		a.info(mech, q, "%v", err)
+		burn(password)
+		return outcome{try: password}
+	}
+	if password == "" || strings.IndexByte(password, 0) >= 0 {
+		a.info(mech, q, "Empty or invalid password")
+		return outcome{}
+	}
+	out := outcome{try: password}
+	out.result = a.check(ctx, q, password)
+	if out.ok && authzid != "" && authzid != user {
+		a.info(mech, q, "login as another user is not allowed")
+		return outcome{try: password, result: result{code: "authz_fail"}}
+	}
+	return out
+}

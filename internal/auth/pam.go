@@ -1,0 +1,88 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"strings"
+)
+
+// PAM asks the system's authentication modules. Package auth/pamcall
+// implements it through the program pamcheck; tests have their own.
+type PAM interface {
+	// Check asks whether password is user's. A nil error with OK false is a
+	// refusal; an error means that nobody could be asked.
+	Check(ctx context.Context, service, user, password, rip string) (PAMResult, error)
+}
+
+// PAMResult is what PAM said.
+type PAMResult struct {
+	OK   bool
+	User string // as PAM_USER stands afterwards: a module may change it
+	Step string // the call that failed: pam_authenticate, pam_acct_mgmt ...
+	Code int    // its PAM return value
+	Text string // pam_strerror(3) of it
+}
+
+// Return values of PAM that mean something here (Linux-PAM's _pam_types.h).
+const (
+	pamAuthErr     = 7
+	pamUserUnknown = 10
+	pamAcctExpired = 13
+	pamAuthtokOld  = 12
+)
+
+// pamDB is the pam driver.
+type pamDB struct {
+	service string
+	pam     PAM
+}
+
+// newPAMDB reads the args: options, then the service's name, "*" or "%s" for
+// the protocol's, "dovecot" without one.
+func newPAMDB(args string, pam PAM) (*pamDB, error) {
+	if pam == nil {
+		return nil, errors.New("PAM is not available: the program pamcheck is missing")
+	}
+	p := &pamDB{service: "dovecot", pam: pam}
+	for _, word := range strings.Fields(args) {
+		if !strings.Contains(word, "=") && word != "-session" {
+			p.service = word
+		}
+	}
+	if p.service == "*" {
+		p.service = "%s"
+	}
+	return p, nil
+}
+
+func (p *pamDB) name() string { return "pam" }
+
+// errNoLookup is the answer of a passdb that shows no passwords.
+var errNoLookup = errors.New("this passdb cannot look users up without their password")
+
+func (p *pamDB) lookup(context.Context, *Query) (*account, error) { return nil, errNoLookup }
+
+func (p *pamDB) verify(ctx context.Context, q *Query, password string) (Fields, error) {
+	r, err := p.pam.Check(ctx, Expand(p.service, q), q.User, password, q.Remote)
+	switch {
+	case err != nil:
+		return nil, err
+	case r.OK && r.User != "" && r.User != q.User:
+		return Fields{"user": r.User}, nil
+	case r.OK:
+		return Fields{}, nil
+	}
+	text := r.Step + "() failed: " + r.Text
+	switch r.Code {
+	case pamUserUnknown:
+		return nil, errUnknown
+	case pamAuthErr:
+		return nil, &refusal{text: text + " (Password mismatch?)"}
+	case pamAcctExpired, pamAuthtokOld:
+		return nil, &refusal{text, "pass_expired"}
+	}
+	if r.Step == "pam_acct_mgmt" {
+		return nil, &refusal{text: text}
+	}
+	return nil, errors.New(text)
+}

@@ -1,0 +1,253 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// Fields are the extra fields that a database gives with an account.
+type Fields map[string]string
+
+// account is what a passdb knows of a user: the stored password, or nothing
+// where the database judges by itself.
+type account struct {
+	stored Stored
+	any    bool // nopassword: every password is right
+	fields Fields
+}
+
+// passdb is one password database. It returns errUnknown for a user whom it
+// does not list; every other error means that it could not be asked.
+type passdb interface {
+	name() string
+	lookup(ctx context.Context, q *Query) (*account, error)
+}
+
+// judge is a passdb that never shows a password but says yes or no (PAM).
+type judge interface {
+	verify(ctx context.Context, q *Query, password string) (Fields, error)
+}
+
+// Verdicts of a passdb. A *refusal is a mismatch with a text of the database's.
+var (
+	errUnknown  = errors.New("unknown user")
+	errMismatch = errors.New("Password mismatch")
+)
+
+// refusal is a wrong password with the text that the log tells of it.
+type refusal struct{ text, code string }
+
+func (r *refusal) Error() string { return r.text }
+
+// block is a passdb with what its block says beside the driver.
+type block struct {
+	passdb
+	db DB
+}
+
+func newPassdb(d DB, o Options) (passdb, error) {
+	if d.Master {
+		return nil, errors.New("master = yes is not supported")
+	}
+	var p passdb
+	var err error
+	switch d.Driver {
+	case "passwd-file":
+		p, err = newPasswdFile(d.Args)
+	case "static":
+		p = &static{parseFields(d.Args)}
+	case "pam":
+		p, err = newPAMDB(d.Args, o.PAM)
+	case "shadow":
+		p, err = newShadow()
+	default:
+		err = fmt.Errorf("unknown passdb driver")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &block{p, d}, nil
+}
+
+// result is a judged request.
+type result struct {
+	fields Fields
+	ok     bool
+	temp   bool
+	code   string
+	reason string
+}
+
+// check asks the passdbs in their order whether password is the user's. The
+// first that says yes wins; when none does and one could not be asked, nobody
+// knows, and the failure is temporary.
+func (a *Auth) check(ctx context.Context, q *Query, password string) result {
+	var out result
+	hashed := false
+	for _, p := range a.passdbs {
+		b := p.(*block)
+		fields, err := a.ask(ctx, b, q, password, &hashed)
+		if b.db.Deny {
+			if !errors.Is(err, errUnknown) {
+				a.info(b.name(), q, "User is denied")
+				return result{}
+			}
+			continue
+		}
+		if err == nil {
+			return a.admit(b, q, fields)
+		}
+		a.tell(b, q, err, &out)
+	}
+	if !hashed {
+		burn(password)
+	}
+	return out
+}
+
+// tell logs why a passdb did not say yes.
+func (a *Auth) tell(b *block, q *Query, err error, out *result) {
+	var r *refusal
+	switch {
+	case errors.Is(err, errUnknown), errors.Is(err, errMismatch):
+		a.info(b.name(), q, "%v", err)
+	case errors.As(err, &r):
+		a.info(b.name(), q, "%v", err)
+		out.code = r.code
+	default:
+		a.error(b.name(), q, "%v", err)
+		out.temp = true
+	}
+}
+
+// ask asks one passdb. hashed is set when a slow compare was made.
+func (a *Auth) ask(ctx context.Context, b *block, q *Query, password string, hashed *bool) (Fields, error) {
+	if j, ok := b.passdb.(judge); ok {
+		*hashed = true
+		return j.verify(ctx, q, password)
+	}
+	acc, err := b.lookup(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	if acc.any || b.db.Deny {
+		return acc.fields, nil
+	}
+	*hashed = true
+	ok, err := acc.stored.Match(q.User, password)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, errMismatch
+	}
+	return acc.fields, nil
+}
+
+// burn spends the time of a hash, so that an unknown user answers no faster
+// than a wrong password (security.md 27); the fixed delay of a failure then
+// hides what is left.
+func burn(password string) {
+	matchCrypt("$6$packetboatburn$t3IlFvFTrM9L0yZlj5XOCQGJA8NzNwDnYWpso//iXowXT3tkoUhKUyKJj5GbeR7yETqgiBemX58XoHNETegX9/", password)
+}
+
+// admit applies the extra fields of a success (PasswordDatabase/ExtraFields).
+func (a *Auth) admit(b *block, q *Query, fields Fields) result {
+	fields = merge(b.db.Default, fields, b.db.Override, q)
+	if nets, ok := fields["allow_nets"]; ok && !allowed(nets, q.Remote) {
+		a.info(b.name(), q, "allow_nets check failed: IP not in allowed networks")
+		return result{}
+	}
+	if _, ok := fields["nologin"]; ok {
+		return result{fields: fields, reason: fields["reason"]}
+	}
+	if proxy(fields) {
+		a.error(b.name(), q, "proxy is not supported")
+		return result{temp: true}
+	}
+	if name := fields["user"]; name != "" {
+		q.User = name
+	}
+	return result{fields: fields, ok: true}
+}
+
+func proxy(f Fields) bool {
+	_, always := f["proxy"]
+	_, maybe := f["proxy_maybe"]
+	return always || maybe
+}
+
+// merge puts a block's default_fields under and its override_fields over what
+// the database said; their %variables are expanded, the database's own too.
+func merge(def string, fields Fields, over string, q *Query) Fields {
+	out := make(Fields)
+	for k, v := range parseFields(def) {
+		out[k] = Expand(v, q)
+	}
+	for k, v := range fields {
+		out[k] = v
+	}
+	for k, v := range parseFields(over) {
+		out[k] = Expand(v, q)
+	}
+	return out
+}
+
+// parseFields reads "key=value key=value".
+func parseFields(s string) Fields {
+	f := make(Fields)
+	for _, word := range strings.Fields(s) {
+		k, v, _ := strings.Cut(word, "=")
+		f[k] = v
+	}
+	return f
+}
+
+// allowed tells whether ip is in one of the networks of allow_nets; "local"
+// stands for a client without an address.
+func allowed(nets, ip string) bool {
+	addr, err := netip.ParseAddr(ip)
+	for net := range strings.SplitSeq(nets, ",") {
+		if net == "local" && ip == "" {
+			return true
+		}
+		if err == nil && inside(net, addr.Unmap()) {
+			return true
+		}
+	}
+	return false
+}
+
+func inside(net string, addr netip.Addr) bool {
+	if p, err := netip.ParsePrefix(net); err == nil {
+		return p.Contains(addr)
+	}
+	one, err := netip.ParseAddr(net)
+	return err == nil && one.Unmap() == addr
+}
+
+// static is the passdb and userdb of that name: the same fields for everybody.
+type static struct{ args Fields }
+
+func (s *static) name() string { return "static" }
+
+func (s *static) lookup(_ context.Context, q *Query) (*account, error) {
+	acc := &account{fields: make(Fields)}
+	for k, v := range s.args {
+		switch k {
+		case "password":
+			acc.stored = ParseStored(Expand(v, q), "PLAIN")
+		case "nopassword":
+			acc.any = true
+		default:
+			acc.fields[k] = Expand(v, q)
+		}
+	}
+	if !acc.any && acc.stored.Scheme == "" {
+		return nil, errors.New("no password and no nopassword in the passdb's args")
+	}
+	return acc, nil
+}
