@@ -1,0 +1,252 @@
+package mbox
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"time"
+
+	"packetboat/internal/mail"
+	"packetboat/internal/sys/disk"
+)
+
+// DeliverOptions says how Deliver opens and locks a mailbox. The zero value
+// accepts a mailbox of any owner and size.
+type DeliverOptions struct {
+	User  string        // for texts: whose mailbox it is
+	UID   int           // with Owner: who must own the mailbox
+	Owner bool          `main:"strict_mailbox_ownership"` // refuse a mailbox that UID does not own
+	Limit int64         `main:"mailbox_size_limit"`       // octets; 0 = none
+	Wait  time.Duration // for locks; 0 = 20 s (deliver_lock_attempts x deliver_lock_delay)
+	Stale time.Duration `main:"stale_lock_time"`
+}
+
+// Delivery is one message for a mailbox, with what its envelope adds.
+type Delivery struct {
+	Sender     mail.Address // envelope sender, for the From_ line; empty = MAILER-DAEMON
+	ReturnPath bool         // write Return-Path:
+	OrigTo     string       // X-Original-To:, empty = none
+	To         string       // Delivered-To:, empty = none
+	Date       time.Time    // of the From_ line; zero = now
+	Body       io.Reader    // header and body
+	CRLF       bool         // Body has CRLF line ends, which become LF
+}
+
+// Deliver appends messages to the mbox at path under one lock and with one
+// flush: nil in the result says that the message is on disk. Every other
+// result is a *mail.Status. A message that could not be written whole is not
+// there at all: the file is cut back to where it began. A missing mailbox is
+// made with mode 0600. Links, pipes and foreign files are refused with the
+// texts of Postfix's local(8).
+func Deliver(path string, o DeliverOptions, msgs []Delivery) []error {
+	return deliver(realFS{}, path, o, msgs)
+}
+
+func deliver(sys sysfs, path string, o DeliverOptions, msgs []Delivery) []error {
+	b := batch{o: o, path: path, msgs: msgs, ends: make([]int64, len(msgs)), errs: make([]error, len(msgs))}
+	err := b.run(sys)
+	for tries := 0; errors.Is(err, errReplaced) && tries < 3; tries++ {
+		err = b.run(sys) // nothing was read from the messages yet
+	}
+	if err != nil {
+		b.fail(-1, err)
+	}
+	return b.errs
+}
+
+// batch is one call of Deliver.
+type batch struct {
+	o    DeliverOptions
+	path string
+	msgs []Delivery
+	ends []int64 // where each message ends in the file, once it was copied
+	errs []error
+}
+
+// run does the work; its error stands for all messages that have none.
+func (b *batch) run(sys sysfs) error {
+	f, err := openToWrite(b.path, b.o)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	lock, err := lockForAppend(sys, b.path, f, b.o)
+	if err != nil {
+		return err
+	}
+	defer lock.Unlock()
+	st, err := disk.StatFile(f)
+	if err != nil {
+		return err
+	}
+	a := &appender{fs: sys, f: f, limit: b.o.Limit, buf: make([]byte, 0, 32<<10)}
+	if err := a.open(st.Size); err != nil {
+		return err
+	}
+	if err := b.copyAll(a); err != nil {
+		b.fail(a.base, err)
+	}
+	return b.commit(sys, a, f, st)
+}
+
+// copyAll copies the messages into a. A message that cannot be read, or that
+// does not fit the limit, is taken back alone; the error of the disk ends the batch.
+func (b *batch) copyAll(a *appender) error {
+	r := bufio.NewReaderSize(nil, readBuffer)
+	for i := range b.msgs {
+		start := a.pos()
+		err := appendOne(a, r, &b.msgs[i])
+		var rerr *ReadError
+		if errors.As(err, &rerr) || errors.Is(err, errTooBig) {
+			b.errs[i] = b.o.status(b.path, err)
+			err = a.rollback(start)
+		}
+		if err != nil {
+			return err
+		}
+		if b.errs[i] == nil {
+			b.ends[i] = a.pos()
+		}
+	}
+	return a.flush()
+}
+
+// fail marks what is not whole in the first base octets of the file.
+func (b *batch) fail(base int64, err error) {
+	st := b.o.status(b.path, err)
+	for i := range b.errs {
+		if b.errs[i] == nil && (b.ends[i] == 0 || b.ends[i] > base) {
+			b.errs[i] = st
+		}
+	}
+}
+
+// commit cuts the file behind the last whole message and flushes it.
+func (b *batch) commit(sys sysfs, a *appender, f *os.File, old disk.Stat) error {
+	end := old.Size
+	for i := range b.errs {
+		if b.errs[i] == nil {
+			end = max(end, b.ends[i])
+		}
+	}
+	now, err := disk.StatFile(f)
+	if err == nil && now.Size > end {
+		err = sys.Truncate(f, end)
+	}
+	if err == nil && end > old.Size {
+		err = sys.Sync(f)
+	}
+	if err != nil {
+		return errors.Join(err, sys.Truncate(f, old.Size))
+	}
+	if end > old.Size {
+		keepNew(b.path, f)
+	}
+	return nil
+}
+
+// readBuffer is the size of the buffer that a message is read through.
+const readBuffer = 32 << 10
+
+func appendOne(a *appender, r *bufio.Reader, d *Delivery) error {
+	at := d.Date
+	if at.IsZero() {
+		at = time.Now()
+	}
+	head := appendFrom(make([]byte, 0, 256), envelopeSender(string(d.Sender)), at)
+	if d.ReturnPath {
+		head = appendHeader(head, "Return-Path", "<"+d.Sender.Quoted()+">")
+	}
+	if d.OrigTo != "" {
+		head = appendHeader(head, "X-Original-To", d.OrigTo)
+	}
+	if d.To != "" {
+		head = appendHeader(head, "Delivered-To", d.To)
+	}
+	a.Write(head)
+	r.Reset(d.Body)
+	_, err := copyMessage(a, r, d.CRLF, nil)
+	if err != nil {
+		return err
+	}
+	return a.err
+}
+
+// appendHeader writes one header line; an octet that would end it becomes "_".
+func appendHeader(b []byte, name, value string) []byte {
+	b = append(append(b, name...), ": "...)
+	for i := 0; i < len(value); i++ {
+		c := value[i]
+		if c < ' ' || c == 0x7f {
+			c = '_'
+		}
+		b = append(b, c)
+	}
+	return append(b, '\n')
+}
+
+// openToWrite opens the mailbox, or makes it. Two who make it at once end up
+// with the same file.
+func openToWrite(path string, o DeliverOptions) (*os.File, error) {
+	uid := -1
+	if o.Owner {
+		uid = o.UID
+	}
+	for range 3 {
+		f, err := disk.OpenQuiet(path, os.O_RDWR, uid)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return f, err
+		}
+		f, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+		if !errors.Is(err, fs.ErrExist) {
+			return f, err
+		}
+	}
+	return nil, fs.ErrExist
+}
+
+// lockForAppend locks the mailbox, repairs what a crash left, and makes sure
+// that the locked file is still the one of that name: Python's mailbox
+// replaces the file.
+func lockForAppend(sys sysfs, path string, f *os.File, o DeliverOptions) (*disk.MailboxLock, error) {
+	lock, err := disk.LockMailbox(context.Background(), path, f, disk.LockOptions{Wait: o.Wait, Stale: o.Stale})
+	if err != nil {
+		return nil, err
+	}
+	if err = sameFile(path, f); err == nil {
+		err = recoverJournal(sys, path, "", f)
+	}
+	if err != nil {
+		lock.Unlock()
+		return nil, err
+	}
+	return lock, nil
+}
+
+// sameFile tells whether path still names the open file f.
+func sameFile(path string, f *os.File) error {
+	ours, err := disk.StatFile(f)
+	if err != nil {
+		return err
+	}
+	named, err := disk.StatPath(path)
+	if err != nil || ours.Ino != named.Ino || ours.Dev != named.Dev {
+		return errReplaced
+	}
+	return nil
+}
+
+// errReplaced says that the file was replaced while we waited for its lock.
+var errReplaced = errors.New("file status changed unexpectedly")
+
+// keepNew makes the modification time younger than the access time, the sign
+// of new mail for shells and mutt, where both fell into one tick of the clock.
+func keepNew(path string, f *os.File) {
+	st, err := disk.StatFile(f)
+	if err == nil && st.Atime >= st.Mtime {
+		disk.SetAtime(path, st.Mtime-int64(time.Second)) // without the right to it the mail is new all the same
+	}
+}

@@ -1,0 +1,247 @@
+package mbox
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"packetboat/internal/sys/disk"
+)
+
+// A journal holds the new tail of an mbox whose messages move: it is written
+// and flushed beside the mailbox, given its name, and only then is the mailbox
+// itself touched. Whoever finds a journal of its name does the rest again.
+//
+//	step                                  a crash here leaves
+//	1 write .NAME.journal.new             the old mailbox; the file is overwritten next time
+//	2 flush it, rename to .NAME.journal   the old mailbox, or the journal and so the new one
+//	3 copy its tail into the mailbox      the journal: recovered = new mailbox
+//	4 cut the mailbox, flush it           the journal: recovered = new mailbox
+//	5 remove the journal, flush folder    the new mailbox
+//
+// The dead writer's dotlock keeps other programs away between 3 and 5, until
+// we come back: every one of our programs recovers right after it took the
+// locks, before it reads a byte. The mailbox is never replaced by rename:
+// Postfix and Dovecot may wait for the lock of this very inode, and would
+// append to a file that has no name any more.
+
+const (
+	journalMagic  = "packetboat mbox journal 1"
+	journalHeader = 160 // octets, blank padded: the tail begins here
+	copyChunk     = 256 << 10
+)
+
+// journalName returns where the journal of the mailbox at path stands: beside
+// it, or in the control folder where the mailbox's own is not writable.
+func journalName(path, control string) string {
+	dir, name := filepath.Split(path)
+	if control != "" {
+		dir = control
+	}
+	return filepath.Join(dir, "."+name+".journal")
+}
+
+// journal is one being written.
+type journal struct {
+	fs   sysfs
+	f    *os.File
+	path string
+	w    *appender
+	crc  uint32
+}
+
+// newJournal begins a journal beside the mailbox. Where the folder is not
+// ours to write (EACCES) it stands in control.
+func newJournal(sys sysfs, path, control string) (*journal, error) {
+	name := journalName(path, "")
+	f, err := sys.Create(name + ".new")
+	if disk.Denied(err) && control != "" {
+		name = journalName(path, control)
+		f, err = sys.Create(name + ".new")
+	}
+	if err != nil {
+		return nil, err
+	}
+	j := &journal{fs: sys, f: f, path: name}
+	j.w = &appender{fs: sys, f: f, base: journalHeader}
+	return j, nil
+}
+
+// Write adds p to the tail.
+func (j *journal) Write(p []byte) (int, error) {
+	j.crc = crc32.Update(j.crc, castagnoli, p)
+	j.w.Write(p)
+	return len(p), j.w.err
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// commit makes the journal count: from here on the mailbox is the new one.
+// The tail belongs at base of the mailbox f.
+func (j *journal) commit(f *os.File, base int64) error {
+	err := j.w.flush()
+	st, serr := disk.StatFile(f)
+	head := fmt.Sprintf("%s\ninode %d\nbase %d\nold %d\ntail %d\ncrc %d\n", journalMagic,
+		st.Ino, base, st.Size, j.w.pos()-journalHeader, j.crc)
+	if err == nil && serr == nil {
+		err = j.fs.WriteAt(j.f, fmt.Appendf(nil, "%-*s", journalHeader, head), 0)
+	}
+	if err = errors.Join(err, serr); err == nil {
+		err = j.fs.Sync(j.f)
+	}
+	if err == nil {
+		err = j.fs.Rename(j.path+".new", j.path)
+	}
+	if err == nil {
+		err = j.fs.SyncDir(filepath.Dir(j.path))
+	}
+	return err
+}
+
+// abort throws the journal away before commit.
+func (j *journal) abort() {
+	j.f.Close()
+	j.fs.Remove(j.path + ".new")
+}
+
+// plan is the head of a journal.
+type plan struct {
+	inode           uint64
+	base, old, tail int64
+	crc             uint32
+}
+
+func readPlan(r io.ReaderAt) (plan, bool) {
+	b := make([]byte, journalHeader)
+	if _, err := r.ReadAt(b, 0); err != nil {
+		return plan{}, false
+	}
+	var p plan
+	_, err := fmt.Sscanf(string(b), journalMagic+"\ninode %d\nbase %d\nold %d\ntail %d\ncrc %d\n",
+		&p.inode, &p.base, &p.old, &p.tail, &p.crc)
+	return p, err == nil && p.base >= 0 && p.tail >= 0 && p.old >= p.base
+}
+
+// recoverJournal finishes what a journal beside the mailbox, or in control,
+// promises. The caller holds the mailbox's locks. Without a journal it costs
+// one system call.
+func recoverJournal(sys sysfs, path, control string, f *os.File) error {
+	dirs := []string{""}
+	if control != "" {
+		dirs = append(dirs, control)
+	}
+	for _, dir := range dirs {
+		name := journalName(path, dir)
+		j, err := disk.OpenTrusted(name, os.O_RDONLY, -1)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		err = replayFile(sys, name, j, f)
+		j.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// replayFile applies the journal j, whose owner must be the mailbox's, and
+// removes it. One that is torn or of another file is removed unread: it never
+// counted.
+func replayFile(sys sysfs, name string, j, f *os.File) error {
+	jst, err1 := disk.StatFile(j)
+	mst, err2 := disk.StatFile(f)
+	if err := errors.Join(err1, err2); err != nil {
+		return err
+	}
+	p, ok := readPlan(j)
+	if ok && p.inode == mst.Ino && jst.UID == mst.UID && p.sound(j) {
+		if err := p.apply(sys, j, f, mst.Size); err != nil {
+			return err
+		}
+	}
+	return dropJournal(sys, name)
+}
+
+func dropJournal(sys sysfs, name string) error {
+	if err := sys.Remove(name); err != nil {
+		return err
+	}
+	return sys.SyncDir(filepath.Dir(name))
+}
+
+// sound checks the tail against its checksum.
+func (p plan) sound(j io.ReaderAt) bool {
+	h := crc32.New(castagnoli)
+	n, err := io.Copy(h, bufio.NewReaderSize(io.NewSectionReader(j, journalHeader, p.tail), copyChunk))
+	return err == nil && n == p.tail && h.Sum32() == p.crc
+}
+
+// apply copies the tail to its place and cuts the file behind it. What another
+// program appended behind the old end meanwhile is kept: it moves behind the
+// new end.
+func (p plan) apply(sys sysfs, j io.ReaderAt, f *os.File, size int64) error {
+	end := p.base + p.tail
+	extra, err := p.surplus(f, size)
+	if err != nil {
+		return err
+	}
+	if err := copyTo(sys, f, p.base, io.NewSectionReader(j, journalHeader, p.tail)); err != nil {
+		return err
+	}
+	if len(extra) > 0 {
+		if err := sys.WriteAt(f, extra, end); err != nil {
+			return err
+		}
+	}
+	if err := sys.Truncate(f, end+int64(len(extra))); err != nil {
+		return err
+	}
+	return sys.Sync(f)
+}
+
+// maxSurplus bounds what surplus holds in memory; a program that appended more
+// than this to a locked mailbox between a crash and the next login is not known.
+const maxSurplus = 64 << 20
+
+// surplus returns what was appended behind both the old and the new end.
+func (p plan) surplus(f *os.File, size int64) ([]byte, error) {
+	from := max(p.old, p.base+p.tail)
+	if size <= from {
+		return nil, nil
+	}
+	if size-from > maxSurplus {
+		return nil, errors.New("more was appended to the mailbox than a recovery moves")
+	}
+	b := make([]byte, size-from)
+	_, err := f.ReadAt(b, from)
+	return b, err
+}
+
+// copyTo writes all of r at off.
+func copyTo(sys sysfs, f *os.File, off int64, r io.Reader) error {
+	buf := make([]byte, copyChunk)
+	for {
+		n, err := io.ReadFull(r, buf)
+		if n > 0 {
+			if werr := sys.WriteAt(f, buf[:n], off); werr != nil {
+				return werr
+			}
+			off += int64(n)
+		}
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,401 @@
+package mbox
+
+import (
+	"bytes"
+	"errors"
+	"hash/crc32"
+	"io"
+
+	"packetboat/internal/store"
+)
+
+// scanChunk is how much of the file one read takes. It fits the second-level
+// cache, so that the passes over it (From_ lines, line ends) cost little.
+const scanChunk = 512 << 10
+
+// errNotMbox says that a file does not begin with a From_ line.
+var errNotMbox = errors.New("not an mbox: it does not begin with a From_ line")
+
+// record is what is kept of a message beside store.Msg: what its own header
+// lines in the file say, to know what there is to write.
+type record struct {
+	hdr    int32  // octets from the From_ line to the body
+	sep    int32  // octets of the empty line behind the body
+	uid    uint32 // X-UID in the file, 0 = none that counts
+	flags  store.Flag
+	old    bool // Status has O: a session saw the message before
+	bare   bool // has no own header line at all
+	kw     uint64
+	digest uint64 // of what identifies the message: From_ line, foreign header lines, body size
+}
+
+// scanned is one message as the file shows it.
+type scanned struct {
+	msg store.Msg // UID, ModSeq unset
+	rec record
+}
+
+// scanner walks through an mbox once, in bounded memory and without
+// allocation per line.
+type scanner struct {
+	src        io.ReaderAt
+	size       int64 // the file ends here
+	buf        []byte
+	start, end int   // what was read and not yet consumed
+	off        int64 // file offset of buf[0]
+	err        error
+
+	keys   *keywords
+	base   base // of the first message
+	cur    scanned
+	state  headState
+	hash   uint32
+	hashAt int     // buf from here to start is not yet in hash
+	last   [4]byte // the last octets consumed
+	each   func(*scanned)
+	// The pseudo message of UW-IMAP and Dovecot, if the file begins with one.
+	pseudo    store.Msg
+	pseudoRec record
+}
+
+// headState is what the header of the current message said.
+type headState struct {
+	length int64 // Content-Length, -1 = none
+	uid    uint32
+	pseudo bool // X-IMAP: the folder's internal data, no message
+	skip   bool // continuation lines belong to an own header line
+	mid    bool // within a line that is longer than the window
+}
+
+// base is the mailbox's own state in its first message.
+type base struct {
+	found    bool
+	validity uint32
+	last     uint32 // highest UID ever given
+}
+
+// newScanner scans src up to size.
+func newScanner(src io.ReaderAt, size int64, keys *keywords, each func(*scanned)) *scanner {
+	n := min(size+1, scanChunk)
+	return &scanner{src: src, size: size, keys: keys, each: each, buf: make([]byte, n)}
+}
+
+// run scans from offset from on, which is 0 or the begin of a From_ line.
+func (s *scanner) run(from int64) error {
+	s.off, s.start, s.end = from, 0, 0
+	s.fill()
+	if from == 0 {
+		s.skipBlank()
+	}
+	first := from == 0
+	for s.err == nil && s.start < s.end {
+		if !s.message(first) {
+			return errors.Join(s.err, errNotMbox)
+		}
+		first = false
+	}
+	return s.err
+}
+
+// fill slides the window to its unread part and reads more. It tells whether
+// the window grew.
+func (s *scanner) fill() bool {
+	s.sum(s.start)
+	if s.start > 0 {
+		copy(s.buf, s.buf[s.start:s.end])
+		s.off += int64(s.start)
+		s.end -= s.start
+		s.start = 0
+	}
+	s.hashAt = 0
+	room := min(int64(len(s.buf)-s.end), s.size-s.off-int64(s.end))
+	if room <= 0 || s.err != nil {
+		return false
+	}
+	n, err := s.src.ReadAt(s.buf[s.end:s.end+int(room)], s.off+int64(s.end))
+	if err != nil && !(errors.Is(err, io.EOF) && n > 0) {
+		s.err = err
+	}
+	s.end += n
+	return n > 0
+}
+
+// sum takes the window up to index to into the digest.
+func (s *scanner) sum(to int) {
+	if s.hashAt < to {
+		s.hash = crc32.Update(s.hash, castagnoli, s.buf[s.hashAt:to])
+	}
+	s.hashAt = to
+}
+
+// skipBlank passes empty lines before the first From_ line.
+func (s *scanner) skipBlank() {
+	for s.start < s.end && (s.buf[s.start] == '\n' || s.buf[s.start] == '\r') {
+		s.start++
+	}
+}
+
+// line returns the next line of the window with its end, or what there is of
+// it when the line is longer than the window or the file ends.
+func (s *scanner) line() []byte {
+	i := bytes.IndexByte(s.buf[s.start:s.end], '\n')
+	if i < 0 {
+		for s.fill() {
+		}
+		i = bytes.IndexByte(s.buf[s.start:s.end], '\n')
+	}
+	if i < 0 {
+		i = s.end - s.start - 1
+	}
+	return s.buf[s.start : s.start+i+1]
+}
+
+// message reads one message; false when there is no From_ line.
+func (s *scanner) message(first bool) bool {
+	line := s.line()
+	_, date, ok := parseFrom(line)
+	if !ok {
+		return false
+	}
+	s.cur = scanned{msg: store.Msg{Date: date, Pos: s.off + int64(s.start)}}
+	s.cur.rec.bare = true
+	s.state = headState{length: -1}
+	s.hash, s.hashAt = 0, s.start
+	s.start += len(line)
+	for {
+		line = s.line()
+		if len(line) == 0 || !s.headerLine(line, first) {
+			break
+		}
+	}
+	s.body()
+	s.finish()
+	return s.err == nil
+}
+
+// headerLine takes one line of the header; false at its end.
+func (s *scanner) headerLine(line []byte, first bool) bool {
+	n := len(line)
+	mid := s.state.mid // the line's begin did not fit the window
+	s.state.mid = line[n-1] != '\n'
+	if !mid && (line[0] == '\n' || (n == 2 && line[0] == '\r')) {
+		s.sum(s.start)
+		s.start += n
+		s.hashAt = s.start
+		s.cur.msg.Header += 2
+		return false
+	}
+	own := s.state.skip
+	if !mid && line[0] != ' ' && line[0] != '\t' {
+		own = s.ownLine(line, first)
+		s.state.skip = own
+	}
+	if own {
+		s.sum(s.start)
+		s.start += n
+		s.hashAt = s.start
+		return true
+	}
+	s.start += n
+	s.cur.msg.Header += crlfLen(line)
+	return true
+}
+
+// crlfLen is the length of a line with CRLF at its end.
+func crlfLen(line []byte) int64 {
+	n := len(line)
+	if line[n-1] == '\n' && (n < 2 || line[n-2] != '\r') {
+		n++
+	}
+	return int64(n)
+}
+
+// body finds the end of the message: the next From_ line, or where
+// Content-Length says, if a From_ line or the end of the file stands there
+// (mboxcl2). Without that rule a forged figure would swallow messages.
+func (s *scanner) body() {
+	at := s.off + int64(s.start)
+	s.cur.rec.hdr = int32(min(at-s.cur.msg.Pos, 1<<31-1))
+	s.last = [4]byte{}
+	if s.state.length >= 0 {
+		if next, ok := s.behind(at + s.state.length); ok {
+			s.consumeTo(next)
+			return
+		}
+	}
+	for bol := true; ; {
+		i := s.findFrom(bol)
+		if i >= 0 {
+			s.consume(i)
+			return
+		}
+		// Keep what may be the begin of a From_ line for the next look.
+		n := s.end - s.start
+		if s.more() {
+			n = max(n-len(fromPrefix), 0)
+		}
+		if n > 0 {
+			bol = s.buf[s.start+n-1] == '\n'
+		}
+		s.consume(n)
+		if !s.fill() {
+			s.consume(s.end - s.start)
+			return
+		}
+	}
+}
+
+// findFrom returns how far behind start the next From_ line begins, -1 when
+// there is none in the window. bol says that start is the begin of a line.
+func (s *scanner) findFrom(bol bool) int {
+	for i := s.start; ; i, bol = i+1, false {
+		j := indexFrom(s.buf[i:s.end], bol)
+		if j < 0 {
+			return -1
+		}
+		i += j
+		if s.end-i < maxFrom && s.more() {
+			// The line may go on behind the window: slide it to its begin.
+			s.consume(i - s.start)
+			s.fill()
+			i = s.start
+		}
+		if _, _, ok := parseFrom(cutLine(s.buf[i:s.end])); ok {
+			return i - s.start
+		}
+	}
+}
+
+// more tells whether the file goes on behind the window.
+func (s *scanner) more() bool { return s.off+int64(s.end) < s.size && s.err == nil }
+
+// cutLine returns the first line of b without its end.
+func cutLine(b []byte) []byte {
+	if len(b) > maxFrom+1 {
+		b = b[:maxFrom+1]
+	}
+	if i := bytes.IndexByte(b, '\n'); i >= 0 {
+		return b[:i]
+	}
+	return b
+}
+
+// indexFrom returns the index of the first "From " at the begin of a line.
+func indexFrom(b []byte, bol bool) int {
+	if bol && bytes.HasPrefix(b, fromPrefix) {
+		return 0
+	}
+	i := bytes.Index(b, newlineFrom)
+	if i < 0 {
+		return -1
+	}
+	return i + 1
+}
+
+var newlineFrom = []byte("\nFrom ")
+
+// behind tells whether a message may end at offset e, and where the next one
+// begins.
+func (s *scanner) behind(e int64) (next int64, ok bool) {
+	if e > s.size || e < s.off {
+		return 0, false
+	}
+	if e == s.size {
+		return e, true
+	}
+	var b [maxFrom]byte
+	n, err := s.src.ReadAt(b[:min(maxFrom, s.size-e)], e)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return 0, false
+	}
+	rest := b[:n]
+	blank := len(rest) - len(bytes.TrimPrefix(bytes.TrimPrefix(rest, []byte("\r")), []byte("\n")))
+	if e+int64(blank) == s.size {
+		return s.size, true
+	}
+	_, _, ok = parseFrom(cutLine(rest[blank:]))
+	return e + int64(blank), ok && (blank > 0 || s.endsLine(e))
+}
+
+// endsLine tells whether a line ends before offset e.
+func (s *scanner) endsLine(e int64) bool {
+	var b [1]byte
+	if e == 0 {
+		return true
+	}
+	_, err := s.src.ReadAt(b[:], e-1)
+	return err == nil && b[0] == '\n'
+}
+
+// consumeTo consumes up to file offset to.
+func (s *scanner) consumeTo(to int64) {
+	for {
+		n := min(int64(s.end-s.start), to-s.off-int64(s.start))
+		s.consume(int(n))
+		if s.off+int64(s.start) >= to || !s.fill() {
+			return
+		}
+	}
+}
+
+// consume takes n octets of the body and counts them with CRLF line ends.
+func (s *scanner) consume(n int) {
+	if n == 0 {
+		return
+	}
+	b := s.buf[s.start : s.start+n]
+	s.cur.msg.Size += int64(n + bytes.Count(b, lf) - s.crlfs(b))
+	if n >= 4 {
+		copy(s.last[:], b[n-4:])
+	} else {
+		copy(s.last[:], s.last[n:])
+		copy(s.last[4-n:], b)
+	}
+	s.start += n
+	s.hashAt = s.start
+}
+
+var (
+	lf   = []byte("\n")
+	crlf = []byte("\r\n")
+)
+
+// crlfs counts the line ends of b that are CRLF already. The CR may stand at
+// the end of what was consumed before.
+func (s *scanner) crlfs(b []byte) int {
+	n := 0
+	if b[0] == '\n' && s.last[3] == '\r' {
+		n++
+	}
+	if bytes.IndexByte(b, '\r') < 0 {
+		return n
+	}
+	return n + bytes.Count(b, crlf)
+}
+
+// finish completes the message: the empty line before the next From_ line is
+// not part of it.
+func (s *scanner) finish() {
+	c := &s.cur
+	c.msg.Raw = s.off + int64(s.start) - c.msg.Pos
+	body := c.msg.Raw - int64(c.rec.hdr)
+	switch {
+	case string(s.last[2:]) == "\n\n", body == 1 && s.last[3] == '\n':
+		c.rec.sep = 1
+	case string(s.last[:]) == "\r\n\r\n", body == 2 && string(s.last[2:]) == "\r\n":
+		c.rec.sep = 2
+	}
+	if c.rec.sep > 0 {
+		c.msg.Size -= 2
+	}
+	c.rec.digest = uint64(s.hash)<<32 | uint64(uint32(c.msg.Size))
+	c.msg.Size += c.msg.Header
+	c.msg.Flags, c.msg.Keywords = c.rec.flags, c.rec.kw
+	c.rec.uid = s.state.uid
+	if s.state.pseudo {
+		s.pseudo = c.msg
+		s.pseudoRec = c.rec
+		return
+	}
+	s.each(c)
+}

@@ -1,0 +1,174 @@
+package disk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+	"golang.org/x/sys/unix"
+)
+
+// maxDotlock is how much of a foreign dotlock is read.
+const maxDotlock = 256
+
+// dotlock tries once to make the dotlock, breaking a stale one. It returns
+// false while somebody holds it.
+func (l *MailboxLock) dotlock(path string, o LockOptions) (bool, error) {
+	for {
+		err := l.link(path, o.Note)
+		switch {
+		case err == nil:
+			return true, nil
+		case errors.Is(err, unix.EACCES):
+			return true, nil // no right to the folder: fcntl alone
+		case !errors.Is(err, fs.ErrExist):
+			return false, err
+		}
+		if !breakStale(path, o) {
+			return false, nil
+		}
+	}
+}
+
+// link makes the dotlock with its content at once: a file of a name of its own
+// is written and then linked to the lock's name, which fails if that exists.
+// It works over NFS, too, where O_EXCL once did not.
+func (l *MailboxLock) link(path, note string) error {
+	content := strconv.Itoa(os.Getpid()) + "\n" + note
+	dir, name := filepath.Split(path)
+	f, err := os.CreateTemp(dir, "."+name+".*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.WriteString(content)
+	st, serr := StatFile(f)
+	err = errors.Join(err, serr, f.Close())
+	if err == nil {
+		err = os.Link(f.Name(), path)
+	}
+	if err == nil {
+		l.dot, l.ino = path, st.Ino
+	}
+	return err
+}
+
+// breakStale removes the dotlock at path when its owner is gone, and tells
+// whether the lock is worth another try. All who take fcntl first are kept
+// apart by that lock; against those who take the dotlock alone the file is
+// renamed first and looked at again: had somebody replaced it by a fresh lock
+// meanwhile, that one is put back.
+func breakStale(path string, o LockOptions) bool {
+	st, err := StatPath(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true
+	}
+	if err != nil || !st.Regular {
+		return false
+	}
+	content := readDotlock(path)
+	if !stale(st, content, o.Stale) {
+		return false
+	}
+	if o.Dead != nil {
+		o.Dead(content)
+	}
+	away := fmt.Sprintf("%s.%d.stale", path, os.Getpid())
+	if os.Rename(path, away) != nil {
+		return false
+	}
+	if now, err := StatPath(away); err == nil && now.Ino != st.Ino {
+		os.Link(away, path)
+	}
+	return os.Remove(away) == nil
+}
+
+// stale tells whether the lock has no living owner. Locks without a number
+// (Postfix, Python) and those of other hosts (Dovecot writes pid:host) are
+// judged by their age alone; procmail writes a plain 0.
+func stale(st Stat, content string, limit time.Duration) bool {
+	made := time.Unix(0, st.Mtime)
+	if boot := bootTime(); time.Since(made) > limit || made.Before(boot.Add(-time.Minute)) {
+		return true
+	}
+	first, _, _ := strings.Cut(content, "\n")
+	num, host, named := strings.Cut(strings.TrimSpace(first), ":")
+	if own, _ := os.Hostname(); named && host != own {
+		return false
+	}
+	pid, err := strconv.Atoi(num)
+	if err != nil || pid <= 0 {
+		return false
+	}
+	return errors.Is(unix.Kill(pid, 0), unix.ESRCH)
+}
+
+// readDotlock returns the begin of a lock file; no link is followed.
+func readDotlock(path string) string {
+	f, err := OpenTrusted(path, os.O_RDONLY, -1)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	b := make([]byte, maxDotlock)
+	n, _ := f.Read(b)
+	return string(b[:n])
+}
+
+// lockWatch waits for the removal of one file.
+type lockWatch struct {
+	name string
+	w    *fsnotify.Watcher
+}
+
+// watchLock watches the folder of path. Where the system has no watch to give,
+// the wait falls back to its bound.
+func watchLock(path string) *lockWatch {
+	w, err := fsnotify.NewWatcher()
+	if err == nil {
+		if err = w.Add(filepath.Dir(path)); err != nil {
+			w.Close()
+		}
+	}
+	if err != nil {
+		return &lockWatch{name: path}
+	}
+	return &lockWatch{path, w}
+}
+
+func (w *lockWatch) close() {
+	if w != nil && w.w != nil {
+		w.w.Close()
+	}
+}
+
+// wait returns when the file was removed or renamed, after at most d; an error
+// when ctx ended.
+func (w *lockWatch) wait(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	var events chan fsnotify.Event
+	if w.w != nil {
+		events = w.w.Events
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s: %w", w.name, context.Cause(ctx))
+		case <-t.C:
+			return nil
+		case e := <-events:
+			gone := e.Has(fsnotify.Remove) || e.Has(fsnotify.Rename)
+			if gone && filepath.Base(e.Name) == filepath.Base(w.name) {
+				return nil
+			}
+		}
+	}
+}
