@@ -1,0 +1,270 @@
+package rewrite
+
+import (
+	"context"
+	"strings"
+
+	"packetboat/internal/mail"
+	"packetboat/internal/route/alias"
+	"packetboat/internal/route/table"
+)
+
+// errExpansion makes the message wait: an alias table does not answer, or an
+// alias grows without end (cleanup(8), CLEANUP_STAT_DEFER).
+func errExpansion() error { return mail.Defer("4.6.0", "Alias expansion error") }
+
+// expansion is the state of one Expand.
+type expansion struct {
+	r     *Router
+	ctx   context.Context
+	list  []mail.Address
+	again map[mail.Address]bool // addresses that led to themselves
+}
+
+// Expand returns what virtual_alias_maps make of an address, recursively: the
+// completed address itself when no alias matches. An alias may list its own
+// address, once. Errors are temporary *mail.Status (4.6.0).
+func (r *Router) Expand(a mail.Address) ([]mail.Address, error) {
+	e := &expansion{r: r, ctx: context.Background(), list: []mail.Address{r.Canonical(a)}}
+	if len(r.virtual) == 0 {
+		return e.list, nil
+	}
+	for i := 0; i < len(e.list); i++ {
+		if len(e.list) > r.o.ExpansionLimit {
+			r.warn("unreasonable virtual_alias_maps map expansion size for %s -- message not accepted, try again later", a)
+			return nil, errExpansion()
+		}
+		for count := 0; !e.again[e.list[i].Fold()]; count++ {
+			if count >= r.o.RecursionLimit {
+				r.warn("unreasonable virtual_alias_maps map nesting for %s -- message not accepted, try again later", a)
+				return nil, errExpansion()
+			}
+			more, err := e.step(i)
+			if err != nil {
+				return nil, err
+			}
+			if !more {
+				break
+			}
+		}
+	}
+	return e.list, nil
+}
+
+// step replaces address i by what it leads to: the first in its place, the
+// others at the end. It returns whether there was an alias.
+func (e *expansion) step(i int) (bool, error) {
+	from := e.list[i]
+	to, err := e.r.mapAddress(e.ctx, e.r.virtual, from, "virtual")
+	if err != nil {
+		e.r.warn("virtual_alias_maps map lookup problem for %s: %v", from, err)
+		return false, errExpansion()
+	}
+	for n, a := range to {
+		if len(a) > e.r.o.AddressLimit {
+			e.r.warn("unreasonable virtual_alias_maps result %.300s... -- message not accepted, try again later", a)
+			return false, errExpansion()
+		}
+		if n == 0 {
+			e.list[i] = a
+		} else {
+			e.list = append(e.list, a)
+		}
+		if a.Fold() == from.Fold() {
+			if e.again == nil {
+				e.again = map[mail.Address]bool{}
+			}
+			e.again[a.Fold()] = true
+		}
+	}
+	return len(to) > 0, nil
+}
+
+// mapAddress looks an address up in tables like virtual(5) and returns the
+// completed addresses of the result, none when nothing matches. kind is the
+// word of propagate_unmatched_extensions that lets an extension go on.
+func (r *Router) mapAddress(ctx context.Context, m table.Maps, a mail.Address, kind string) ([]mail.Address, error) {
+	value, key, found, err := m.FindKeys(ctx, r.mailKeys(ctx, a))
+	if err != nil || !found {
+		return nil, err
+	}
+	ext := ""
+	if key.Bare && contains(r.o.Propagate, kind) {
+		_, ext = table.SplitExt(a.Local(), r.o.Delimiter)
+	}
+	items, err := alias.Parse(value)
+	if err != nil {
+		return nil, err
+	}
+	var out []mail.Address
+	for _, it := range items {
+		text := addressText(it)
+		// "@domain" keeps the user and gives another domain.
+		if strings.HasPrefix(text, "@") && !strings.Contains(text, ":") {
+			out = append(out, r.Canonical(mail.Address(a.Local()+text)))
+			continue
+		}
+		out = append(out, r.withExt(r.Canonical(mail.Address(text)), ext))
+	}
+	return out, nil
+}
+
+// addressText takes an item for an address: address tables know no commands.
+func addressText(it alias.Item) string {
+	switch it.Kind {
+	case alias.Command:
+		return "|" + it.Text
+	case alias.Include:
+		return ":include:" + it.Text
+	}
+	return it.Text
+}
+
+// withExt appends an address extension to the local part.
+func (r *Router) withExt(a mail.Address, ext string) mail.Address {
+	if ext == "" || r.o.Delimiter == "" {
+		return a
+	}
+	local, domain := a.Split()
+	local += r.o.Delimiter[:1] + ext
+	if domain == "" {
+		return mail.Address(local)
+	}
+	return mail.Address(local + "@" + domain)
+}
+
+// CanonicalMaps returns the address that recipient_canonical_maps and
+// canonical_maps make of a recipient, which may be a itself.
+func (r *Router) CanonicalMaps(a mail.Address) (mail.Address, error) {
+	to, err := r.mapAddress(context.Background(), r.canonical, a, "canonical")
+	if err != nil {
+		r.warn("canonical_maps map lookup problem for %s: %v", a, err)
+		return a, mail.Defer("4.6.0", "Address mapping error")
+	}
+	if len(to) == 0 {
+		return a, nil
+	}
+	return to[0], nil
+}
+
+func contains(list []string, word string) bool {
+	for _, s := range list {
+		if strings.EqualFold(s, word) {
+			return true
+		}
+	}
+	return false
+}
+
+// Exists tells whether a recipient can be delivered to, as smtpd(8) asks at
+// RCPT. The name of the table that does not know it, "local recipient table",
+// is for the reply. An error is a *mail.Status: nobody could tell, or the
+// address leads to the error transport.
+func (r *Router) Exists(a mail.Address) (bool, string, error) {
+	ctx := context.Background()
+	rt, err := r.Resolve(a)
+	if err != nil {
+		return false, "", err
+	}
+	known, err := r.aliased(ctx, rt.Addr, a)
+	if err != nil {
+		return false, "", r.failure(string(a), err)
+	}
+	if known {
+		return true, "", nil
+	}
+	if rt.Class == VirtualAlias && rt.Transport == r.o.ErrorTransport && strings.HasPrefix(rt.Nexthop, dsnUnknown+" User unknown") {
+		return false, "virtual alias table", nil
+	}
+	if rt.Transport == r.o.ErrorTransport || rt.Transport == "retry" {
+		return false, "", SplitText(rt.Transport != "retry", rt.Nexthop)
+	}
+	return r.listed(ctx, rt)
+}
+
+// aliased tells whether an alias or canonical table knows the address, as it
+// was given or completed: then it is taken for good.
+func (r *Router) aliased(ctx context.Context, addrs ...mail.Address) (bool, error) {
+	for i, a := range addrs {
+		if i > 0 && a == addrs[0] {
+			continue
+		}
+		keys := r.mailKeys(ctx, a)
+		for _, m := range []table.Maps{r.canonical, r.virtual} {
+			if _, _, found, err := m.FindKeys(ctx, keys); found || err != nil {
+				return found, err
+			}
+		}
+	}
+	return false, nil
+}
+
+// listed asks the recipient table of the address' class; a class without a
+// table takes everybody.
+func (r *Router) listed(ctx context.Context, rt Route) (bool, string, error) {
+	var m table.Maps
+	name := ""
+	switch rt.Class {
+	case Local:
+		if r.always(rt.Addr.Local()) {
+			return true, "", nil
+		}
+		m, name = r.locals, "local recipient table"
+	case VirtualMailbox:
+		m, name = r.boxes, "virtual mailbox table"
+	case Relay:
+		m, name = r.relays, "relay recipient table"
+	}
+	if len(m) == 0 {
+		return true, "", nil
+	}
+	_, _, found, err := m.FindKeys(ctx, r.mailKeys(ctx, rt.Addr))
+	if err != nil {
+		return false, "", r.failure(string(rt.Addr), err)
+	}
+	if !found {
+		return false, name, nil
+	}
+	return true, "", nil
+}
+
+// always tells the names that exist without a table: RFC 5321 section 4.5.1
+// demands postmaster, bounces come from the others.
+func (r *Router) always(local string) bool {
+	for _, p := range []string{r.o.DoubleBounce, "postmaster", "mailer-daemon"} {
+		if len(local) >= len(p) && strings.EqualFold(local[:len(p)], p) {
+			return true
+		}
+	}
+	return false
+}
+
+// SplitText makes a status of the next hop of the error and retry transports:
+// "5.1.2 text", or a text without code.
+func SplitText(permanent bool, text string) *mail.Status {
+	code := "4.3.0"
+	if permanent {
+		code = "5.0.0"
+	}
+	if word, rest, ok := strings.Cut(text, " "); ok && isCode(word) {
+		code, text = word, rest
+	}
+	if permanent {
+		return mail.Bounce("5"+code[1:], "%s", text)
+	}
+	return mail.Defer("4"+code[1:], "%s", text)
+}
+
+// isCode tells whether s is an enhanced status code (RFC 3463 section 2).
+func isCode(s string) bool {
+	parts := strings.Split(s, ".")
+	if len(parts) != 3 || len(parts[0]) != 1 || strings.IndexByte("245", parts[0][0]) < 0 {
+		return false
+	}
+	for _, p := range parts[1:] {
+		if p == "" || len(p) > 3 || strings.Trim(p, "0123456789") != "" {
+			return false
+		}
+	}
+	return true
+}
