@@ -24,9 +24,12 @@ func isSeparator(c byte) bool {
 }
 
 // cutField takes the first item off a list.
-func cutField(s string) (item, rest string) {
+func cutField(s string) (item, rest string) { return cutAt(s, isSeparator) }
+
+// cutAt takes the first item off s, whose items sep separates outside { }.
+func cutAt(s string, sep func(byte) bool) (item, rest string) {
 	i := 0
-	for i < len(s) && isSeparator(s[i]) {
+	for i < len(s) && sep(s[i]) {
 		i++
 	}
 	s = s[i:]
@@ -37,7 +40,7 @@ func cutField(s string) (item, rest string) {
 			level++
 		case level > 0 && c == '}':
 			level--
-		case level == 0 && isSeparator(c):
+		case level == 0 && sep(c):
 			return s[:i], s[i+1:]
 		}
 	}

@@ -133,3 +133,42 @@ func parseRow(row string) Param {
 	p.max, p.Default, _ = strings.Cut(row, "\t")
 	return p
 }
+
+// Suggest returns the known parameter that is closest to a misspelt name, or "".
+func Suggest(name string) string {
+	best, distance := "", min(4, len(name)/2+1)
+	for _, p := range Params() {
+		if d := editDistance(name, p.Name); d < distance {
+			best, distance = p.Name, d
+		}
+	}
+	return best
+}
+
+// maxDistance is the longest name that editDistance compares.
+const maxDistance = 100
+
+// editDistance is the number of letters to change, add or remove between two
+// names; names over maxDistance are all different.
+func editDistance(a, b string) int {
+	if len(a) > maxDistance || len(b) > maxDistance {
+		return maxDistance
+	}
+	var row [maxDistance + 1]int
+	for j := range row {
+		row[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		diagonal := row[0]
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			change := diagonal
+			if a[i-1] != b[j-1] {
+				change++
+			}
+			diagonal = row[j]
+			row[j] = min(change, row[j]+1, row[j-1]+1)
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,261 @@
+package config
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// DefaultDovecot is the configuration file when -c does not name another.
+const DefaultDovecot = "/etc/dovecot/dovecot.conf"
+
+// Value is one setting of a dovecot.conf.
+type Value struct {
+	Name  string
+	Value string // with $names replaced; of "<file" the path, see FromFile
+	Show  string // as doveconf shows it
+	// FromFile says that the value is the contents of the file whose path
+	// Value holds (name = <path).
+	FromFile bool
+	File     string
+	Line     int
+}
+
+// Block is a section of a dovecot.conf, or its root, or what a filter (protocol
+// imap, remote 10.0.0.0/8) changes.
+type Block struct {
+	Kind   string // "" for the root and for filters; else passdb, namespace, service, plugin ...
+	Name   string // what follows the kind; empty for an anonymous block
+	File   string
+	Line   int
+	Values []Value
+	Blocks []*Block
+}
+
+// Filter says for which connections the settings of a filter block hold. The
+// zero value is all of them.
+type Filter struct {
+	Protocol  string // imap, pop3, lmtp, lda ...; !imap is every other one
+	LocalName string // names of the server asked for by TLS's SNI, wildcards allowed
+	Local     netip.Prefix
+	Remote    netip.Prefix
+}
+
+// filtered is a filter with its settings.
+type filtered struct {
+	Filter
+	block *Block
+}
+
+// Dovecot is the contents of a dovecot.conf and of the files it includes. It
+// does not change once read.
+type Dovecot struct {
+	Path     string
+	Warnings []Warning
+	root     *Block
+	filters  []*filtered
+	layers   []*Block // of a For: the most specific first, the root last
+}
+
+// Context is a connection for which settings are looked up.
+type Context struct {
+	Protocol  string
+	LocalName string
+	Local     netip.Addr
+	Remote    netip.Addr
+}
+
+// LoadDovecot reads path; an empty path is DefaultDovecot. All errors of the
+// files are returned at once, joined, each an *Error with its place; its
+// Postfix field holds Dovecot's words.
+func LoadDovecot(path string) (*Dovecot, error) {
+	if path == "" {
+		path = DefaultDovecot
+	}
+	text, err := readText(path)
+	if err != nil {
+		return nil, &Error{File: path, Text: err.Error(), Hint: "name the configuration file with -c"}
+	}
+	return ParseDovecot(path, text)
+}
+
+// For returns the settings as they are for a connection: those of the filters
+// that match it win over the general ones, the more specific ones first.
+func (d *Dovecot) For(c Context) *Dovecot {
+	var match []*filtered
+	for _, f := range d.filters {
+		if f.matches(c) {
+			match = append(match, f)
+		}
+	}
+	slices.SortStableFunc(match, func(a, b *filtered) int { return b.rank() - a.rank() })
+	v := *d
+	v.layers = nil
+	for _, f := range match {
+		v.layers = append(v.layers, f.block)
+	}
+	v.layers = append(v.layers, d.root)
+	return &v
+}
+
+// rank orders filters by how specific they are.
+func (f *filtered) rank() int {
+	n := 0
+	if f.LocalName != "" {
+		n += 1 << 20
+	}
+	if f.Local.IsValid() {
+		n += (f.Local.Bits() + 1) << 10
+	}
+	if f.Remote.IsValid() {
+		n += (f.Remote.Bits() + 1) << 1
+	}
+	if f.Protocol != "" {
+		n++
+	}
+	return n
+}
+
+func (f *filtered) matches(c Context) bool {
+	if other, not := strings.CutPrefix(f.Protocol, "!"); f.Protocol != "" && (not && other == c.Protocol || !not && f.Protocol != c.Protocol) {
+		return false
+	}
+	if f.LocalName != "" && !matchNames(f.LocalName, c.LocalName) {
+		return false
+	}
+	if f.Local.IsValid() && !f.Local.Contains(c.Local.Unmap().WithZone("")) {
+		return false
+	}
+	return !f.Remote.IsValid() || f.Remote.Contains(c.Remote.Unmap().WithZone(""))
+}
+
+// matchNames matches a server name against names with wildcards: a label * is
+// any one label (RFC 6125 section 6.4.3).
+func matchNames(names, name string) bool {
+	labels := strings.Split(strings.ToLower(name), ".")
+	for _, n := range strings.Fields(strings.ToLower(names)) {
+		if slices.EqualFunc(strings.Split(n, "."), labels, func(a, b string) bool { return a == "*" && b != "" || a == b }) {
+			return name != ""
+		}
+	}
+	return false
+}
+
+// find returns the setting of the root that counts; name may be "plugin/x".
+func (d *Dovecot) find(name string) *Value {
+	layers := d.layers
+	if layers == nil {
+		layers = []*Block{d.root}
+	}
+	for _, b := range layers {
+		if v := b.find(name); v != nil {
+			return v
+		}
+	}
+	return nil
+}
+
+// find returns the setting of a block; name may be "plugin/x" for the setting x
+// of the block plugin.
+func (b *Block) find(name string) *Value {
+	if kind, rest, ok := strings.Cut(name, "/"); ok {
+		for _, sub := range b.Blocks {
+			if sub.Kind == kind {
+				return sub.find(rest)
+			}
+		}
+		return nil
+	}
+	for i := range b.Values {
+		if b.Values[i].Name == name {
+			return &b.Values[i]
+		}
+	}
+	return nil
+}
+
+// Get returns the value of a setting of the root, or its default; "plugin/x" is
+// the setting x of plugin {}. A value that comes from a file is "<path".
+func (d *Dovecot) Get(name string) string {
+	if v := d.find(name); v != nil {
+		if v.FromFile {
+			return "<" + v.Value
+		}
+		return v.Value
+	}
+	p, _ := LookupDovecot("", name)
+	return p.Default
+}
+
+// IsSet tells whether a setting of the root is set, not only has its default.
+func (d *Dovecot) IsSet(name string) bool { return d.find(name) != nil }
+
+// Where returns the place where a setting of the root is set, "" for a default.
+func (d *Dovecot) Where(name string) (file string, line int) {
+	if v := d.find(name); v != nil {
+		return v.File, v.Line
+	}
+	return "", 0
+}
+
+// Root returns the general settings, without those of filters.
+func (d *Dovecot) Root() *Block { return d.root }
+
+// Filters calls fn for each filter with its settings, in the order in which
+// doveconf prints them.
+func (d *Dovecot) Filters(fn func(f Filter, b *Block)) {
+	list := slices.Clone(d.filters)
+	slices.SortStableFunc(list, func(a, b *filtered) int { return a.rank() - b.rank() })
+	for _, f := range list {
+		fn(f.Filter, f.block)
+	}
+}
+
+// Blocks returns the blocks of one kind: the named ones merged by name, with
+// the matching filters' changes over them, and each anonymous one on its own.
+func (d *Dovecot) Blocks(kind string) []*Block {
+	layers := d.layers
+	if layers == nil {
+		layers = []*Block{d.root}
+	}
+	var list []*Block
+	for _, layer := range slices.Backward(layers) {
+		list = mergeBlocks(list, layer.Blocks, kind)
+	}
+	return list
+}
+
+// mergeBlocks puts the blocks of a kind over those of list; kind "" is all.
+func mergeBlocks(list, over []*Block, kind string) []*Block {
+	for _, b := range over {
+		if kind != "" && b.Kind != kind {
+			continue
+		}
+		at := slices.IndexFunc(list, func(x *Block) bool { return x.Kind == b.Kind && x.Name == b.Name && b.Name != "" })
+		if at < 0 {
+			list = append(list, b)
+			continue
+		}
+		list[at] = list[at].merged(b)
+	}
+	return list
+}
+
+// merged returns b with the settings of over put over its own.
+func (b *Block) merged(over *Block) *Block {
+	m := &Block{Kind: b.Kind, Name: b.Name, File: b.File, Line: b.Line, Values: slices.Clone(b.Values)}
+	for _, v := range over.Values {
+		m.set(v)
+	}
+	m.Blocks = mergeBlocks(slices.Clone(b.Blocks), over.Blocks, "")
+	return m
+}
+
+// set puts a value in; the last one of a name counts.
+func (b *Block) set(v Value) {
+	if old := b.find(v.Name); old != nil && !strings.Contains(v.Name, "/") {
+		*old = v
+		return
+	}
+	b.Values = append(b.Values, v)
+}
