@@ -1,0 +1,132 @@
+package maillog
+
+import (
+	"strconv"
+	"strings"
+)
+
+// The events of the reading half. A line begins with the service's name; the
+// tag before it is "dovecot: ", so use a Logger with Name "dovecot" and Bare
+// set, and Program("").
+
+// Client is one client of a login process, as the end of its log lines tells it.
+type Client struct {
+	Service string // imap, pop3
+	User    string // as the client wrote it; empty before it named one
+	Method  string // SASL mechanism; empty before the first try
+	Remote  string // addresses
+	Local   string
+	TLS     string // "TLS", "secured" (same machine), "TLS handshaking", or empty
+	Session string
+}
+
+// angle makes a stranger's word safe between "<" and ">": fail2ban takes the
+// address that stands behind it (security.md 36).
+func angle(s string) string {
+	if len(s) > 200 {
+		s = s[:200]
+	}
+	return strings.NewReplacer("<", "?", ">", "?").Replace(s)
+}
+
+// tail writes "user=<alice>, method=PLAIN, rip=..., lip=..., session=<...>".
+func (c Client) tail(mpid int) string {
+	s := "user=<" + angle(c.User) + ">"
+	if c.Method != "" {
+		s += ", method=" + c.Method
+	}
+	s += ", rip=" + c.Remote + ", lip=" + c.Local
+	if mpid > 0 {
+		s += ", mpid=" + strconv.Itoa(mpid)
+	}
+	if c.TLS != "" {
+		s += ", " + c.TLS
+	}
+	return s + ", session=<" + c.Session + ">"
+}
+
+// Login: a client was let in; mpid is the process that serves it.
+func (g *Log) Login(c Client, mpid int) {
+	g.Info("%s-login: Login: %s", c.Service, c.tail(mpid))
+}
+
+// LoginDisconnected: a client went, or was sent away, before it was let in.
+// reason is "Connection closed", why "(no auth attempts in 3 secs)".
+func (g *Log) LoginDisconnected(c Client, reason, why string) {
+	g.Info("%s-login: Disconnected: %s %s: %s", c.Service, reason, why, c.tail(0))
+}
+
+// LoginFailed: one try failed for a reason that the login process itself knows;
+// what is "Login failed" or "Authenticate PLAIN failed".
+func (g *Log) LoginFailed(c Client, what, reason string) {
+	g.Info("%s-login: %s: %s: %s", c.Service, what, reason, c.tail(0))
+}
+
+// LoginError: a try could not be finished for a fault of ours.
+func (g *Log) LoginError(c Client, text string) {
+	g.DovecotError(c.Service+"-login", text+": "+c.tail(0))
+}
+
+// TooManyConnections: mail_max_userip_connections sent a client away.
+func (g *Log) TooManyConnections(c Client, limit int) {
+	g.Info("%s-login: Maximum number of connections from user+IP exceeded (mail_max_userip_connections=%d): %s", c.Service, limit, c.tail(0))
+}
+
+// DovecotInfo writes "service: text".
+func (g *Log) DovecotInfo(service, text string) { g.Info("%s: %s", service, text) }
+
+// DovecotWarning writes "service: Warning: text".
+func (g *Log) DovecotWarning(service, text string) {
+	g.write(sevWarning, "", "%s: Warning: %s", []any{service, text})
+}
+
+// DovecotError writes "service: Error: text".
+func (g *Log) DovecotError(service, text string) {
+	g.write(sevErr, "", "%s: Error: %s", []any{service, text})
+}
+
+// POP3Stats are the figures of one POP3 session.
+type POP3Stats struct {
+	Top, Retr, Deleted, Total int   // commands, messages deleted, messages at the start
+	TopBytes, RetrBytes       int64 // octets sent for them
+	Size                      int64 // octets of the mailbox at the start
+}
+
+// POP3Disconnected: a POP3 session ended. prefix is "pop3(alice)<pid><session>".
+func (g *Log) POP3Disconnected(user string, pid int, session, reason string, s POP3Stats) {
+	g.Info("pop3(%s)<%d><%s>: Disconnected: %s top=%d/%d, retr=%d/%d, del=%d/%d, size=%d",
+		angle(user), pid, session, reason, s.Top, s.TopBytes, s.Retr, s.RetrBytes, s.Deleted, s.Total, s.Size)
+}
+
+// POP3Error: something of ours failed in a POP3 session.
+func (g *Log) POP3Error(user string, pid int, session, text string) {
+	g.write(sevErr, "", "pop3(%s)<%d><%s>: Error: %s", []any{angle(user), pid, session, text})
+}
+
+// MasterStarting: mrad is up.
+func (g *Log) MasterStarting(version, protocols string) {
+	g.Info("master: Dovecot v%s starting up for %s (core dumps disabled)", version, protocols)
+}
+
+// MasterSignal: mrad ends; code is "kill" as siginfo_t names it.
+func (g *Log) MasterSignal(sig int) {
+	g.write(sevWarning, "", "master: Warning: Killed with signal %d", []any{sig})
+}
+
+// LMTPConnect: an LMTP client came; peer is "local" or an address.
+func (g *Log) LMTPConnect(pid int, peer string) { g.Info("lmtp(%d): Connect from %s", pid, peer) }
+
+// LMTPDisconnect: an LMTP client went.
+func (g *Log) LMTPDisconnect(pid int, peer, reason, state string) {
+	g.Info("lmtp(%d): Disconnect from %s: %s (state=%s)", pid, peer, reason, state)
+}
+
+// LMTPSaved: a message was stored.
+func (g *Log) LMTPSaved(user string, pid int, session, msgid string) {
+	g.Info("lmtp(%s)<%d><%s>: msgid=%s: saved mail to INBOX", angle(user), pid, session, msgid)
+}
+
+// LMTPFailed: a message could not be stored.
+func (g *Log) LMTPFailed(user string, pid int, session, msgid, text string) {
+	g.Info("lmtp(%s)<%d><%s>: msgid=%s: save failed to INBOX: %s", angle(user), pid, session, msgid, text)
+}
