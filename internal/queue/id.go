@@ -3,7 +3,6 @@ package queue
 import (
 	"fmt"
 	"io/fs"
-	"reflect"
 	"strings"
 	"time"
 )
@@ -59,18 +58,4 @@ func errBadID(id string) error { return fmt.Errorf("queue: bad queue id %q: %w",
 // may carry a name that a new message can get, too.
 func idFits(id string, inode uint64) bool {
 	return len(id) > usecDigits && strings.EqualFold(id[usecDigits:], fmt.Sprintf("%X", inode))
-}
-
-// inode returns the inode number of a file. The type of Sys stands in package
-// syscall, which this floor does not import, so the field is found by name.
-func inode(fi fs.FileInfo) (uint64, bool) {
-	v := reflect.Indirect(reflect.ValueOf(fi.Sys()))
-	if v.Kind() != reflect.Struct {
-		return 0, false
-	}
-	f := v.FieldByName("Ino")
-	if !f.IsValid() || !f.CanUint() {
-		return 0, false
-	}
-	return f.Uint(), true
 }

@@ -135,10 +135,9 @@ func (q *Queue) Defer(id string, next time.Time, reasons map[int]string) error {
 	if err := os.Chtimes(q.Path(id, Active), time.Time{}, next); err != nil {
 		return err
 	}
-	if err := q.writeReasons(id, reasons); err != nil {
-		return err
-	}
-	return q.Move(id, Active, Deferred)
+	// Reasons are a courtesy: a full disk must not keep the message active.
+	lost := q.writeReasons(id, reasons)
+	return errors.Join(q.Move(id, Active, Deferred), lost)
 }
 
 // SetNextTry changes when a deferred message is tried again.

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"packetboat/internal/sys/disk"
 )
 
 // scanBatch is how many names are read from a folder at once.
@@ -29,15 +31,14 @@ func (q *Queue) Scan(f Folder, fn func(id string, info Info) error) error {
 		if !ValidID(name) {
 			return nil
 		}
-		fi, err := os.Lstat(dir + "/" + name)
+		st, err := disk.StatPath(dir + "/" + name)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		ino, _ := inode(fi)
-		return fn(name, Info{ModTime: fi.ModTime(), Bytes: fi.Size(), Expire: fi.Mode()&expireBit != 0, inode: ino})
+		return fn(name, Info{ModTime: time.Unix(0, st.Mtime), Bytes: st.Size, Expire: st.Mode&expireBit != 0, inode: st.Ino})
 	})
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"packetboat/internal/mail"
+	"packetboat/internal/sys/disk"
 )
 
 // bufSize is what a Writer gathers before it writes, in bytes: a usual message
@@ -47,16 +48,13 @@ func (q *Queue) Create() (*Writer, error) {
 		return nil, full(err)
 	}
 	w := &Writer{q: q, f: f, temp: f.Name(), buf: buffers.Get().(*[bufSize]byte)}
-	fi, err := f.Stat()
-	if err == nil {
-		if ino, ok := inode(fi); ok {
-			w.id = makeID(time.Now(), ino)
-			return w, nil
-		}
-		err = errors.New("queue: no inode numbers here")
+	st, err := disk.StatFile(f)
+	if err != nil {
+		w.Abort()
+		return nil, full(err)
 	}
-	w.Abort()
-	return nil, full(err)
+	w.id = makeID(time.Now(), st.Ino)
+	return w, nil
 }
 
 // temp makes a file under a temporary name.

@@ -122,7 +122,11 @@ func (p *paper) part(description, mimeType string) {
 // notification writes the part for people.
 func (p *paper) notification(rcpts []Report) {
 	p.part("Notification", "text/plain; charset=utf-8")
-	p.printf("Content-Transfer-Encoding: 8bit\n\n%s", p.words())
+	p.printf("Content-Transfer-Encoding: 8bit\n\n")
+	// The postmaster knows the system: a copy has no words of explanation.
+	if !p.l.postmaster {
+		p.printf("%s", p.template(p.kind))
+	}
 	for _, r := range rcpts {
 		s := "<" + clean(r.Rcpt.Addr.Quoted()) + ">"
 		if r.Rcpt.Orig != "" && r.Rcpt.Orig != r.Rcpt.Addr {
@@ -131,9 +135,6 @@ func (p *paper) notification(rcpts []Report) {
 		p.printf("\n%s", wrap(s+": "+r.text()))
 	}
 }
-
-// words is the template, without the closing for a postmaster's copy.
-func (p *paper) words() string { return p.template(p.kind) }
 
 // text is what is told about a recipient.
 func (r *Report) text() string {
@@ -154,13 +155,19 @@ func (p *paper) status(rcpts []Report) {
 		p.printf("Original-Envelope-Id: %s\n", xtext(p.n.Env.EnvID))
 	}
 	p.printf("X-%s-Queue-ID: %s\n", p.o.MailName, p.n.ID)
-	if p.n.Env.Sender != "" {
-		p.printf("X-%s-Sender: %s; %s\n", p.o.MailName, p.addrType(), clean(p.n.Env.Sender.Quoted()))
-	}
+	p.printf("X-%s-Sender: %s; %s\n", p.o.MailName, p.addrType(), p.sender())
 	p.printf("Arrival-Date: %s\n", p.n.Env.Arrived.UTC().Format(dateForm))
 	for i := range rcpts {
 		p.recipient(&rcpts[i])
 	}
+}
+
+// sender is the message's sender; the null sender is shown as MAILER-DAEMON.
+func (p *paper) sender() string {
+	if p.n.Env.Sender == "" {
+		return "MAILER-DAEMON@" + p.o.Origin
+	}
+	return clean(p.n.Env.Sender.Quoted())
 }
 
 // recipient writes the fields of one recipient (RFC 3464 section 2.3).
@@ -211,7 +218,7 @@ func (p *paper) original() error {
 	} else {
 		p.part(undelivered+"Message Headers", p.global("text/rfc822-headers", "message/global-headers"))
 	}
-	p.printf("Content-Transfer-Encoding: 8bit\n\nReturn-Path: <%s>\n", clean(p.n.Env.Sender.Quoted()))
+	p.printf("Content-Transfer-Encoding: 8bit\n\nReturn-Path: <%s>\n", p.sender())
 	if whole {
 		return p.copyAll(content)
 	}

@@ -1,0 +1,344 @@
+package sched
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"packetboat/internal/mail"
+)
+
+// transport is one client service with its destinations.
+type transport struct {
+	name  string
+	t     Transport
+	l     Limits
+	busy  int // jobs under way
+	dests map[string]*dest
+	ring  []*dest // destinations that can start a job, in turn
+}
+
+// dest is one (transport, next hop): what waits for it and how much it bears.
+// The window works as Postfix's (SCHEDULER_README): it grows by one after each
+// window of good jobs, shrinks with each failure to reach the site, and a site
+// that failed for a whole cohort is dead for minimal_backoff_time.
+type dest struct {
+	tr      *transport
+	nexthop string
+	key     string
+	todo    []*group
+	busy    int
+	window  int
+	credit  float64 // positive feedback not yet turned into a step
+	cohorts float64 // windows' worth of failures in a row
+	dead    *mail.Status
+	revive  *time.Timer
+	inRing  bool
+}
+
+// group is the recipients of one message that go to one destination.
+type group struct {
+	m     *message
+	place place
+	rcpts []int // indexes into the envelope that have no job yet
+}
+
+// newTransport returns a transport with its limits.
+func newTransport(name string, t Transport, l Limits) *transport {
+	if p, ok := t.(Pipeliner); ok {
+		l.ConcurrencyLimit = max(p.Pipeline(), 1)
+		l.InitialConcurrency = l.ConcurrencyLimit
+	}
+	return &transport{name: name, t: t, l: l, dests: map[string]*dest{}}
+}
+
+// setTransports makes the table of transports; the built-in ones come first so
+// that master.cf's win.
+func (s *Sched) setTransports(ts map[string]Transport) {
+	builtin := map[string]Transport{"error": Failure{}, "retry": Failure{Temporary: true}, "discard": Discard{}}
+	for _, table := range []map[string]Transport{builtin, ts} {
+		for name, t := range table {
+			s.transports[name] = newTransport(name, t, s.o.limits(name))
+		}
+	}
+}
+
+// adopt moves what waits from old transports to those of the same name. The
+// caller holds s.mu.
+func (s *Sched) adopt(old map[string]*transport) {
+	var all []*group
+	for _, tr := range old {
+		for _, d := range tr.dests {
+			all = append(all, d.todo...)
+			d.todo = nil
+			if d.revive != nil {
+				d.revive.Stop()
+			}
+		}
+	}
+	s.enqueue(all)
+}
+
+// enqueue gives groups to their destinations; without a transport they are
+// deferred. The caller holds s.mu.
+func (s *Sched) enqueue(groups []*group) {
+	for _, g := range groups {
+		tr := s.transports[g.place.transport]
+		if tr == nil {
+			s.answer([]*group{g}, noTransport())
+			continue
+		}
+		d := tr.dests[g.place.nexthop]
+		if d == nil {
+			nexthop, _, _ := strings.Cut(g.place.nexthop, "\x00")
+			d = &dest{tr: tr, nexthop: nexthop, key: g.place.nexthop, window: tr.l.InitialConcurrency}
+			tr.dests[d.key] = d
+		}
+		d.todo = append(d.todo, g)
+		if d.dead != nil {
+			s.suspend(d)
+			continue
+		}
+		d.offer()
+	}
+}
+
+// offer puts a destination into the ring when it can start a job.
+func (d *dest) offer() {
+	if !d.inRing && len(d.todo) > 0 && d.busy < d.window && d.dead == nil {
+		d.inRing = true
+		d.tr.ring = append(d.tr.ring, d)
+	}
+}
+
+// dispatch starts jobs as long as limits allow, one for each destination in
+// turn. The caller holds s.mu.
+func (s *Sched) dispatch() {
+	if s.stopping {
+		return
+	}
+	for _, tr := range s.transports {
+		for len(tr.ring) > 0 && tr.busy < tr.l.ProcessLimit {
+			d := tr.ring[0]
+			tr.ring = tr.ring[1:]
+			d.inRing = false
+			if m, rcpts := d.take(); m != nil {
+				s.start(d, m, rcpts)
+			}
+			d.offer()
+		}
+		if len(tr.ring) == 0 {
+			tr.ring = nil
+		}
+	}
+}
+
+// take takes recipients for one job. Messages take turns, too: one with a long
+// list of recipients goes to the end after each job.
+func (d *dest) take() (*message, []int) {
+	for len(d.todo) > 0 && d.dead == nil && d.busy < d.window {
+		g := d.todo[0]
+		d.todo[0] = nil
+		d.todo = d.todo[1:]
+		if g.m.gone {
+			continue
+		}
+		n := min(len(g.rcpts), d.tr.l.RecipientsPerJob)
+		rcpts := g.rcpts[:n:n]
+		if g.rcpts = g.rcpts[n:]; len(g.rcpts) > 0 {
+			d.todo = append(d.todo, g)
+		}
+		return g.m, rcpts
+	}
+	return nil, nil
+}
+
+// start runs one job. The caller holds s.mu.
+func (s *Sched) start(d *dest, m *message, rcpts []int) {
+	d.busy++
+	d.tr.busy++
+	m.running++
+	s.jobs.Add(1)
+	go func() {
+		defer s.jobs.Done()
+		good, down := s.run(d, m, rcpts)
+		s.ended(d, good, down)
+		s.release(m)
+	}()
+}
+
+// ended counts the job's outcome into its destination and starts the next ones.
+func (s *Sched) ended(d *dest, good bool, down *mail.Status) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d.busy--
+	d.tr.busy--
+	switch {
+	case down != nil && d.dead == nil:
+		d.failed(s.o.FailedCohorts, down)
+		if d.dead != nil {
+			s.bury(d)
+		}
+	case good:
+		d.succeeded()
+	}
+	d.offer()
+	if d.busy == 0 && len(d.todo) == 0 && d.dead == nil && d.cohorts == 0 {
+		delete(d.tr.dests, d.key)
+	}
+	s.dispatch()
+}
+
+// succeeded widens the window (default_destination_concurrency_positive_feedback
+// = 1): one step for each window of good jobs, up to the limit, and only as far
+// as it is used.
+func (d *dest) succeeded() {
+	d.cohorts = 0
+	if d.window >= d.tr.l.ConcurrencyLimit || d.window > d.busy+d.tr.l.InitialConcurrency {
+		return
+	}
+	if d.credit += 1 / float64(d.window); d.credit >= 1 {
+		d.credit = 0
+		d.window++
+	}
+}
+
+// failed narrows the window by one, and declares the site dead when failures
+// make up limit cohorts (pseudo-cohorts of the current window's size).
+func (d *dest) failed(limit int, cause *mail.Status) {
+	d.credit = 0
+	if d.window > 1 {
+		d.window--
+	}
+	if d.cohorts += 1 / float64(d.window); d.cohorts >= float64(limit) {
+		d.dead = cause
+	}
+}
+
+// bury suspends a dead destination for minimal_backoff_time: what waits for it
+// is deferred without another try. The caller holds s.mu.
+func (s *Sched) bury(d *dest) {
+	d.revive = time.AfterFunc(s.o.MinBackoff, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		d.wakeUp()
+		s.dispatch()
+	})
+	s.suspend(d)
+}
+
+// wakeUp lets a dead destination be tried again.
+func (d *dest) wakeUp() {
+	if d.revive != nil {
+		d.revive.Stop()
+	}
+	d.dead, d.cohorts, d.credit = nil, 0, 0
+	d.window = d.tr.l.InitialConcurrency
+	if d.busy == 0 && len(d.todo) == 0 {
+		delete(d.tr.dests, d.key)
+		return
+	}
+	d.offer()
+}
+
+// suspend defers all that waits for a dead destination. The caller holds s.mu.
+func (s *Sched) suspend(d *dest) {
+	groups := d.todo
+	d.todo = nil
+	s.answer(groups, suspended(d.dead))
+}
+
+// answer gives one answer to all recipients of groups, without a job. The caller
+// holds s.mu, so the answers are recorded by a goroutine of their own.
+func (s *Sched) answer(groups []*group, r mail.Result) {
+	for _, g := range groups {
+		g.m.running++
+	}
+	s.jobs.Add(1)
+	go func() {
+		defer s.jobs.Done()
+		now := time.Now()
+		for _, g := range groups {
+			for _, i := range g.rcpts {
+				s.record(g.m, i, r, now)
+			}
+			s.release(g.m)
+		}
+	}()
+}
+
+// run calls the transport for one job and sees to it that every recipient has an
+// answer. good: the site was reached; down: it was not.
+func (s *Sched) run(d *dest, m *message, rcpts []int) (good bool, down *mail.Status) {
+	j := &running{s: s, m: m, rcpts: rcpts, handed: time.Now(), answered: make([]bool, len(rcpts))}
+	job := &mail.Job{
+		ID: m.ID, Env: m.Env, Size: m.Size, Transport: d.tr.name, Nexthop: d.nexthop, Started: m.started,
+		Rcpts:  make([]mail.Rcpt, len(rcpts)),
+		Open:   func() (mail.Content, error) { return s.q.OpenActive(m.ID) },
+		Report: j.report,
+	}
+	for k, i := range rcpts {
+		job.Rcpts[k] = m.Env.Rcpts[i]
+	}
+	s.call(d.tr, job)
+	j.close(d.tr.name)
+	return j.good, j.down
+}
+
+// call runs the transport; a panic ends in answers, not in the daemon's end.
+func (s *Sched) call(tr *transport, job *mail.Job) {
+	defer func() {
+		if v := recover(); v != nil {
+			s.log.TransportPanic(job.ID, tr.name, v)
+		}
+	}()
+	tr.t.Deliver(s.ctx, job)
+}
+
+// Discard is the transport that drops mail (discard(8)); its next hop is the text
+// that is logged.
+type Discard struct{}
+
+// Deliver reports every recipient as sent.
+func (Discard) Deliver(_ context.Context, job *mail.Job) {
+	for i := range job.Rcpts {
+		st := mail.OK("2.0.0", "%s", job.Nexthop)
+		job.Report(i, mail.Result{Status: st, Program: "discard", Relay: "none"})
+	}
+}
+
+// Failure is the transport that refuses mail (error(8)) or puts it off
+// (retry(8)); its next hop is the reason, with or without a leading x.y.z code.
+type Failure struct{ Temporary bool }
+
+// Deliver reports every recipient as failed.
+func (f Failure) Deliver(_ context.Context, job *mail.Job) {
+	code, text := "5.0.0", job.Nexthop
+	if f.Temporary {
+		code = "4.0.0"
+	}
+	if c, rest, ok := strings.Cut(text, " "); ok && isCode(c) {
+		code, text = code[:1]+c[1:], rest // the transport says whether it is permanent
+	}
+	st := mail.Bounce(code, "%s", text)
+	if f.Temporary {
+		st = mail.Defer(code, "%s", text)
+	}
+	for i := range job.Rcpts {
+		job.Report(i, mail.Result{Status: st, Program: "error", Relay: "none"})
+	}
+}
+
+// isCode tells whether s is an enhanced status code of RFC 3463.
+func isCode(s string) bool {
+	parts := strings.Split(s, ".")
+	if len(parts) != 3 || parts[0] != "4" && parts[0] != "5" {
+		return false
+	}
+	for _, p := range parts[1:] {
+		if p == "" || len(p) > 3 || strings.Trim(p, "0123456789") != "" {
+			return false
+		}
+	}
+	return true
+}

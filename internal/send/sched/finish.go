@@ -1,0 +1,315 @@
+package sched
+
+import (
+	"errors"
+	"io/fs"
+	"sync"
+	"time"
+
+	"packetboat/internal/mail"
+	"packetboat/internal/queue"
+	"packetboat/internal/send/bounce"
+	"packetboat/internal/sys/maillog"
+)
+
+// running is one job under way.
+type running struct {
+	s      *Sched
+	m      *message
+	rcpts  []int
+	handed time.Time // to the transport
+
+	mu       sync.Mutex
+	answered []bool
+	closed   bool
+	good     bool
+	down     *mail.Status
+}
+
+// report takes a transport's answer for recipient k of the job.
+func (j *running) report(k int, r mail.Result) {
+	if r.Status == nil {
+		r.Status = mail.Defer("4.3.0", "unknown mail transport error")
+	}
+	j.mu.Lock()
+	if k < 0 || k >= len(j.rcpts) || j.answered[k] || j.closed {
+		j.mu.Unlock()
+		j.s.log.TransportReport(j.m.ID, r.Program, "answered twice, late, or for nobody")
+		return
+	}
+	j.answered[k] = true
+	if siteDown(&r) {
+		j.down = r.Status
+	} else {
+		j.good = true
+	}
+	j.mu.Unlock()
+	j.s.record(j.m, j.rcpts[k], r, j.handed)
+}
+
+// close defers those that the transport forgot. Some recipients that were
+// answered well show that the site is up.
+func (j *running) close(transport string) {
+	j.mu.Lock()
+	j.closed = true
+	if j.good {
+		j.down = nil
+	}
+	missing := make([]int, 0, len(j.rcpts))
+	for k, ok := range j.answered {
+		if !ok {
+			missing = append(missing, j.rcpts[k])
+		}
+	}
+	j.mu.Unlock()
+	for _, i := range missing {
+		st := mail.Defer("4.3.0", "unknown mail transport error")
+		j.s.record(j.m, i, mail.Result{Status: st, Program: "error", Relay: "none"}, j.handed)
+	}
+	if len(missing) > 0 {
+		j.s.log.TransportReport(j.m.ID, transport, "returned without an answer")
+	}
+}
+
+// record stores the answer for recipient i, logs it, and marks a delivered
+// recipient in the queue file at once. The mark is saved for the last recipient
+// of a message that is about to be removed whole.
+func (s *Sched) record(m *message, i int, r mail.Result, handed time.Time) {
+	r.Status = m.verdict(r.Status)
+	s.mu.Lock()
+	if m.results[i] != nil {
+		s.mu.Unlock()
+		return
+	}
+	m.results[i] = &r
+	m.left--
+	done := r.Status.Outcome == mail.Sent && !m.Env.VerifyOnly
+	if !done || m.Env.Verify || m.Env.Rcpts[i].Notify&mail.NotifySuccess != 0 {
+		m.dirty = true
+	}
+	mark := done && (m.left > 0 || m.dirty)
+	s.mu.Unlock()
+	s.logResult(m, i, &r, handed)
+	if mark {
+		s.mark(m, i)
+	}
+}
+
+// verdict makes the answer to a probe ("sendmail -bv") one that ends: nothing is
+// tried again, and the words are deliverable and undeliverable.
+func (m *message) verdict(st *mail.Status) *mail.Status {
+	if !m.Env.VerifyOnly || st.Action != "" {
+		return st
+	}
+	c := *st
+	c.Action = "undeliverable"
+	if st.Outcome == mail.Sent {
+		c.Action = "deliverable"
+	}
+	return &c
+}
+
+// mark records that a recipient is done with.
+func (s *Sched) mark(m *message, i int) {
+	if err := s.q.Mark(m.ID, i, mail.Done); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.log.QueueUnwritable(m.ID, "recipient may get it twice", err)
+	}
+}
+
+// logResult writes the delivery line in the name of the agent.
+func (s *Sched) logResult(m *message, i int, r *mail.Result, handed time.Time) {
+	now, rc := time.Now(), &m.Env.Rcpts[i]
+	line := maillog.DeliveryLine{
+		ID: m.ID, To: rc.Addr.Quoted(), OrigTo: rc.Orig.Quoted(), Relay: r.Relay, Reuse: r.Reuse,
+		Total:  now.Sub(m.Env.Arrived),
+		Parts:  [4]time.Duration{m.started.Sub(m.Env.Arrived), handed.Sub(m.started), r.Connect, r.Send},
+		DSN:    r.Status.Code,
+		Status: r.Status.Outcome.String(),
+		Text:   r.Status.Text,
+	}
+	if r.Connect == 0 && r.Send == 0 {
+		line.Parts[3] = now.Sub(handed)
+	}
+	if r.Status.Action != "" {
+		line.Status = r.Status.Action
+	}
+	program := r.Program
+	if program == "" {
+		program = "error"
+	}
+	s.voices.of(program).Delivery(&line)
+}
+
+// finish ends a message's time in the active queue.
+func (s *Sched) finish(m *message) {
+	s.mu.Lock()
+	gone, o := m.gone, s.o
+	s.mu.Unlock()
+	var next time.Time
+	if !gone {
+		next = s.conclude(m, &o)
+	}
+	again := s.drop(m)
+	if !next.IsZero() {
+		s.waitUntil(m.ID, next)
+	}
+	if again {
+		s.Changed(m.ID)
+	}
+}
+
+// conclude sends the reports and removes the message or puts it aside; then it
+// returns when the next try is. Reports are committed before the recipients that
+// they are about are marked.
+func (s *Sched) conclude(m *message, o *Options) (next time.Time) {
+	retry := map[int]string{}
+	switch {
+	case m.Env.VerifyOnly:
+		if err := s.verified(m); err != nil {
+			retry[0] = err.Error()
+		}
+	case m.dirty:
+		s.failures(m, retry)
+		s.delays(m, retry, o)
+		s.successes(m)
+	}
+	if len(retry) == 0 {
+		s.remove(m)
+		return next
+	}
+	return s.postpone(m, retry, o)
+}
+
+// verified answers "sendmail -bv".
+func (s *Sched) verified(m *message) error {
+	return s.tell(bounce.Verify, m, m.reports("", func(int, *mail.Result) bool { return true }))
+}
+
+// failures tells the sender of permanent failures. If that cannot be written
+// they are tried again, so that no failure is silent.
+func (s *Sched) failures(m *message, retry map[int]string) {
+	s.giveUp(m, retry, func(_ int, r *mail.Result) bool { return r.Status.Outcome == mail.Bounced })
+}
+
+// giveUp reports some recipients as failed and marks them.
+func (s *Sched) giveUp(m *message, retry map[int]string, pick func(i int, r *mail.Result) bool) {
+	err := s.tell(bounce.Failure, m, m.reports("failed", pick))
+	for i, r := range m.results {
+		switch {
+		case r == nil || !pick(i, r):
+		case err != nil:
+			retry[i] = err.Error()
+		default:
+			delete(retry, i)
+			s.mark(m, i)
+		}
+	}
+}
+
+// delays decides what becomes of those that were deferred: another try, a warning
+// to the sender, or the end (maximal_queue_lifetime, bounce_queue_lifetime).
+func (s *Sched) delays(m *message, retry map[int]string, o *Options) {
+	isDeferred := func(_ int, r *mail.Result) bool { return r.Status.Outcome == mail.Deferred }
+	before := len(retry)
+	for i, r := range m.results {
+		if r != nil && isDeferred(i, r) {
+			retry[i] = r.Status.Text
+		}
+	}
+	if len(retry) == before {
+		return
+	}
+	age := time.Since(m.Env.Arrived)
+	life := o.Lifetime
+	if m.Env.Sender == "" {
+		life = o.BounceLifetime
+	}
+	switch {
+	case m.Expire || age >= life:
+		s.log.MessageExpired(m.ID, m.Env.Sender.Quoted(), m.Expire)
+		s.giveUp(m, retry, isDeferred)
+	case o.DelayWarning > 0 && age >= o.DelayWarning && !m.Warned:
+		s.warn(m, isDeferred)
+	}
+}
+
+// warn tells the sender once that the message is late.
+func (s *Sched) warn(m *message, pick func(int, *mail.Result) bool) {
+	if s.tell(bounce.Delay, m, m.reports("delayed", pick)) != nil {
+		return
+	}
+	if err := s.q.MarkWarned(m.ID); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.log.QueueUnwritable(m.ID, "sender may be warned twice", err)
+	}
+}
+
+// successes sends what NOTIFY=SUCCESS and "sendmail -v" asked for. The mail is
+// delivered: a report that cannot be written now is not worth delivering twice.
+func (s *Sched) successes(m *message) {
+	if m.Env.Verify {
+		all := m.reports("", func(int, *mail.Result) bool { return true })
+		s.tell(bounce.Verify, m, all)
+		return
+	}
+	s.tell(bounce.Success, m, m.reports("", func(i int, r *mail.Result) bool {
+		return r.Status.Outcome == mail.Sent && m.Env.Rcpts[i].Notify&mail.NotifySuccess != 0
+	}))
+}
+
+// tell has package bounce write reports and takes them on as new mail.
+func (s *Sched) tell(kind bounce.Kind, m *message, rcpts []bounce.Report) error {
+	for i := range rcpts {
+		if rcpts[i].Action == "" {
+			rcpts[i].Action = action(rcpts[i].Status)
+		}
+	}
+	if len(rcpts) == 0 {
+		return nil
+	}
+	sent, err := s.bounce.Send(kind, &bounce.Notice{
+		ID: m.ID, Env: m.Env, Size: m.Size, Rcpts: rcpts,
+		Open: func() (mail.Content, error) { return s.q.OpenActive(m.ID) },
+	})
+	for _, n := range sent {
+		s.Add(n.ID, n.Env, n.Size)
+	}
+	if err != nil {
+		s.log.QueueUnwritable(m.ID, "cannot write report", err)
+	}
+	return err
+}
+
+// action is the word of RFC 3464 section 2.3.3 for a result.
+func action(st *mail.Status) string {
+	return [...]string{mail.Sent: "delivered", mail.Deferred: "delayed", mail.Bounced: "failed"}[st.Outcome]
+}
+
+// remove ends a message for good.
+func (s *Sched) remove(m *message) {
+	if err := s.q.Remove(m.ID, queue.Active); err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			s.log.QueueUnwritable(m.ID, "cannot remove", err)
+		}
+		return
+	}
+	if m.deferred {
+		s.q.Forget(m.ID)
+	}
+	s.log.MessageRemoved(m.ID)
+}
+
+// postpone puts a message aside. The wait doubles with the message's age, between
+// minimal_backoff_time and maximal_backoff_time, as Postfix's.
+func (s *Sched) postpone(m *message, reasons map[int]string, o *Options) (next time.Time) {
+	now := time.Now()
+	wait := min(max(now.Sub(m.Env.Arrived), o.MinBackoff), o.MaxBackoff)
+	next = now.Add(wait)
+	err := s.q.Defer(m.ID, next, reasons)
+	if errors.Is(err, fs.ErrNotExist) {
+		return time.Time{} // deleted or held meanwhile
+	}
+	if err != nil {
+		s.log.QueueUnwritable(m.ID, "cannot defer", err)
+	}
+	return next
+}
