@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"time"
 
@@ -197,7 +196,7 @@ func (p *parent) startEngine() (*engineProc, error) {
 	p.mu.Lock()
 	p.engine = e
 	p.mu.Unlock()
-	return e, p.sockets.send(near, p.logFile != nil)
+	return e, p.sockets.send(near)
 }
 
 // serve lives until SIGTERM: it starts the engine again when it crashes and
@@ -281,9 +280,3 @@ func (p *parent) close() {
 func logOptions(m *config.Main, f *os.File) maillog.Options {
 	return maillog.Options{Name: m.Get("syslog_name"), Handle: f}
 }
-
-// serviceKey names a service of master.cf among all: "smtp/inet".
-func serviceKey(s config.Service) string { return s.Name + "/" + s.Type }
-
-// itoa is short for the common case of messages.
-func itoa(n int) string { return strconv.Itoa(n) }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strconv"
 	"strings"
 
 	"packetboat/internal/sys/config"
@@ -30,12 +31,12 @@ func (s *sockets) bind(m *config.Main, services []config.Service) error {
 	next := map[string]*net.TCPListener{}
 	var fresh []*net.TCPListener
 	for _, svc := range services {
-		if svc.Type != "inet" || svc.Program() != "smtpd" {
+		if svc.Type != "inet" || svc.Command != "smtpd" {
 			continue
 		}
-		addrs, err := listenAddrs(m, svc.Name)
+		addrs, err := listenAddrs(m, svc)
 		for _, a := range addrs {
-			key := serviceKey(svc) + " " + a
+			key := svc.ID() + " " + a
 			if l := s.open[key]; l != nil {
 				next[key] = l
 				continue
@@ -80,14 +81,11 @@ func listen(addr string) (*net.TCPListener, error) {
 
 // listenAddrs returns the addresses of an inet service: "port", "host:port" or
 // "[address]:port"; without a host those of inet_interfaces.
-func listenAddrs(m *config.Main, name string) ([]string, error) {
-	host, port := "", name
-	if i := strings.LastIndexByte(name, ':'); i >= 0 {
-		host, port = strings.Trim(name[:i], "[]"), name[i+1:]
-	}
+func listenAddrs(m *config.Main, svc config.Service) ([]string, error) {
+	host, port := svc.HostPort()
 	n, err := net.LookupPort("tcp", port)
 	if err != nil {
-		return nil, fmt.Errorf("service %s: unknown port %q", name, port)
+		return nil, fmt.Errorf("service %s: unknown port %q", svc.Name, port)
 	}
 	hosts := []string{host}
 	if host == "" {
@@ -95,10 +93,10 @@ func listenAddrs(m *config.Main, name string) ([]string, error) {
 	}
 	var out []string
 	for _, h := range hosts {
-		out = append(out, resolve(m, h, itoa(n))...)
+		out = append(out, resolve(m, h, strconv.Itoa(n))...)
 	}
 	if len(out) == 0 {
-		return nil, fmt.Errorf("service %s: no address of inet_protocols to listen on", name)
+		return nil, fmt.Errorf("service %s: no address of inet_protocols to listen on", svc.Name)
 	}
 	return out, nil
 }
@@ -161,7 +159,7 @@ func protocols(m *config.Main) (v4, v6 bool) {
 }
 
 // send hands all sockets to an engine.
-func (s *sockets) send(ch *proc.Channel, _ bool) error {
+func (s *sockets) send(ch *proc.Channel) error {
 	for key, l := range s.open {
 		f, err := l.File()
 		if err != nil {

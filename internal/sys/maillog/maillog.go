@@ -186,3 +186,10 @@ func Printable(b []byte, start, limit int) []byte {
 	}
 	return b
 }
+
+// Handle returns the open file that lines go to, nil for syslog: for another
+// Logger with another name in the same place.
+func (l *Logger) Handle() *os.File {
+	f, _ := l.out.(*os.File)
+	return f
+}

@@ -1,0 +1,224 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"packetboat/internal/mail"
+	"packetboat/internal/queue"
+	"packetboat/internal/receive/intake"
+	"packetboat/internal/receive/pickup"
+	"packetboat/internal/receive/smtpd"
+	"packetboat/internal/route/rewrite"
+	"packetboat/internal/send/bounce"
+	"packetboat/internal/send/sched"
+	"packetboat/internal/sys/config"
+	"packetboat/internal/sys/dns"
+	"packetboat/internal/sys/maillog"
+	"packetboat/internal/sys/proc"
+)
+
+// engine is the half of mtad that has no rights: it receives, queues, schedules
+// and sends.
+type engine struct {
+	main     *config.Main
+	services []config.Service
+	logs     *maillog.Logger
+	log      *maillog.Log
+	link     *link
+	names    *dns.Resolver
+	router   *rewrite.Router
+	queue    *queue.Queue
+	intake   *intake.Intake
+	sched    *sched.Sched
+	servers  map[string]*smtpd.Server // by service id
+	sockets  []net.Listener
+}
+
+// runEngine is mtad --engine: it lives until SIGTERM or until its parent is gone.
+func runEngine(dir string) int {
+	ch, err := inherit()
+	if err != nil {
+		return complain(fmt.Errorf("the engine is started by mtad, not by hand: %w", err))
+	}
+	e := &engine{link: newLink(ch), names: dns.New(dns.Options{})}
+	if err := e.open(dir); err != nil {
+		e.log.Fatal("%s", err.Error())
+		return complain(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	if err := e.run(ctx); err != nil {
+		e.log.Fatal("%s", err.Error())
+		return complain(err)
+	}
+	return e.wait(cancel)
+}
+
+// open reads the configuration and opens what needs no other process.
+func (e *engine) open(dir string) (err error) {
+	if e.main, _, err = config.LoadMain(dir); err != nil {
+		return err
+	}
+	if e.services, _, err = config.LoadMaster(e.main.Dir()); err != nil {
+		return err
+	}
+	var handle *os.File
+	if e.main.Get("maillog_file") != "" {
+		handle = os.NewFile(logFD, e.main.Get("maillog_file"))
+	}
+	if e.logs, err = maillog.Open(logOptions(e.main, handle)); err != nil {
+		return err
+	}
+	e.log = e.logs.Program("qmgr")
+	if e.router, err = newRouter(e.main, e.logs.Program("trivial-rewrite")); err != nil {
+		return err
+	}
+	if e.queue, err = queue.Open(e.main.Get("queue_directory")); err != nil {
+		return err
+	}
+	return e.wire()
+}
+
+// wire connects the rooms: intake to the queue, the queue to the scheduler, the
+// scheduler to the transports and to the writer of bounces.
+func (e *engine) wire() error {
+	var bo bounce.Options
+	var so sched.Options
+	var io intake.Options
+	if err := decode(e.main, &bo, &so, &io); err != nil {
+		return err
+	}
+	transports, err := e.transports()
+	if err != nil {
+		return err
+	}
+	so.Transports = transportLimits(e.main, e.services)
+	b := bounce.New(bo, e.queue, e.logs)
+	b.Expand(e.expandRcpt)
+	e.sched = sched.New(so, e.queue, e.router, transports, b, e.logs)
+	io.Virtual = e.router
+	e.intake = intake.New(io, e.queue, e.logs.Program("cleanup"), e.sched.Add)
+	return e.openServers()
+}
+
+// expandRcpt lets reports go through virtual aliases; a table that fails now
+// leaves the address as it is, since a report must not be lost for it.
+func (e *engine) expandRcpt(a mail.Address) []mail.Rcpt {
+	list, err := e.router.Expand(a)
+	if err != nil {
+		return []mail.Rcpt{{Addr: a}}
+	}
+	out := make([]mail.Rcpt, len(list))
+	for i, to := range list {
+		out[i] = mail.Rcpt{Addr: to, Orig: a}
+	}
+	return out
+}
+
+// run starts everything; when it returns the system answers.
+func (e *engine) run(ctx context.Context) error {
+	if err := e.sandbox(); err != nil {
+		return err
+	}
+	if err := e.sched.Start(); err != nil {
+		return err
+	}
+	if err := e.serveControl(); err != nil {
+		return err
+	}
+	var po pickup.Options
+	if err := e.main.Decode(&po); err != nil {
+		return err
+	}
+	p := pickup.New(po, e.intake, e.logs.Program("pickup"))
+	go func() {
+		if err := p.Run(ctx); err != nil && ctx.Err() == nil {
+			e.logs.Program("pickup").Fatal("%s", err.Error())
+			os.Exit(1) // the parent starts us again
+		}
+	}()
+	if err := e.listen(); err != nil {
+		return err
+	}
+	return e.link.ready()
+}
+
+// listen takes the sockets that the parent hands over and serves them.
+func (e *engine) listen() error {
+	for h := range e.link.sockets {
+		if h.file == nil {
+			return nil
+		}
+		l, err := net.FileListener(h.file)
+		h.file.Close()
+		if err != nil {
+			return err
+		}
+		srv := e.servers[h.service]
+		if srv == nil {
+			l.Close()
+			return fmt.Errorf("service %s is not in master.cf", h.service)
+		}
+		e.sockets = append(e.sockets, l)
+		go e.accept(l, srv)
+	}
+	return errParentGone
+}
+
+// accept serves connections until the listener is closed. Running out of
+// descriptors passes: it waits a little, as smtpd waits in such a case.
+func (e *engine) accept(l net.Listener, srv *smtpd.Server) {
+	for {
+		c, err := l.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			e.log.Warn("accept connection: %s", proc.ErrText(err))
+			time.Sleep(100 * time.Millisecond)
+			continue
+		}
+		go srv.ServeConn(c)
+	}
+}
+
+// wait returns when the system stops: what is in hand is finished first.
+func (e *engine) wait(cancel func()) int {
+	signals := proc.Signals()
+	for {
+		select {
+		case sig := <-signals:
+			if sig == proc.SIGHUP {
+				continue // the parent reads the configuration and starts a new engine
+			}
+		case <-e.link.gone:
+		}
+		break
+	}
+	cancel()
+	for _, l := range e.sockets {
+		l.Close()
+	}
+	ctx, done := context.WithTimeout(context.Background(), drainTime-2*time.Second)
+	defer done()
+	for _, s := range e.servers {
+		s.Drain(ctx)
+	}
+	e.sched.Stop(ctx)
+	return 0
+}
+
+// decode fills several Options structs.
+func decode(m *config.Main, opts ...any) error {
+	for _, o := range opts {
+		if err := m.Decode(o); err != nil {
+			return err
+		}
+	}
+	return nil
+}

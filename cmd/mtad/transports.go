@@ -1,0 +1,142 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"regexp"
+	"strconv"
+
+	"packetboat/internal/send/local"
+	"packetboat/internal/send/remote"
+	"packetboat/internal/send/sched"
+	"packetboat/internal/sys/config"
+)
+
+// transports makes a transport of each client service of master.cf.
+func (e *engine) transports() (map[string]sched.Transport, error) {
+	out := map[string]sched.Transport{}
+	for _, svc := range e.services {
+		if svc.Type != "unix" {
+			continue
+		}
+		t, err := e.transport(svc)
+		if err != nil {
+			return nil, fmt.Errorf("%s: line %d: service %s: %w", svc.File, svc.Line, svc.Name, err)
+		}
+		if t != nil {
+			out[svc.Name] = t
+		}
+	}
+	return out, nil
+}
+
+// transport returns nil for services that are part of the engine itself or have
+// no meaning here (pickup, cleanup, tlsmgr ...).
+func (e *engine) transport(svc config.Service) (sched.Transport, error) {
+	m := e.main.With(svc.Options...)
+	switch svc.Command {
+	case "smtp", "lmtp":
+		return e.remote(svc, m)
+	case "local":
+		return e.local(m)
+	case "virtual":
+		return e.virtual(m)
+	case "error":
+		return sched.Failure{Temporary: svc.Name == "retry"}, nil
+	case "discard":
+		return sched.Discard{}, nil
+	case "pipe":
+		// Mail for it waits in the queue, where nothing is lost, and says why.
+		e.log.Warn("%s: line %d: service %s: transports of pipe(8) are not supported: mail for it will wait", svc.File, svc.Line, svc.Name)
+	}
+	return nil, nil
+}
+
+// lmtpNames are the parameters of smtp(8) whose twins of lmtp(8) are decoded
+// into the same options.
+var lmtpNames = [...]string{"connect_timeout", "helo_timeout", "mail_timeout", "rcpt_timeout", "data_init_timeout",
+	"data_xfer_timeout", "data_done_timeout", "quit_timeout", "mx_address_limit", "mx_session_limit", "line_length_limit",
+	"tls_security_level", "tls_wrappermode", "address_preference", "bind_address", "bind_address6", "skip_5xx_greeting"}
+
+func (e *engine) remote(svc config.Service, m *config.Main) (sched.Transport, error) {
+	var o remote.Options
+	o.LMTP = svc.Command == "lmtp"
+	if o.LMTP {
+		var over []config.Setting
+		for _, n := range lmtpNames {
+			over = append(over, config.Setting{Name: "smtp_" + n, Value: m.Get("lmtp_" + n)})
+		}
+		m = m.With(over...)
+	}
+	if err := m.Decode(&o); err != nil {
+		return nil, err
+	}
+	switch o.TLSLevel {
+	case "", "none", "may", "encrypt":
+	default:
+		file, line := m.Where("smtp_tls_security_level")
+		return nil, &config.Error{File: file, Line: line, Text: "smtp_tls_security_level = " + o.TLSLevel + " is not supported",
+			Hint: `write "may" (TLS where the other side offers it) or "encrypt" (never without)`}
+	}
+	if on := m.Get("smtp_sasl_auth_enable"); on == "yes" {
+		file, line := m.Where("smtp_sasl_auth_enable")
+		return nil, &config.Error{File: file, Line: line, Text: "smtp_sasl_auth_enable = yes is not supported",
+			Hint: "use a relay host that knows this machine by its address"}
+	}
+	o.Program = programName(e.main, m, svc.Command)
+	o.Resolver, o.Log, o.Own = e.names, e.logs, ownAddrs
+	return remote.New(o), nil
+}
+
+// ownAddrs returns the addresses of this machine.
+func ownAddrs() []netip.Addr { return local.OwnAddrs() }
+
+// transportLimits reads the parameters that belong to one transport:
+// NAME_destination_concurrency_limit and its like, and maxproc of master.cf.
+func transportLimits(m *config.Main, services []config.Service) map[string]sched.Limits {
+	out := map[string]sched.Limits{}
+	for _, svc := range services {
+		if svc.Type != "unix" {
+			continue
+		}
+		n := func(suffix string) int {
+			v, _ := strconv.Atoi(m.Get(svc.Name + suffix)) // a value that is no number is the default
+			return max(v, 0)
+		}
+		out[svc.Name] = sched.Limits{
+			InitialConcurrency: n("_initial_destination_concurrency"),
+			ConcurrencyLimit:   n("_destination_concurrency_limit"),
+			RecipientsPerJob:   n("_destination_recipient_limit"),
+			ProcessLimit:       max(svc.MaxProc, 0),
+		}
+	}
+	return out
+}
+
+// tablePath finds "type:/path" in values that name tables.
+var tablePath = regexp.MustCompile(`(?:^|[\s,:{])(?:hash|btree|texthash|lmdb|cdb|dbm|regexp|pcre|cidr|proxy|unionmap|pipemap):(/[^\s,}]+)`)
+
+// tableFolders returns the folders of all tables that the configuration names,
+// so that the engine may read them.
+func tableFolders(m *config.Main, services []config.Service) (out []string) {
+	mains := []*config.Main{m}
+	for _, s := range services {
+		if len(s.Options) > 0 {
+			mains = append(mains, m.With(s.Options...))
+		}
+	}
+	seen := map[string]bool{}
+	for _, m := range mains {
+		for _, s := range m.Settings() {
+			for _, f := range tablePath.FindAllStringSubmatch(" "+m.Get(s.Name), -1) {
+				dir := filepath.Dir(f[1])
+				if !seen[dir] {
+					seen[dir] = true
+					out = append(out, dir)
+				}
+			}
+		}
+	}
+	return out
+}
