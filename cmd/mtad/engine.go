@@ -197,6 +197,9 @@ func (e *engine) wait(cancel func()) int {
 				continue // the parent reads the configuration and starts a new engine
 			}
 		case <-e.link.gone:
+			// The parent was killed. A new one may be starting: it waits for the lock
+			// that we hold, and what is in hand is on disk.
+			return 1
 		}
 		break
 	}

@@ -51,10 +51,13 @@ type reply struct {
 	Output  string `json:"output,omitempty"`
 }
 
-// channelFD is the engine's end of the channel, logFD the open maillog_file.
+// The descriptors that an engine inherits: its end of the channel, the locked
+// pid file (so that no second system starts on this queue while an engine
+// lives), and the open maillog_file, if there is one.
 const (
 	channelFD = 3
-	logFD     = 4
+	lockFD    = 4
+	logFD     = 5
 )
 
 // inherit opens the engine's end of the channel.

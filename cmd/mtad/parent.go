@@ -85,15 +85,28 @@ func newParent(dir string) (*parent, error) {
 	if err := p.layOut(); err != nil {
 		return nil, err
 	}
-	p.lock, err = disk.LockFile(filepath.Join(p.main.Get("queue_directory"), "pid/master.pid"))
-	if errors.Is(err, disk.ErrRunning) {
-		return nil, errors.New("the mail system is already running")
-	}
-	if err != nil {
+	if p.lock, err = lockQueue(p.main.Get("queue_directory")); err != nil {
 		return nil, err
 	}
 	return p, p.openLog()
 }
+
+// lockQueue takes the lock that only one system at a time can have. After a
+// kill of the parent its engine holds it for a moment longer.
+func lockQueue(queue string) (*os.File, error) {
+	for end := time.Now().Add(lockTime); ; time.Sleep(20 * time.Millisecond) {
+		f, err := disk.LockFile(filepath.Join(queue, "pid/master.pid"))
+		if !errors.Is(err, disk.ErrRunning) {
+			return f, err
+		}
+		if time.Now().After(end) {
+			return nil, errors.New("the mail system is already running")
+		}
+	}
+}
+
+// lockTime is how long a start waits for a former engine to end.
+const lockTime = 2 * time.Second
 
 // load reads main.cf and master.cf; an error leaves what was read before.
 func (p *parent) load() error {
@@ -171,7 +184,7 @@ func (p *parent) startEngine() (*engineProc, error) {
 		return nil, err
 	}
 	defer far.Close()
-	files := []*os.File{far}
+	files := []*os.File{far, p.lock}
 	if p.logFile != nil {
 		files = append(files, p.logFile)
 	}
