@@ -183,6 +183,10 @@ func (p *Policy) eval(s *Session, carried *Verdict) *eval {
 
 func (p *Policy) delayed() bool { return yes(p.opts.DelayReject) }
 
+// AsksAtConnect tells whether Connect can refuse at all. If not, the greeting
+// need not wait for the client's name.
+func (p *Policy) AsksAtConnect() bool { return !p.delayed() && len(p.client) > 0 }
+
 // Connect is asked before the greeting.
 func (p *Policy) Connect(ctx context.Context, s *Session) *Verdict {
 	if p.delayed() {

@@ -1,0 +1,138 @@
+package smtpd
+
+import (
+	"strings"
+	"time"
+
+	"packetboat/internal/mail"
+)
+
+// data is RFC 5321 section 4.1.1.4.
+func (c *session) data(cmd *command) bool {
+	switch {
+	case c.tx.chunks != bdatNone:
+		return c.fail("503 5.5.1 Error: DATA after BDAT")
+	case len(c.tx.env.Rcpts) == 0 && !c.tx.active:
+		return c.fail("503 5.5.1 Error: need RCPT command")
+	case len(c.tx.env.Rcpts) == 0:
+		return c.fail("554 5.5.1 Error: no valid recipients")
+	case len(cmd.args) != 1:
+		return c.fail("501 5.5.4 Syntax: DATA")
+	}
+	if !c.askData() || !c.start() {
+		return false
+	}
+	c.reply("354 End data with <CR><LF>.<CR><LF>")
+	d := decoder{w: c.tx.msg, limit: c.s.opts.SizeLimit, bare: c.tx.bare}
+	if !c.receive(&d) {
+		return false
+	}
+	return c.finish(&d, "")
+}
+
+// askData asks smtpd_data_restrictions; the one recipient is known to them if
+// there is only one.
+func (c *session) askData() bool {
+	c.st.Rcpt = c.only()
+	v := c.s.deps.Policy.Data(c.ctx, &c.st)
+	c.st.Rcpt = nil
+	return v == nil || c.refused(v)
+}
+
+func (c *session) only() *mail.Address {
+	if len(c.tx.env.Rcpts) != 1 {
+		return nil
+	}
+	return &c.tx.env.Rcpts[0].Addr
+}
+
+// start completes the envelope and begins the message's bytes.
+func (c *session) start() bool {
+	env := &c.tx.env
+	env.Arrived = time.Now()
+	env.UID = -1
+	env.Peer = c.peer
+	if err := c.tx.msg.Start(env); err != nil {
+		c.s.deps.Log.SMTPDQueue(c.st.QueueID, err)
+		reply := statusReply(err)
+		c.reset()
+		return c.fail(reply)
+	}
+	return true
+}
+
+// pace gives a client the session's timeout, and a second more for each
+// smtpd_min_data_rate octets that have come: so a slow line may take its time,
+// but nobody holds a session with a byte now and then.
+func (c *session) pace(begun time.Time, got int64) {
+	extra := time.Duration(got/int64(c.s.opts.MinRate)) * time.Second
+	c.conn.SetReadDeadline(begun.Add(c.s.opts.Timeout + extra))
+}
+
+// receive reads a message's bytes up to its end; false when the connection
+// broke, which ends the session.
+func (c *session) receive(d *decoder) bool {
+	c.in.grow()
+	c.received = 0
+	begun := time.Now()
+	var got int64
+	for {
+		used, done := d.decode(c.in.unread())
+		c.in.take(used)
+		got += int64(used)
+		c.received = d.size
+		if done {
+			c.received = -1
+			return true
+		}
+		c.pace(begun, got)
+		if err := c.in.fill(); err != nil {
+			c.received += int64(len(c.in.unread()))
+			c.lost(err)
+			return false
+		}
+	}
+}
+
+// lost ends a session within a message: what came is thrown away, and nothing
+// of it ever runs as commands.
+func (c *session) lost(err error) {
+	c.broken(err)
+	c.hangup = true
+	if c.tx.msg != nil {
+		c.tx.msg.Abort()
+		c.tx.msg = nil
+	}
+}
+
+// finish ends the transaction: it says 250 if, and only if, the message is on
+// disk. size is what BDAT puts before "queued as".
+func (c *session) finish(d *decoder, size string) bool {
+	c.where, c.st.Where = "END-OF-MESSAGE", "END-OF-MESSAGE"
+	defer c.reset()
+	switch {
+	case d.sawBare && strings.EqualFold(c.s.opts.BareNewline, "reject"):
+		c.hangup = true
+		return c.fail("521 5.5.2 " + c.s.opts.Hostname + " Error: bare <LF> received")
+	case d.tooBig:
+		c.s.deps.Log.SMTPDSize(c.st.QueueID)
+		return c.fail("552 5.3.4 Error: message file too big")
+	}
+	c.st.Rcpt = c.only()
+	if v := c.s.deps.Policy.EndOfData(c.ctx, &c.st); v != nil {
+		return c.refused(v)
+	}
+	err := d.err
+	if err == nil {
+		err = c.tx.msg.Commit()
+	}
+	if err != nil {
+		c.s.deps.Log.SMTPDQueue(c.st.QueueID, err)
+		return c.fail(statusReply(err))
+	}
+	id := c.tx.msg.ID()
+	c.tx.msg = nil // it belongs to the queue now
+	c.errors, c.junk = 0, 0
+	c.reply("250 2.0.0 Ok: " + size + "queued as " + id)
+	return true
+}

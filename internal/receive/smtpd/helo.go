@@ -1,0 +1,129 @@
+package smtpd
+
+import (
+	"strings"
+
+	"packetboat/internal/mail"
+)
+
+// features says which EHLO keywords are left out (smtpd_discard_ehlo_keywords).
+type features struct {
+	hidden map[string]bool
+}
+
+func newFeatures(discard []string) features {
+	f := features{hidden: make(map[string]bool)}
+	for _, w := range discard {
+		f.hidden[strings.ToUpper(w)] = true
+	}
+	return f
+}
+
+func (f features) has(keyword string) bool { return !f.hidden[keyword] }
+
+// greetName takes the argument of HELO or EHLO; false when there is none.
+func (c *session) greetName(cmd *command) bool {
+	if len(cmd.args) < 2 {
+		return false
+	}
+	name := cmd.rest(1)
+	c.reset()
+	c.st.Helo = printable(name)
+	c.peer.Helo = c.st.Helo
+	return true
+}
+
+// helo is RFC 5321 section 4.1.1.1 without extensions.
+func (c *session) helo(cmd *command) bool {
+	old := c.st.Helo
+	if !c.greetName(cmd) {
+		return c.fail("501 Syntax: HELO hostname")
+	}
+	if !c.askHelo(old, "SMTP") {
+		return false
+	}
+	c.reply("250 " + c.s.opts.Hostname)
+	return true
+}
+
+// ehlo is RFC 5321 section 4.1.1.1. Replies to HELO and EHLO have no enhanced
+// codes (RFC 2034 section 4).
+func (c *session) ehlo(cmd *command) bool {
+	old := c.st.Helo
+	if !c.greetName(cmd) {
+		return c.fail("501 Syntax: EHLO hostname")
+	}
+	if !c.askHelo(old, "ESMTP") {
+		return false
+	}
+	lines := c.keywords()
+	for i, l := range lines {
+		sep := "-"
+		if i == len(lines)-1 {
+			sep = " "
+		}
+		c.reply("250" + sep + l)
+	}
+	return true
+}
+
+// askHelo asks the access list; after a refusal the former name stands.
+func (c *session) askHelo(old, proto string) bool {
+	c.st.Proto = proto
+	if v := c.s.deps.Policy.Helo(c.ctx, &c.st); v != nil {
+		c.st.Helo, c.peer.Helo = old, old
+		return c.refused(v)
+	}
+	c.peer.Proto = proto
+	return true
+}
+
+// keywords are the lines of an EHLO reply in Postfix's order.
+func (c *session) keywords() []string {
+	o, f := &c.s.opts, c.s.ehlo
+	size := "SIZE"
+	if o.SizeLimit > 0 {
+		size += " " + itoa(o.SizeLimit)
+	}
+	lines := append(make([]string, 0, 12), o.Hostname)
+	add := func(on bool, keyword, line string) {
+		if on && f.has(keyword) {
+			lines = append(lines, line)
+		}
+	}
+	add(true, "PIPELINING", "PIPELINING")
+	add(true, "SIZE", size)
+	add(!o.NoVRFY, "VRFY", "VRFY")
+	add(true, "ETRN", "ETRN")
+	add(c.canTLS(), "STARTTLS", "STARTTLS")
+	mechs := ""
+	if c.canAuth() {
+		mechs = strings.Join(c.mechs(), " ")
+	}
+	add(mechs != "", "AUTH", "AUTH "+mechs)
+	add(mechs != "" && o.BrokenSASL, "AUTH", "AUTH="+mechs)
+	add(true, "ENHANCEDSTATUSCODES", "ENHANCEDSTATUSCODES")
+	add(true, "8BITMIME", "8BITMIME")
+	add(true, "DSN", "DSN")
+	add(!no(o.NoUTF8), "SMTPUTF8", "SMTPUTF8")
+	add(true, "CHUNKING", "CHUNKING")
+	return lines
+}
+
+// printable replaces control bytes by "?", for logs and headers.
+func printable(s string) string {
+	if strings.IndexFunc(s, isControl) < 0 {
+		return s
+	}
+	return strings.Map(func(r rune) rune {
+		if isControl(r) {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+func isControl(r rune) bool { return r < ' ' || r == 0x7f }
+
+// from returns the sender for the state, never nil after MAIL.
+func from(a mail.Address) *mail.Address { return &a }

@@ -1,0 +1,136 @@
+package smtpd
+
+import (
+	"strings"
+
+	"packetboat/internal/mail"
+)
+
+// mail is RFC 5321 section 4.1.1.2, with the parameters of RFC 1870 (SIZE),
+// 6152 (BODY), 3461 (RET, ENVID), 4954 (AUTH) and 6531 (SMTPUTF8).
+func (c *session) mail(cmd *command) bool {
+	if c.s.opts.HeloRequired && c.st.Helo == "" {
+		return c.fail("503 5.5.1 Error: send HELO/EHLO first")
+	}
+	if c.tx.active {
+		return c.fail("503 5.5.1 Error: nested MAIL command")
+	}
+	if c.tx.chunks != bdatNone {
+		return c.fail("503 5.5.1 Error: MAIL after BDAT")
+	}
+	if len(cmd.args) < 3 || !strings.EqualFold(cmd.args[1].text, "FROM:") {
+		return c.fail("501 5.5.4 Syntax: MAIL FROM:<address>")
+	}
+	if cmd.args[2].bad {
+		return c.fail("501 5.1.7 Bad sender address syntax")
+	}
+	var env mail.Envelope
+	if !no(c.s.opts.NoUTF8) && c.s.ehlo.has("SMTPUTF8") {
+		env.SMTPUTF8 = foldIn(words(cmd.args[3:]), "SMTPUTF8")
+	}
+	sender, ok := c.address("MAIL", cmd.args[2].text, pathRules{empty: true, strict: c.s.opts.Strict821, utf8: env.SMTPUTF8})
+	if !ok {
+		return c.fail("501 5.1.7 Bad sender address syntax")
+	}
+	env.Sender = sender
+	var size int64
+	for _, a := range cmd.args[3:] {
+		if refusal := c.mailOption(&env, &size, a.text); refusal != "" {
+			return c.fail(refusal)
+		}
+	}
+	return c.beginMail(&env, size)
+}
+
+// beginMail asks about the sender and opens the transaction.
+func (c *session) beginMail(env *mail.Envelope, size int64) bool {
+	c.st.Sender = from(env.Sender)
+	if limit := c.s.opts.SizeLimit; limit > 0 && size > limit {
+		v := c.s.deps.Policy.Reject(&c.st, 552, "5.3.4", "Message size exceeds fixed limit")
+		c.st.ResetMail()
+		return c.refused(v)
+	}
+	if v := c.s.deps.Policy.Mail(c.ctx, &c.st); v != nil {
+		c.st.ResetMail()
+		return c.refused(v)
+	}
+	c.tx.active = true
+	c.tx.env = *env
+	c.reply("250 2.1.0 Ok")
+	return true
+}
+
+// mailOption reads one parameter of MAIL; it returns the reply that refuses it.
+func (c *session) mailOption(env *mail.Envelope, size *int64, arg string) string {
+	name, value, _ := strings.Cut(arg, "=")
+	name = strings.ToUpper(name)
+	switch {
+	case name == "SIZE":
+		return sizeOption(size, value)
+	case name == "BODY" && strings.EqualFold(value, "8BITMIME"):
+		env.Body = mail.Body8Bit
+	case name == "BODY" && strings.EqualFold(value, "7BIT"):
+		env.Body = mail.Body7Bit
+	case strings.EqualFold(arg, "SMTPUTF8") && env.SMTPUTF8:
+	case name == "AUTH":
+		c.authOption(value)
+	case name == "RET":
+		return c.retOption(env, value)
+	case name == "ENVID":
+		return c.envidOption(env, value)
+	default:
+		return "555 5.5.4 Unsupported option: " + arg
+	}
+	return ""
+}
+
+// sizeOption is RFC 1870 section 6.
+func sizeOption(size *int64, value string) string {
+	n, digits, fits := decimal(value)
+	if !digits {
+		return "501 5.5.4 Bad message size syntax"
+	}
+	if !fits {
+		return "552 5.3.4 Message size exceeds file system imposed limit"
+	}
+	*size = n
+	return ""
+}
+
+// authOption is RFC 4954 section 5: who first sent the message. Only an
+// authenticated client is believed, and nobody's bad syntax is worth a refusal.
+func (c *session) authOption(value string) {
+	who, ok := unxtext(value)
+	if ok && c.st.User != "" && who != "<>" {
+		c.peer.SASLFrom = who
+	}
+}
+
+// retOption is RFC 3461 section 4.3.
+func (c *session) retOption(env *mail.Envelope, value string) string {
+	v := strings.ToUpper(value)
+	if env.Ret != "" || !c.s.ehlo.has("DSN") || v != "FULL" && v != "HDRS" {
+		return "501 5.5.4 Bad RET parameter syntax"
+	}
+	env.Ret = v
+	return ""
+}
+
+// envidOption is RFC 3461 section 4.4.
+func (c *session) envidOption(env *mail.Envelope, value string) string {
+	id, ok := unxtext(value)
+	if !ok || id == "" || env.EnvID != "" || !c.s.ehlo.has("DSN") {
+		return "501 5.5.4 Bad ENVID parameter syntax"
+	}
+	env.EnvID = id
+	return ""
+}
+
+// address reads an address argument and logs what cannot be read.
+func (c *session) address(verb, arg string, r pathRules) (mail.Address, bool) {
+	a, ok := parsePath(arg, r)
+	if !ok {
+		c.s.deps.Log.SMTPDAddress(c.st.Client(), verb, arg)
+	}
+	return a, ok
+}

@@ -1,0 +1,116 @@
+package smtpd
+
+import (
+	"context"
+	"crypto/tls"
+	"net/netip"
+	"time"
+
+	"packetboat/internal/auth/wire"
+	"packetboat/internal/mail"
+	"packetboat/internal/receive/policy"
+	"packetboat/internal/sys/maillog"
+)
+
+// Options are the parameters of main.cf that smtpd reads. The zero value is
+// Postfix's default, but for what names it otherwise.
+type Options struct {
+	Hostname     string        `main:"myhostname"`   // empty = "localhost"
+	Banner       string        `main:"smtpd_banner"` // expanded; empty = "HOST ESMTP Postfix"
+	Service      string        // syslog name: smtpd, submission/smtpd; empty = "smtpd"
+	SizeLimit    int64         `main:"message_size_limit"`                  // octets; 0 = no limit
+	LineLimit    int           `main:"line_length_limit"`                   // octets of a command; 0 = 2048
+	Timeout      time.Duration `main:"smtpd_timeout"`                       // 0 = 300 s
+	MinRate      int           `main:"smtpd_min_data_rate"`                 // octets a second; 0 = 500
+	SoftErrors   int           `main:"smtpd_soft_error_limit"`              // 0 = 10
+	HardErrors   int           `main:"smtpd_hard_error_limit"`              // 0 = 20
+	ErrorSleep   time.Duration `main:"smtpd_error_sleep_time"`              // of each refusal above SoftErrors
+	JunkLimit    int           `main:"smtpd_junk_command_limit"`            // 0 = 100
+	RcptLimit    int           `main:"smtpd_recipient_limit"`               // 0 = 1000
+	RcptOver     int           `main:"smtpd_recipient_overshoot_limit"`     // 0 = 1000
+	ClientLimit  int           `main:"smtpd_client_connection_count_limit"` // sessions a client; 0 = no limit
+	ClientExempt []string      `main:"smtpd_client_event_limit_exceptions"` // networks without ClientLimit
+	MaxSessions  int           // sessions of all clients; 0 = 1000
+	HeloRequired bool          `main:"smtpd_helo_required"`
+	Strict821    bool          `main:"strict_rfc821_envelopes"`
+	NoUTF8       string        `main:"smtputf8_enable"` // "no" switches SMTPUTF8 off
+	DiscardEHLO  []string      `main:"smtpd_discard_ehlo_keywords"`
+	NoVRFY       bool          `main:"disable_vrfy_command"`
+	Forbidden    []string      `main:"smtpd_forbidden_commands"` // empty = CONNECT GET POST
+	NoopCommands []string      `main:"smtpd_noop_commands"`
+	NoPeername   string        `main:"smtpd_peername_lookup"` // "no": every client is "unknown"
+	BareNewline  string        `main:"smtpd_forbid_bare_newline"`
+	TLSLevel     string        `main:"smtpd_tls_security_level"` // none, may, encrypt; empty = none
+	TLSWrapper   bool          `main:"smtpd_tls_wrappermode"`
+	TLSAuthOnly  bool          `main:"smtpd_tls_auth_only"`
+	TLSLog       int           `main:"smtpd_tls_loglevel"`
+	SASL         bool          `main:"smtpd_sasl_auth_enable"`
+	SASLService  string        `main:"smtpd_sasl_service"` // empty = smtp
+	SASLOptions  []string      `main:"smtpd_sasl_security_options"`
+	SASLTLSOpts  []string      `main:"smtpd_sasl_tls_security_options"`
+	SASLMechs    []string      `main:"smtpd_sasl_mechanism_filter"` // "!external, static:rest": empty = all but external
+	BrokenSASL   bool          `main:"broken_sasl_auth_clients"`
+	FastETRN     []string      `main:"fast_flush_domains"`
+}
+
+// Message is the place where a message's bytes go: a queue file in the making.
+// *intake.Message is one.
+type Message interface {
+	ID() string                     // the queue id
+	Start(env *mail.Envelope) error // once, before the first Write
+	Write(p []byte) (int, error)    // LF line ends, dots removed; p is not kept
+	Commit() error                  // nil: it is on disk and will be delivered
+	Abort()                         // forget it; also after an error, but not after Commit
+}
+
+// Resolver finds a client's name: the reverse name that leads back to addr
+// (empty without one), and what the address claims to be. *dns.Resolver is one.
+type Resolver interface {
+	Name(ctx context.Context, addr netip.Addr) (name, reverse string, err error)
+}
+
+// Auth asks an authentication server. *wire.Client is one.
+type Auth interface {
+	Mechs() []wire.Mech
+	Start(ctx context.Context, r wire.Request) (*wire.Exchange, wire.Answer, error)
+}
+
+// Deps are what a Server needs of the rest of the house.
+type Deps struct {
+	Log      *maillog.Log
+	Policy   *policy.Policy
+	Open     func() (Message, error) // begins a message, at the first accepted RCPT
+	Resolver Resolver                // nil: every client is "unknown"
+	Auth     Auth                    // nil: no AUTH
+	TLS      *tls.Config             // nil: no STARTTLS
+}
+
+// withDefaults fills what the zero value stands for.
+func (o Options) withDefaults() Options {
+	set(&o.Hostname, "localhost")
+	set(&o.Banner, o.Hostname+" ESMTP Postfix")
+	set(&o.Service, "smtpd")
+	set(&o.SASLService, "smtp")
+	set(&o.LineLimit, 2048)
+	set(&o.Timeout, 300*time.Second)
+	set(&o.MinRate, 500)
+	set(&o.SoftErrors, 10)
+	set(&o.HardErrors, 20)
+	set(&o.JunkLimit, 100)
+	set(&o.RcptLimit, 1000)
+	set(&o.RcptOver, 1000)
+	set(&o.MaxSessions, 1000)
+	// The input buffer holds a command line; more than half of it is never needed.
+	o.LineLimit = min(o.LineLimit, smallBuffer/2)
+	if len(o.Forbidden) == 0 {
+		o.Forbidden = []string{"CONNECT", "GET", "POST"}
+	}
+	return o
+}
+
+func set[T comparable](v *T, def T) {
+	var zero T
+	if *v == zero {
+		*v = def
+	}
+}

@@ -1,0 +1,132 @@
+package smtpd
+
+import (
+	"strings"
+
+	"packetboat/internal/mail"
+)
+
+// rcpt is RFC 5321 section 4.1.1.3, with the parameters of RFC 3461.
+func (c *session) rcpt(cmd *command) bool {
+	switch {
+	case c.tx.chunks != bdatNone && c.tx.active:
+		return c.fail("503 5.5.1 Error: RCPT after BDAT")
+	case !c.tx.active:
+		return c.fail("503 5.5.1 Error: need MAIL command")
+	case len(cmd.args) < 3 || !strings.EqualFold(cmd.args[1].text, "TO:"):
+		return c.fail("501 5.5.4 Syntax: RCPT TO:<address>")
+	case cmd.args[2].bad:
+		return c.fail("501 5.1.3 Bad recipient address syntax")
+	}
+	to, ok := c.address("RCPT", cmd.args[2].text, pathRules{strict: c.s.opts.Strict821, utf8: c.tx.env.SMTPUTF8})
+	if !ok {
+		return c.fail("501 5.1.3 Bad recipient address syntax")
+	}
+	rcpt := mail.Rcpt{Addr: to, State: mail.Pending}
+	for _, a := range cmd.args[3:] {
+		if refusal := c.rcptOption(&rcpt, a.text); refusal != "" {
+			return c.fail(refusal)
+		}
+	}
+	if len(c.tx.env.Rcpts) >= c.s.opts.RcptLimit {
+		return c.tooMany()
+	}
+	return c.addRcpt(rcpt)
+}
+
+// tooMany refuses a recipient above the limit (RFC 5321 section 4.5.3.1.10).
+// A client that goes on long after that makes errors.
+func (c *session) tooMany() bool {
+	c.reply("452 4.5.3 Error: too many recipients")
+	c.tx.over++
+	return c.tx.over <= c.s.opts.RcptOver
+}
+
+// addRcpt asks about a recipient and takes it. The first one begins the
+// message, whose id is logged with the client's name.
+func (c *session) addRcpt(rcpt mail.Rcpt) bool {
+	c.st.Rcpt = &rcpt.Addr
+	v := c.s.deps.Policy.Rcpt(c.ctx, &c.st)
+	c.st.Rcpt = nil
+	if v != nil {
+		return c.refused(v)
+	}
+	if c.tx.msg == nil && !c.open() {
+		return false
+	}
+	c.tx.env.Rcpts = append(c.tx.env.Rcpts, rcpt)
+	c.st.RcptCount++
+	c.reply("250 2.1.5 Ok")
+	return true
+}
+
+func (c *session) open() bool {
+	m, err := c.s.deps.Open()
+	if err != nil {
+		c.s.deps.Log.SMTPDQueue("", err)
+		return c.fail(statusReply(err))
+	}
+	c.tx.msg = m
+	c.st.QueueID = m.ID()
+	c.s.deps.Log.SMTPDClient(m.ID(), c.st.Client(), c.st.Mech, c.st.User, c.peer.SASLFrom)
+	return true
+}
+
+// rcptOption reads one parameter of RCPT; it returns the reply that refuses it.
+func (c *session) rcptOption(rcpt *mail.Rcpt, arg string) string {
+	name, value, _ := strings.Cut(arg, "=")
+	dsn := c.s.ehlo.has("DSN")
+	switch {
+	case strings.EqualFold(name, "NOTIFY"):
+		n, ok := notifyOption(value)
+		if !ok || rcpt.Notify != 0 || !dsn {
+			return "501 5.5.4 Error: Bad NOTIFY parameter syntax"
+		}
+		rcpt.Notify = n
+	case strings.EqualFold(name, "ORCPT"):
+		o, ok := orcptOption(value)
+		if !ok || rcpt.ORCPT != "" || !dsn {
+			return "501 5.5.4 Error: Bad ORCPT parameter syntax"
+		}
+		rcpt.ORCPT = o
+	default:
+		return "555 5.5.4 Unsupported option: " + arg
+	}
+	return ""
+}
+
+// notifyOption is RFC 3461 section 4.1: NEVER stands alone.
+func notifyOption(value string) (mail.Notify, bool) {
+	var n mail.Notify
+	for w := range strings.SplitSeq(strings.TrimRight(value, ","), ",") {
+		switch strings.ToUpper(w) {
+		case "NEVER":
+			n |= mail.NotifyNever
+		case "SUCCESS":
+			n |= mail.NotifySuccess
+		case "FAILURE":
+			n |= mail.NotifyFailure
+		case "DELAY":
+			n |= mail.NotifyDelay
+		default:
+			return 0, false
+		}
+	}
+	return n, n&mail.NotifyNever == 0 || n == mail.NotifyNever
+}
+
+// orcptOption is RFC 3461 section 4.2: type;xtext. Postfix lets encoded control
+// bytes through; they would break the lines of a report, so we do not.
+func orcptOption(value string) (string, bool) {
+	kind, addr, found := strings.Cut(value, ";")
+	if !found || kind == "" || strings.ContainsFunc(kind, func(r rune) bool { return !isAtomRune(r) }) {
+		return "", false
+	}
+	addr, ok := unxtext(addr)
+	return kind + ";" + addr, ok
+}
+
+// isAtomRune tells whether r may stand in an address type (RFC 5322 atext).
+func isAtomRune(r rune) bool {
+	return r > ' ' && r < 0x7f && !strings.ContainsRune(`()<>@,;:\".[]`, r)
+}

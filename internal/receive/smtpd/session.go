@@ -1,0 +1,410 @@
+package smtpd
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"packetboat/internal/mail"
+	"packetboat/internal/receive/policy"
+	"packetboat/internal/sys/maillog"
+)
+
+// session is one connection. All of it belongs to the goroutine of ServeConn,
+// but for waiting and raw, which Drain uses.
+type session struct {
+	s       *Server
+	raw     net.Conn // the TCP connection
+	conn    net.Conn // raw, or TLS over it
+	in      input
+	out     []byte // replies that have not left yet
+	network netip.Prefix
+	ctx     context.Context
+	cancel  context.CancelFunc
+	waiting atomic.Bool // for a command
+
+	st       policy.Session
+	peer     mail.Peer
+	known    bool                      // the client's name has been found and logged
+	looking  <-chan peerName           // its look-up, while under way
+	counts   [nVerbs + 1]maillog.Count // by verb; the last is for unknown ones
+	errors   int
+	junk     int
+	where    string // the last command, for "lost connection after"
+	received int64  // octets of a message under way; -1 outside DATA and BDAT
+	hangup   bool
+	denied   bool // the client was refused at the greeting
+
+	tx transaction
+}
+
+// transaction is what MAIL begins and RSET ends.
+type transaction struct {
+	active bool
+	env    mail.Envelope
+	msg    Message
+	over   int       // recipients above the limit
+	chunks bdatState // what BDAT has done
+	dec    decoder   // of BDAT
+	bare   bool      // the command that began the data ended in a bare LF
+}
+
+// errClosing ends a session's wait when the service ends.
+var errClosing = errors.New("service is ending")
+
+func newSession(s *Server, conn net.Conn) *session {
+	c := &session{s: s, raw: conn, conn: conn, where: "CONNECT", received: -1}
+	remote := addrPort(conn.RemoteAddr())
+	c.network = countNetwork(remote.Addr())
+	c.st = policy.Session{Name: "unknown", Reverse: "unknown", NameState: policy.NameNone,
+		RevState: policy.NameNone, Addr: remote.Addr(), Where: "CONNECT"}
+	c.peer = mail.Peer{Name: "unknown", Addr: remote.Addr(), Port: remote.Port(), Service: s.opts.Service}
+	c.in.init(conn, c.flush)
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	return c
+}
+
+func addrPort(a net.Addr) netip.AddrPort {
+	t, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPortFrom(netip.IPv4Unspecified(), 0)
+	}
+	ap := t.AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}
+
+// serve is a session from greeting to end; n is how many sessions this client
+// has.
+func (c *session) serve(n int) {
+	c.lookup()
+	if c.s.opts.TLSWrapper {
+		c.identify()
+		if !c.handshake() {
+			c.logEnd()
+			return
+		}
+	}
+	if c.welcome(n) {
+		c.loop()
+	}
+	c.flush()
+	c.logEnd()
+}
+
+// welcome greets, or turns the client away; then it returns false.
+func (c *session) welcome(n int) bool {
+	o := &c.s.opts
+	if o.ClientLimit > 0 && n > o.ClientLimit && !c.s.exempt.Contains(c.st.Addr) {
+		c.identify()
+		c.s.deps.Log.SMTPDCrowd(n, c.st.Client(), o.Service)
+		c.reply("421 4.7.0 " + o.Hostname + " Error: too many connections from " + c.st.Addr.Unmap().String())
+		return false
+	}
+	if early := c.in.early(); len(early) > 0 && !o.TLSWrapper {
+		c.pipelined("CONNECT")
+	}
+	if v := c.connectVerdict(); v != nil {
+		c.reply(v.Reply())
+		c.denied = true // the client may say QUIT; every other command is refused
+		return true
+	}
+	c.reply("220 " + o.Banner)
+	return true
+}
+
+// connectVerdict asks about the client itself, which needs its name: only when
+// refusals are not delayed, since it makes the greeting wait.
+func (c *session) connectVerdict() *policy.Verdict {
+	if !c.s.deps.Policy.AsksAtConnect() {
+		return nil
+	}
+	c.identify()
+	return c.s.deps.Policy.Connect(c.ctx, &c.st)
+}
+
+// loop reads and runs commands until the session ends.
+func (c *session) loop() {
+	for !c.hangup {
+		if c.errors >= c.s.opts.HardErrors {
+			c.identify()
+			c.end421("too many errors", "4.7.0", "Error: too many errors")
+			return
+		}
+		line, bare, err := c.command()
+		if err != nil {
+			c.broken(err)
+			return
+		}
+		c.tx.bare = bare
+		c.dispatch(line)
+	}
+}
+
+// command waits for a command line.
+func (c *session) command() (line []byte, bare bool, err error) {
+	c.waiting.Store(true)
+	defer c.waiting.Store(false)
+	c.deadline(c.s.opts.Timeout)
+	if c.s.closing.Load() && !c.tx.active {
+		return nil, false, errClosing
+	}
+	line, long, bare, err := c.in.line(c.s.opts.LineLimit)
+	if err == nil {
+		c.identify()
+	}
+	if long {
+		c.s.deps.Log.SMTPDLong(c.st.Client(), c.s.opts.LineLimit, line)
+	}
+	return line, bare, err
+}
+
+// deadline bounds the next reads together.
+func (c *session) deadline(d time.Duration) { c.conn.SetReadDeadline(time.Now().Add(d)) }
+
+// wake is called by Drain from another goroutine.
+func (c *session) wake() {
+	if c.waiting.Load() {
+		c.raw.SetReadDeadline(time.Now())
+	}
+}
+
+// broken ends a session whose connection gave an error.
+func (c *session) broken(err error) {
+	c.identify()
+	timeout := errors.Is(err, os.ErrDeadlineExceeded)
+	switch {
+	case errors.Is(err, errClosing), timeout && c.s.closing.Load() && !c.tx.active:
+		c.reply("421 4.3.2 " + c.s.opts.Hostname + " Service is shutting down")
+	case timeout:
+		c.end421("timeout", "4.4.2", "Error: timeout exceeded")
+	default:
+		c.s.deps.Log.SMTPDEnd("lost connection", c.where, c.st.Client(), c.received)
+		c.out = c.out[:0]
+	}
+}
+
+func (c *session) end421(why, dsn, text string) {
+	c.s.deps.Log.SMTPDEnd(why, c.where, c.st.Client(), c.received)
+	c.reply("421 " + dsn + " " + c.s.opts.Hostname + " " + text)
+	c.hangup = true
+}
+
+// reply adds a line to what leaves next. A refusal above the soft error limit
+// is kept back a while, which slows down those who guess.
+func (c *session) reply(line string) {
+	if c.errors >= c.s.opts.SoftErrors && c.s.opts.ErrorSleep > 0 && (line[0] == '4' || line[0] == '5') {
+		c.flush()
+		c.sleep(c.s.opts.ErrorSleep)
+	}
+	c.out = append(append(c.out, line...), '\r', '\n')
+	if len(c.out) > smallBuffer {
+		c.flush()
+	}
+}
+
+// fail replies and tells the dispatcher that the command failed.
+func (c *session) fail(line string) bool {
+	c.reply(line)
+	return false
+}
+
+// refused replies with a verdict.
+func (c *session) refused(v *policy.Verdict) bool { return c.fail(v.Reply()) }
+
+func (c *session) sleep(d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-c.ctx.Done():
+	}
+}
+
+// flush sends the replies. The client has a session's timeout to take them.
+func (c *session) flush() error {
+	if len(c.out) == 0 {
+		return nil
+	}
+	c.conn.SetWriteDeadline(time.Now().Add(c.s.opts.Timeout))
+	_, err := c.conn.Write(c.out)
+	c.out = c.out[:0]
+	return err
+}
+
+// dispatch finds and runs one command (RFC 5321 section 4.1).
+func (c *session) dispatch(line []byte) {
+	if !no(c.s.opts.NoUTF8) && !validUTF8(line) {
+		c.wrong("500 5.5.2 Error: bad UTF-8 syntax")
+		return
+	}
+	cmd := tokenize(line)
+	if len(cmd.args) == 0 {
+		c.wrong("500 5.5.2 Error: bad syntax")
+		return
+	}
+	i := findVerb(cmd.args[0].text)
+	if i < 0 {
+		c.unknown(line, &cmd)
+		return
+	}
+	v := &verbs[i]
+	c.where, c.st.Where = v.name, v.name
+	ok := c.run(v, &cmd)
+	c.count(i, v.log, ok)
+}
+
+// run checks what holds for all verbs, and runs one.
+func (c *session) run(v *verb, cmd *command) bool {
+	if v.last && len(c.in.unread()) > 0 {
+		c.pipelined(v.name)
+	}
+	if c.denied && v.name != "QUIT" {
+		return c.fail("503 5.7.0 Error: access denied for " + c.st.Client())
+	}
+	if c.s.opts.TLSLevel == "encrypt" && !c.st.TLS && !v.preTLS {
+		return c.fail("530 5.7.0 Must issue a STARTTLS command first")
+	}
+	ok := v.run(c, cmd)
+	if v.junk {
+		if c.junk > c.s.opts.JunkLimit {
+			c.errors++
+		}
+		c.junk++
+	}
+	return ok
+}
+
+func (c *session) count(i int, name string, ok bool) {
+	n := &c.counts[i]
+	n.Name = name
+	n.All++
+	if ok {
+		n.Good++
+	} else {
+		c.errors++
+	}
+}
+
+// wrong answers a line that is no command at all.
+func (c *session) wrong(line string) {
+	c.reply(line)
+	c.errors++
+}
+
+// unknown answers a verb that is not known; a client of another protocol is
+// sent away.
+func (c *session) unknown(line []byte, cmd *command) {
+	name := cmd.args[0].text
+	c.where, c.st.Where = "UNKNOWN", "UNKNOWN"
+	ok := false
+	switch {
+	case foldIn(c.s.opts.NoopCommands, name):
+		c.reply("250 2.0.0 Ok")
+		ok = true
+	case foldIn(c.s.opts.Forbidden, name) || isHeader(name) || !isLetter(name[0]):
+		c.s.deps.Log.SMTPDNonSMTP(c.st.Client(), line)
+		c.reply("221 2.7.0 Error: I can break rules, too. Goodbye.")
+		c.hangup = true
+	default:
+		c.reply("500 5.5.2 Error: command not recognized")
+	}
+	c.count(len(verbs), "unknown", ok)
+}
+
+// isHeader tells whether a word looks like a header field's name: the message
+// itself runs as commands.
+func isHeader(word string) bool { return len(word) > 1 && word[len(word)-1] == ':' }
+
+func isLetter(b byte) bool { return b|0x20 >= 'a' && b|0x20 <= 'z' }
+
+func foldIn(list []string, word string) bool {
+	for _, w := range list {
+		if strings.EqualFold(w, word) {
+			return true
+		}
+	}
+	return false
+}
+
+// pipelined notes, once a session, that a client did not wait for an answer.
+func (c *session) pipelined(where string) {
+	if c.st.Pipelining {
+		return
+	}
+	c.st.Pipelining = true
+	c.identify()
+	c.s.deps.Log.SMTPDPipelining(where, c.st.Client(), c.in.unread())
+}
+
+// reset forgets the transaction.
+func (c *session) reset() {
+	if c.tx.msg != nil {
+		c.tx.msg.Abort()
+	}
+	c.tx = transaction{}
+	c.st.ResetMail()
+	c.received = -1
+}
+
+// logEnd writes the last line of a session.
+func (c *session) logEnd() {
+	c.identify()
+	c.s.deps.Log.SMTPDDisconnect(c.st.Client(), c.counts[:])
+}
+
+// recover ends a session that found a fault in this program: the client is
+// told to come again, the message is not lost because it was never accepted.
+func (c *session) recover() {
+	fault := recover()
+	if fault == nil {
+		return
+	}
+	c.s.deps.Log.SMTPDPanic(c.st.Client(), fault, debug.Stack())
+	c.conn.SetWriteDeadline(time.Now().Add(time.Second))
+	io.WriteString(c.conn, "421 4.3.0 "+c.s.opts.Hostname+" Error: internal error\r\n")
+}
+
+// end closes everything; it runs after every session.
+func (c *session) end() {
+	defer c.raw.Close()
+	c.cancel()
+	if c.tx.msg != nil {
+		c.tx.msg.Abort()
+	}
+	c.in.release()
+	if c.conn != c.raw {
+		c.raw.SetWriteDeadline(time.Now().Add(time.Second))
+		c.conn.Close() // says goodbye in TLS
+	}
+}
+
+// busy turns a client away when the service has all the sessions it may have.
+func (c *session) busy() {
+	c.reply("421 4.3.2 All server ports are busy")
+	c.conn.SetWriteDeadline(time.Now().Add(time.Second))
+	c.conn.Write(c.out)
+}
+
+// statusReply writes an error of the queue as a reply; where nobody gave it a
+// code it is a temporary fault of ours.
+func statusReply(err error) string {
+	s, ok := errors.AsType[*mail.Status](err)
+	if !ok {
+		return "451 4.3.0 Error: queue file write error"
+	}
+	v := policy.Verdict{Code: s.Reply, DSN: s.Code, Text: s.Text}
+	if v.Code < 400 {
+		v.Code = 451
+	}
+	return v.Reply()
+}
+
+func itoa(n int64) string { return strconv.FormatInt(n, 10) }

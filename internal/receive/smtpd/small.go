@@ -1,0 +1,30 @@
+package smtpd
+
+// rset is RFC 5321 section 4.1.1.5.
+func (c *session) rset(cmd *command) bool {
+	if len(cmd.args) != 1 {
+		return c.fail("501 5.5.4 Syntax: RSET")
+	}
+	c.reset()
+	c.reply("250 2.0.0 Ok")
+	return true
+}
+
+// noop is RFC 5321 section 4.1.1.9; arguments are ignored.
+func (c *session) noop(*command) bool {
+	c.reply("250 2.0.0 Ok")
+	return true
+}
+
+// quit is RFC 5321 section 4.1.1.10; arguments are ignored.
+func (c *session) quit(*command) bool {
+	c.reset()
+	c.reply("221 2.0.0 Bye")
+	c.hangup = true
+	return true
+}
+
+// noAuthority answers XCLIENT and XFORWARD to clients that may not use them.
+func (c *session) noAuthority(*command) bool {
+	return c.fail("550 5.7.0 Error: insufficient authorization")
+}
