@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"sort"
 	"strconv"
 	"strings"
@@ -169,4 +170,19 @@ func (q *Queue) Reasons(id string) map[int]string {
 		}
 	}
 	return out
+}
+
+// ReadFile reads a queue file that is open already, whatever its name: for
+// postcat(1). The content stays open with f.
+func ReadFile(f *os.File) (*Message, mail.Content, error) {
+	fi, err := f.Stat()
+	if err != nil {
+		return nil, mail.Content{}, err
+	}
+	env, t, warn, err := readEnvelope(f, fi.Size())
+	if err != nil {
+		return nil, mail.Content{}, corrupt(f.Name(), err)
+	}
+	m := &Message{ID: filepath.Base(f.Name()), Env: env, Size: t.off, NextTry: fi.ModTime(), Warned: warn}
+	return m, mail.Content{File: f, Len: t.off}, nil
 }

@@ -76,6 +76,11 @@ func Open(dir string) (*Queue, error) {
 			return nil, err
 		}
 	}
+	return Use(dir)
+}
+
+// Use opens a queue that exists, without making anything: for administration.
+func Use(dir string) (*Queue, error) {
 	q := &Queue{root: dir}
 	var err error
 	if q.incoming, err = disk.OpenDir(filepath.Join(dir, Incoming.String())); err != nil {
@@ -240,12 +245,22 @@ func (q *Queue) openAny(id string, flags int) (*os.File, error) {
 	return disk.OpenTrusted(q.Path(id, where), flags, -1)
 }
 
-// makeDir makes one hashed folder; that it exists already is no error.
+// makeDir makes one hashed folder; that it exists already is no error. Made by
+// root (postsuper), it belongs to the owner of the folder around it: the daemon
+// must be able to use it.
 func makeDir(path string) error {
-	if err := os.Mkdir(path, dirMode); err != nil && !errors.Is(err, fs.ErrExist) {
+	err := os.Mkdir(path, dirMode)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil || os.Geteuid() != 0 {
 		return err
 	}
-	return nil
+	around, err := disk.StatPath(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return os.Lchown(path, around.UID, around.GID)
 }
 
 // step is where tests make the writer die; outside of tests it does nothing.

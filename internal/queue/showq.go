@@ -87,7 +87,7 @@ func ServeShowq(conn net.Conn, q *Queue, first func(fn func(*Listing) error) err
 	w.WriteString("protocol\x00mail_queue_list_protocol\x00\x00")
 	emit := func(l *Listing) error { return l.write(w) }
 	if first != nil {
-		if err := first(emit); err != nil {
+		if err := gone(first(emit)); err != nil {
 			return err
 		}
 	}

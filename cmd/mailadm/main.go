@@ -1,0 +1,75 @@
+// Mailadm is the administrator's program. Under its other names (links) it is
+// the command that the incumbents install: postconf, postqueue, doveconf and
+// the rest, with their options and output.
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// command is one administrative command: args are its arguments without the
+// name; the result is the exit code.
+type command func(args []string, stdin io.Reader, stdout, stderr io.Writer) int
+
+// commands names every command. Each stands in the file named beside it; whoever
+// writes that file enters its functions here.
+func commands() map[string]command {
+	return map[string]command{
+		"postconf": runPostconf, // postconf.go
+		"postfix":  runPostfix,  // postfix.go
+		"postlog":  runPostlog,  // postfix.go
+		"doveconf": runDoveconf, // doveconf.go
+
+		"postqueue": runPostqueue, // queue.go
+		"postsuper": runPostsuper, // queue.go
+		"postcat":   runPostcat,   // queue.go
+
+		"postmap":    nil, // maps.go
+		"postalias":  nil, // maps.go
+		"newaliases": nil, // maps.go
+
+		"doveadm": nil, // doveadm.go
+	}
+}
+
+func main() {
+	os.Exit(dispatch(os.Args, os.Stdin, os.Stdout, os.Stderr))
+}
+
+// dispatch runs the command that argv[0] names, or, called as mailadm, the one
+// that the first argument names.
+func dispatch(argv []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	table := commands()
+	if len(argv) == 0 {
+		return usage(table, stderr)
+	}
+	if run := table[filepath.Base(argv[0])]; run != nil {
+		return run(argv[1:], stdin, stdout, stderr)
+	}
+	if len(argv) < 2 {
+		return usage(table, stderr)
+	}
+	run := table[argv[1]]
+	if run == nil {
+		fmt.Fprintf(stderr, "error: mailadm has no command %q\n", argv[1])
+		return usage(table, stderr)
+	}
+	return run(argv[2:], stdin, stdout, stderr)
+}
+
+func usage(table map[string]command, stderr io.Writer) int {
+	var names []string
+	for name, run := range table {
+		if run != nil {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	fmt.Fprintf(stderr, "hint: mailadm COMMAND [ARGUMENTS], or a link of the command's name; the commands are %s\n", strings.Join(names, ", "))
+	return 64 // EX_USAGE of sysexits.h
+}
