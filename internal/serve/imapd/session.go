@@ -1,5 +1,326 @@
 package imapd
 
-import "net"
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"runtime/debug"
+	"strings"
+	"time"
 
-func serve(conn net.Conn, u User, o Options, s Start) error { return conn.Close() }
+	"packetboat/internal/mail/message"
+	"packetboat/internal/serve/imapd/syntax"
+	"packetboat/internal/store"
+	"packetboat/internal/sys/maillog"
+)
+
+// maxBad is the number of commands in a row that may be wrong, as Dovecot's
+// CLIENT_MAX_BAD_COMMANDS.
+const maxBad = 20
+
+// inSize is the input buffer of a session.
+const inSize = 4 << 10
+
+// session is one client.
+type session struct {
+	user  User
+	opts  Options
+	start Start
+	in    *input
+	p     syntax.Parser
+	out   output
+	box   store.Mailbox // the selected mailbox, or nil
+	view  view          // what the client knows of box
+	mime  *message.Parser
+	last  loaded        // the message that FETCH looked at last
+	lines *bufio.Reader // reads headers line by line
+
+	cmd    command
+	bad    int    // wrong commands in a row
+	bye    string // why the session ends, when the server ends it
+	reason string // the log's word for it
+	count  maillog.IMAPCounts
+}
+
+// command is the command that runs.
+type command struct {
+	tag   string
+	name  string // upper case, with "UID " before it
+	uid   bool
+	begun time.Time
+	waits time.Duration // time spent waiting for the client inside it
+}
+
+// input reads from the client. Before it blocks it writes what waits, so that
+// all answers to a batch of commands leave together.
+type input struct {
+	conn    net.Conn
+	out     *output
+	timeout time.Duration
+	pending []byte // octets that the login process had read already
+	got     int64
+	waited  time.Duration
+	idle    bool // IDLE reads from another goroutine: nothing is flushed here
+}
+
+// Read gives pending octets, then what the client sends.
+func (in *input) Read(b []byte) (int, error) {
+	if len(in.pending) > 0 {
+		n := copy(b, in.pending)
+		in.pending = in.pending[n:]
+		in.got += int64(n)
+		return n, nil
+	}
+	if !in.idle {
+		if err := in.out.flush(); err != nil {
+			return 0, err
+		}
+		in.conn.SetReadDeadline(time.Now().Add(in.timeout))
+	}
+	begun := time.Now()
+	n, err := in.conn.Read(b)
+	in.waited += time.Since(begun)
+	in.got += int64(n)
+	return n, err
+}
+
+// withDefaults fills in what the zero value means.
+func (o Options) withDefaults() Options {
+	if o.IdleNotify <= 0 {
+		o.IdleNotify = 2 * time.Minute
+	}
+	if o.MaxLine <= 0 {
+		o.MaxLine = syntax.DefaultLimit
+	}
+	if o.IdleTimeout <= 0 {
+		o.IdleTimeout = 30 * time.Minute
+	}
+	if o.WriteTimeout <= 0 {
+		o.WriteTimeout = 5 * time.Minute
+	}
+	if o.IDSend == "" {
+		o.IDSend = "name *"
+	}
+	return o
+}
+
+func serve(conn net.Conn, u User, o Options, st Start) error {
+	o = o.withDefaults()
+	s := &session{user: u, opts: o, start: st, mime: message.NewParser()}
+	s.out = output{conn: conn, timeout: o.WriteTimeout}
+	s.in = &input{conn: conn, out: &s.out, timeout: o.IdleTimeout, pending: st.Pending}
+	s.p = syntax.Parser{R: bufio.NewReaderSize(s.in, inSize), Limit: o.MaxLine, Continue: s.askLiteral}
+	defer conn.Close()
+	err := s.run()
+	s.finish(err)
+	if s.reason == "Logged out" {
+		return nil
+	}
+	return err
+}
+
+// run greets and serves commands until one of both leaves. A panic ends this
+// session and no other.
+func (s *session) run() (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.opts.Log.IMAPPanic(s.logName(), s.cmd.name, fmt.Sprint(p), debug.Stack())
+			s.bye = "Internal error occurred. Refer to server log for more information."
+			s.reason = "Internal error"
+			err = fmt.Errorf("panic in %s: %v", s.cmd.name, p)
+		}
+	}()
+	s.greet()
+	for s.bye == "" && s.out.err == nil {
+		if err := s.command(); err != nil {
+			return err
+		}
+	}
+	return s.out.err
+}
+
+// greet answers the command that logged the client in.
+func (s *session) greet() {
+	if s.start.Tag == "" {
+		s.out.text("* PREAUTH [CAPABILITY ", s.capabilities(), "] Logged in as ", s.user.Name)
+	} else {
+		s.out.text(s.start.Tag, " OK [CAPABILITY ", s.capabilities(), "] Logged in")
+	}
+	s.out.line()
+}
+
+// finish says goodbye, gives the mailbox back and writes the session's line in
+// the log.
+func (s *session) finish(err error) {
+	if s.bye == "" && isTimeout(err) {
+		s.bye, s.reason = "Disconnected for inactivity.", "Disconnected for inactivity"
+		if s.out.err != nil {
+			s.bye, s.reason = "", "Disconnected for inactivity in reading our output"
+		}
+	}
+	if s.bye != "" && s.reason != "Logged out" {
+		s.out.text("* BYE ", s.bye)
+		s.out.line()
+	}
+	s.out.flush()
+	s.closeBox()
+	if s.reason == "" {
+		s.reason = "Connection closed"
+		if err != nil && err != io.EOF && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, net.ErrClosed) {
+			s.reason += ": " + err.Error()
+		}
+		if s.cmd.name != "" {
+			s.reason += fmt.Sprintf(" (%s finished %.3f secs ago)", s.cmd.name, time.Since(s.cmd.begun).Seconds())
+		}
+	}
+	s.count.In, s.count.Out = s.in.got, s.out.sent
+	s.opts.Log.IMAPDisconnected(s.logName(), s.reason, s.count)
+}
+
+func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
+
+func (s *session) logName() maillog.IMAPSession {
+	return maillog.IMAPSession{User: s.user.Name, ID: s.start.Session}
+}
+
+// askLiteral tells the client to send the literal it announced.
+func (s *session) askLiteral() error {
+	s.out.text("+ OK")
+	s.out.line()
+	return s.out.flush()
+}
+
+// command reads one command and runs it. An error ends the session.
+func (s *session) command() error {
+	tag, err := s.p.Start()
+	s.cmd = command{tag: string(tag), begun: time.Now(), name: s.cmd.name}
+	s.in.waited = 0
+	if err == nil && len(tag) == 0 && s.p.Ended() {
+		return nil // an empty line is passed over, as Dovecot does
+	}
+	if err == nil && !validTag(tag) {
+		s.cmd.tag = "*"
+		return s.refuse("BAD Error in IMAP tag: Invalid tag")
+	}
+	var word []byte
+	if err == nil {
+		word, err = s.p.Word()
+	}
+	if err != nil {
+		return s.parseFailed("", err)
+	}
+	s.cmd.name = strings.ToUpper(string(word))
+	if s.cmd.name == "UID" {
+		if word, err = s.p.Word(); err != nil {
+			return s.parseFailed("", err)
+		}
+		s.cmd.uid = len(word) > 0
+		s.cmd.name = "UID " + strings.ToUpper(string(word))
+	}
+	return s.dispatch()
+}
+
+// validTag: RFC 3501 section 9, tag.
+func validTag(tag []byte) bool {
+	if len(tag) == 0 {
+		return false
+	}
+	for _, c := range tag {
+		if c <= ' ' || c >= 0x7f || bytes.IndexByte([]byte(`(){%*+"\`), c) >= 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func validName(name string) bool {
+	for i := 0; i < len(name); i++ {
+		c := name[i]
+		if (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '.' && c != ' ' {
+			return false
+		}
+	}
+	return name != "" && name != "UID "
+}
+
+// dispatch finds the command and runs it with its arguments.
+func (s *session) dispatch() error {
+	if !validName(s.cmd.name) {
+		return s.refuse("BAD Error in IMAP command: Invalid command name")
+	}
+	spec, ok := lookup(s.cmd.name)
+	if !ok {
+		return s.refuse("BAD Error in IMAP command " + s.cmd.name + ": Unknown command")
+	}
+	if spec.selected && s.box == nil {
+		return s.refuse("BAD No mailbox selected")
+	}
+	args, err := s.p.Args(spec.stream)
+	if err != nil {
+		return s.parseFailed(" "+s.cmd.name, err)
+	}
+	err = spec.run(s, args)
+	if bad, ok := errors.AsType[syntax.Error](err); ok {
+		return s.parseFailed(" "+s.cmd.name, bad)
+	}
+	if err == nil {
+		s.bad = 0
+	}
+	return err
+}
+
+// parseFailed answers a command that could not be read.
+func (s *session) parseFailed(name string, err error) error {
+	bad, ok := errors.AsType[syntax.Error](err)
+	if !ok {
+		return err
+	}
+	return s.refuse("BAD Error in IMAP command" + name + ": " + string(bad))
+}
+
+// refuse answers a wrong command and skips what is left of it. Twenty in a row
+// end the session: that is no client.
+func (s *session) refuse(text string) error {
+	s.reply(text)
+	if err := s.p.Skip(); err != nil {
+		return err
+	}
+	if s.bad++; s.bad >= maxBad {
+		s.bye, s.reason = "Too many invalid IMAP commands.", "Too many invalid IMAP commands."
+	}
+	return nil
+}
+
+// reply writes the tagged answer. Like Dovecot's it ends with the seconds that
+// the command took: those of work, then those of waiting for the client.
+func (s *session) reply(text string) {
+	total := time.Since(s.cmd.begun)
+	waits := min(s.in.waited, total)
+	s.out.text(s.cmd.tag, " ", text, " (")
+	s.out.buf = appendSeconds(s.out.buf, max(total-waits, time.Millisecond))
+	s.out.text(" + ")
+	s.out.buf = appendSeconds(s.out.buf, waits)
+	s.out.text(" secs).")
+	s.out.line()
+}
+
+func appendSeconds(b []byte, d time.Duration) []byte {
+	ms := d.Milliseconds()
+	return fmt.Appendf(b, "%d.%03d", ms/1000, ms%1000)
+}
+
+// done ends a command: news of the mailbox, then the tagged answer. Expunges
+// are told where RFC 3501 section 7.4.1 allows: not in answer to FETCH, STORE
+// and SEARCH, whose numbers the client may be using.
+func (s *session) done(text string) error {
+	quiet := s.cmd.name == "FETCH" || s.cmd.name == "STORE" || s.cmd.name == "SEARCH"
+	if err := s.sync(!quiet); err != nil {
+		return err
+	}
+	s.reply(text)
+	return nil
+}

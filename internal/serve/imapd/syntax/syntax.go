@@ -380,3 +380,11 @@ func announced(line []byte) int64 {
 	}
 	return n
 }
+
+// Owe hands a Size that nobody will read over to Skip. The client has sent it
+// already unless it waits for "+".
+func (p *Parser) Owe(a Arg) {
+	if !a.Sync {
+		p.owed = a.Len
+	}
+}

@@ -1,0 +1,236 @@
+package imapd
+
+import (
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"packetboat/internal/serve/imapd/syntax"
+	"packetboat/internal/store"
+)
+
+// append: RFC 3501 section 6.3.11, with RFC 7888's LITERAL+ and RFC 4315's
+// APPENDUID. The message goes from the connection to the store without being
+// held. Where it is refused its octets are read and thrown away, so that none
+// of them runs as a command.
+func (s *session) append(args []syntax.Arg) error {
+	n := len(args)
+	if n == 0 || !args[0].IsString() {
+		return s.dropLiteral(args, syntax.Error("Invalid arguments"))
+	}
+	if args[n-1].Kind != syntax.Size {
+		if n == 1 {
+			return syntax.Error("Missing message size")
+		}
+		return syntax.Error("Invalid arguments")
+	}
+	size := args[n-1]
+	msg, err := appendOptions(args[1 : n-1])
+	if err != nil {
+		return s.dropLiteral(args, err)
+	}
+	name, err := mailboxName(args[0])
+	if err != nil {
+		return s.refuseLiteral(size, err, name)
+	}
+	return s.appendTo(name, msg, size)
+}
+
+// appendOptions reads flags and date.
+func appendOptions(args []syntax.Arg) (msg store.New, err error) {
+	if len(args) > 0 && args[0].Kind == syntax.List {
+		if msg.Flags, msg.Keywords, err = parseFlags(args[0].List); err != nil {
+			return msg, err
+		}
+		args = args[1:]
+	}
+	if len(args) > 0 {
+		msg.Date, err = time.Parse("_2-Jan-2006 15:04:05 -0700", string(args[0].Text))
+		if err != nil || args[0].Kind == syntax.List {
+			return msg, syntax.Error("Invalid internal date")
+		}
+		args = args[1:]
+	}
+	if len(args) > 0 {
+		return msg, syntax.Error("Invalid arguments")
+	}
+	return msg, nil
+}
+
+// dropLiteral returns a syntax error and leaves the literal, where one is on
+// its way, to Skip.
+func (s *session) dropLiteral(args []syntax.Arg, err error) error {
+	if n := len(args); n > 0 && args[n-1].Kind == syntax.Size {
+		s.p.Owe(args[n-1])
+	}
+	return err
+}
+
+// refuseLiteral answers NO and swallows the literal.
+func (s *session) refuseLiteral(size syntax.Arg, err error, name string) error {
+	s.p.Owe(size)
+	if err := s.p.Skip(); err != nil {
+		return err
+	}
+	return s.failed(err, name, "[TRYCREATE] ")
+}
+
+func (s *session) appendTo(name string, msg store.New, size syntax.Arg) error {
+	if limit := s.opts.MaxMessage; limit > 0 && size.Len > limit {
+		return s.refuseLiteral(size, refusal("[TOOBIG] Message is too large"), name)
+	}
+	if size.Len == 0 {
+		return s.refuseLiteral(size, refusal("Can't save a zero byte message"), name)
+	}
+	box, err := s.user.Store.Open(name)
+	if err != nil {
+		return s.refuseLiteral(size, err, name)
+	}
+	defer box.Close()
+	if size.Sync {
+		if err := s.askLiteral(); err != nil {
+			return err
+		}
+	}
+	body := &literal{p: &s.p, left: size.Len}
+	msg.Body = body
+	uids, err := box.Append([]store.New{msg})
+	if end := body.finish(); end != nil {
+		return end
+	}
+	if err != nil {
+		return s.failed(err, name, "[TRYCREATE] ")
+	}
+	return s.done("OK " + appendUID("APPENDUID", box.Snapshot().UIDValidity, nil, uids) + " Append completed")
+}
+
+// literal is the message on its way. It ends with io.EOF only when the whole
+// literal has come and the command's line has ended behind it: a message cut
+// short by a lost connection is an error, and never saved.
+type literal struct {
+	p    *syntax.Parser
+	left int64
+	end  bool  // the line behind the literal has been read
+	err  error // the connection's, or what was wrong with the line
+}
+
+// Read gives the octets of the literal.
+func (l *literal) Read(b []byte) (int, error) {
+	if l.err != nil {
+		return 0, l.err
+	}
+	if l.left == 0 {
+		if l.lineEnd(); l.err != nil {
+			return 0, l.err
+		}
+		return 0, io.EOF
+	}
+	if int64(len(b)) > l.left {
+		b = b[:l.left]
+	}
+	n, err := l.p.R.Read(b)
+	l.left -= int64(n)
+	if err == io.EOF && l.left > 0 {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil && l.left > 0 {
+		l.err = err
+		return n, err
+	}
+	return n, nil
+}
+
+// lineEnd reads what follows the literal: nothing may.
+func (l *literal) lineEnd() {
+	if l.end {
+		return
+	}
+	l.end = true
+	l.p.Resume()
+	args, err := l.p.Args(true)
+	switch {
+	case err != nil:
+		l.err = err
+	case len(args) > 0:
+		if last := args[len(args)-1]; last.Kind == syntax.Size {
+			l.p.Owe(last)
+		}
+		l.err = syntax.Error("Invalid arguments")
+	}
+}
+
+// finish swallows what the store has not read. Its error is one of the
+// connection or of syntax, not of the store.
+func (l *literal) finish() error {
+	if _, err := io.Copy(io.Discard, l); err != nil {
+		return err
+	}
+	return l.err
+}
+
+// appendUID writes "[COPYUID validity from to]" of RFC 4315. The UIDs keep
+// their order, for the client pairs them.
+func appendUID(word string, validity uint32, from, to []uint32) string {
+	b := append([]byte{'['}, word...)
+	b = append(b, ' ')
+	b = syntax.Set{{Start: validity, Stop: validity}}.Append(b)
+	for _, uids := range [][]uint32{from, to} {
+		if uids != nil {
+			var set syntax.Set
+			for _, u := range uids {
+				set.Add(u)
+			}
+			b = set.Append(append(b, ' '))
+		}
+	}
+	return string(append(b, ']'))
+}
+
+// parseFlags reads flags: the system's by name, all others are keywords.
+func parseFlags(list []syntax.Arg) (f store.Flag, keywords []string, err error) {
+	for _, a := range list {
+		if !a.IsString() {
+			return 0, nil, syntax.Error("Flags list contains non-atoms.")
+		}
+		name := string(a.Text)
+		if strings.HasPrefix(name, `\`) {
+			bit := systemFlag(name)
+			if bit == 0 {
+				return 0, nil, syntax.Error("Invalid system flag " + strings.ToUpper(name))
+			}
+			f |= bit
+			continue
+		}
+		if !validKeyword(a.Text) {
+			return 0, nil, syntax.Error("Invalid keyword name")
+		}
+		if !slices.Contains(keywords, name) {
+			keywords = append(keywords, name)
+		}
+	}
+	return f, keywords, nil
+}
+
+func systemFlag(name string) store.Flag {
+	for _, x := range flagOrder {
+		if strings.EqualFold(name, string(x.name)) {
+			return x.bit
+		}
+	}
+	return 0
+}
+
+// validKeyword: RFC 3501 section 9, flag-keyword; at most 100 octets, because
+// it goes into the mailbox.
+func validKeyword(text []byte) bool {
+	if len(text) == 0 || len(text) > 100 {
+		return false
+	}
+	for _, c := range text {
+		if c <= ' ' || c >= 0x7f || strings.IndexByte(`(){%*"\]`, c) >= 0 {
+			return false
+		}
+	}
+	return true
+}

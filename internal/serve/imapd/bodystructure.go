@@ -1,0 +1,200 @@
+package imapd
+
+import (
+	"strconv"
+
+	"packetboat/internal/mail/message"
+	"packetboat/internal/serve/imapd/syntax"
+)
+
+// appendBody writes BODY, or BODYSTRUCTURE where extended is set (RFC 3501
+// section 7.4.2), as Dovecot writes them.
+func appendBody(b []byte, p *message.Part, extended bool) []byte {
+	b = append(b, '(')
+	if p.Multipart {
+		b = appendMultipart(b, p, extended)
+	} else {
+		b = appendSingle(b, p, extended)
+	}
+	return append(b, ')')
+}
+
+func appendMultipart(b []byte, p *message.Part, extended bool) []byte {
+	for _, child := range p.Children {
+		b = appendBody(b, child, extended)
+	}
+	if len(p.Children) == 0 {
+		// The grammar wants a part: an empty one stands for it.
+		b = append(b, `("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 0 0)`...)
+	}
+	b = append(b, ' ')
+	b = appendText(b, p.Subtype)
+	if !extended {
+		return b
+	}
+	b = append(b, ' ')
+	b = appendParams(b, p.Params)
+	return appendExtension(b, p)
+}
+
+// appendSingle writes a part that has no parts.
+func appendSingle(b []byte, p *message.Part, extended bool) []byte {
+	b = appendText(b, p.Type)
+	b = append(b, ' ')
+	b = appendText(b, p.Subtype)
+	b = append(b, ' ')
+	b = appendParams(b, p.Params)
+	b = append(b, ' ')
+	b = appendText(b, p.ID)
+	b = append(b, ' ')
+	b = appendText(b, p.Description)
+	b = append(b, ' ')
+	if p.Encoding == nil {
+		b = append(b, `"7bit"`...)
+	} else {
+		b = appendText(b, p.Encoding)
+	}
+	b = append(b, ' ')
+	b = strconv.AppendInt(b, p.BodySize, 10)
+	switch {
+	case p.Message:
+		inner := p.Children[0]
+		b = append(b, ' ')
+		b = appendEnvelope(b, inner.Envelope)
+		b = append(b, ' ')
+		b = appendBody(b, inner, extended)
+		b = strconv.AppendInt(append(b, ' '), p.Lines, 10)
+	case p.IsText():
+		b = strconv.AppendInt(append(b, ' '), p.Lines, 10)
+	}
+	if !extended {
+		return b
+	}
+	b = append(b, ' ')
+	b = appendText(b, p.MD5)
+	return appendExtension(b, p)
+}
+
+// appendExtension writes disposition, language and location.
+func appendExtension(b []byte, p *message.Part) []byte {
+	b = append(b, ' ')
+	if p.Disposition == nil {
+		b = append(b, "NIL"...)
+	} else {
+		b = append(b, '(')
+		b = appendText(b, p.Disposition)
+		b = append(b, ' ')
+		b = appendParams(b, p.DispParams)
+		b = append(b, ')')
+	}
+	b = append(b, ' ')
+	if len(p.Language) == 0 {
+		b = append(b, "NIL"...)
+	} else {
+		b = append(b, '(')
+		for i, tag := range p.Language {
+			if i > 0 {
+				b = append(b, ' ')
+			}
+			b = appendText(b, tag)
+		}
+		b = append(b, ')')
+	}
+	b = append(b, ' ')
+	return appendText(b, p.Location)
+}
+
+func appendParams(b []byte, params []message.Param) []byte {
+	if len(params) == 0 {
+		return append(b, "NIL"...)
+	}
+	b = append(b, '(')
+	for i, q := range params {
+		if i > 0 {
+			b = append(b, ' ')
+		}
+		b = appendText(b, q.Key)
+		b = append(b, ' ')
+		b = appendText(b, q.Value)
+	}
+	return append(b, ')')
+}
+
+// appendText writes the text of a field: a folded one as one line, in a
+// literal, as Dovecot does.
+func appendText(b, text []byte) []byte {
+	for _, c := range text {
+		if c == '\n' || c == '\r' {
+			return syntax.AppendLiteral(b, unfold(text))
+		}
+	}
+	return syntax.AppendNString(b, text)
+}
+
+// unfold makes one space of every line end with the white space around it.
+func unfold(text []byte) []byte {
+	out := make([]byte, 0, len(text))
+	for i := 0; i < len(text); i++ {
+		if c := text[i]; c != '\r' && c != '\n' {
+			out = append(out, c)
+			continue
+		}
+		for i+1 < len(text) && isSpace(text[i+1]) {
+			i++
+		}
+		out = append(out, ' ')
+	}
+	return out
+}
+
+func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
+
+// appendEnvelope writes ENVELOPE. Sender and Reply-To default to From.
+func appendEnvelope(b []byte, e *message.Envelope) []byte {
+	b = append(b, '(')
+	b = appendText(b, e.Date)
+	b = append(b, ' ')
+	b = appendText(b, e.Subject)
+	sender, reply := e.Sender, e.ReplyTo
+	if !hasAddress(sender) {
+		sender = e.From
+	}
+	if !hasAddress(reply) {
+		reply = e.From
+	}
+	for _, field := range [...][]byte{e.From, sender, reply, e.To, e.Cc, e.Bcc} {
+		b = append(b, ' ')
+		b = appendAddresses(b, field)
+	}
+	b = append(b, ' ')
+	b = appendText(b, e.InReplyTo)
+	b = append(b, ' ')
+	b = appendText(b, e.MessageID)
+	return append(b, ')')
+}
+
+func hasAddress(field []byte) (found bool) {
+	message.EachEnvAddress(field, func(message.EnvAddress) bool { found = true; return false })
+	return found
+}
+
+func appendAddresses(b, field []byte) []byte {
+	start := len(b)
+	b = append(b, '(')
+	message.EachEnvAddress(field, func(a message.EnvAddress) bool {
+		b = append(b, '(')
+		b = appendText(b, a.Name)
+		b = append(b, ' ')
+		b = appendText(b, a.Route)
+		b = append(b, ' ')
+		b = appendText(b, a.Mailbox)
+		b = append(b, ' ')
+		b = appendText(b, a.Host)
+		b = append(b, ')')
+		return true
+	})
+	if len(b) == start+1 {
+		return append(b[:start], "NIL"...)
+	}
+	return append(b, ')')
+}

@@ -1,0 +1,121 @@
+package imapd
+
+import "packetboat/internal/serve/imapd/syntax"
+
+// spec is one command.
+type spec struct {
+	run      func(s *session, args []syntax.Arg) error
+	selected bool // only with a mailbox selected
+	stream   bool // its first literal is read by run
+}
+
+// lookup finds a command by its name. Each is in the file of its capability.
+func lookup(name string) (spec, bool) {
+	sp := anyCommand(name)
+	if sp.run == nil {
+		sp = selectedCommand(name)
+		sp.selected = true
+	}
+	return sp, sp.run != nil
+}
+
+// anyCommand knows what works in every state.
+func anyCommand(name string) spec {
+	switch name {
+	case "CAPABILITY":
+		return spec{run: (*session).capability}
+	case "NOOP":
+		return spec{run: (*session).noop}
+	case "LOGOUT":
+		return spec{run: (*session).logout}
+	case "ID":
+		return spec{run: (*session).id}
+	case "ENABLE":
+		return spec{run: (*session).enable}
+	case "NAMESPACE":
+		return spec{run: (*session).namespace}
+	case "SELECT", "EXAMINE":
+		return spec{run: (*session).selectBox}
+	case "CREATE":
+		return spec{run: (*session).create}
+	case "DELETE":
+		return spec{run: (*session).deleteBox}
+	case "RENAME":
+		return spec{run: (*session).rename}
+	case "SUBSCRIBE", "UNSUBSCRIBE":
+		return spec{run: (*session).subscribe}
+	case "LIST", "XLIST", "LSUB":
+		return spec{run: (*session).list}
+	case "STATUS":
+		return spec{run: (*session).status}
+	case "APPEND":
+		return spec{run: (*session).append, stream: true}
+	case "IDLE":
+		return spec{run: (*session).idle}
+	}
+	return spec{}
+}
+
+// selectedCommand knows what works on a selected mailbox only.
+func selectedCommand(name string) spec {
+	switch name {
+	case "CHECK":
+		return spec{run: (*session).check}
+	case "CLOSE":
+		return spec{run: (*session).closeCommand}
+	case "UNSELECT":
+		return spec{run: (*session).unselect}
+	case "EXPUNGE":
+		return spec{run: (*session).expunge}
+	case "UID EXPUNGE":
+		return spec{run: (*session).uidExpunge}
+	case "SEARCH", "UID SEARCH":
+		return spec{run: (*session).search}
+	case "FETCH", "UID FETCH":
+		return spec{run: (*session).fetch}
+	case "STORE", "UID STORE":
+		return spec{run: (*session).store}
+	case "COPY", "UID COPY":
+		return spec{run: (*session).copy}
+	case "MOVE", "UID MOVE":
+		return spec{run: (*session).move}
+	}
+	return spec{}
+}
+
+// capabilities is what the client may use after login. A word stands here only
+// when all of it works.
+func (s *session) capabilities() string {
+	return "IMAP4rev1 SASL-IR LOGIN-REFERRALS ID ENABLE IDLE UNSELECT CHILDREN NAMESPACE UIDPLUS WITHIN MOVE LITERAL+"
+}
+
+// capability: RFC 3501 section 6.1.1.
+func (s *session) capability([]syntax.Arg) error {
+	s.out.text("* CAPABILITY ", s.capabilities())
+	s.out.line()
+	return s.done("OK Capability completed")
+}
+
+// noop: RFC 3501 section 6.1.2.
+func (s *session) noop([]syntax.Arg) error { return s.done("OK NOOP completed") }
+
+// check: RFC 3501 section 6.4.1.
+func (s *session) check([]syntax.Arg) error {
+	if err := s.box.Flush(); err != nil {
+		return s.failed(err, "", "")
+	}
+	return s.done("OK Check completed")
+}
+
+// logout: RFC 3501 section 6.1.3.
+func (s *session) logout([]syntax.Arg) error {
+	s.bye, s.reason = "Logging out", "Logged out"
+	s.out.text("* BYE Logging out")
+	s.out.line()
+	s.reply("OK Logout completed")
+	return nil
+}
+
+// enable: RFC 5161. Nothing that has to be switched on is built yet, so nothing
+// is named in an ENABLED.
+func (s *session) enable([]syntax.Arg) error { return s.done("OK Enabled") }

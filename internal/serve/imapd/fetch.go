@@ -1,0 +1,244 @@
+package imapd
+
+import (
+	"errors"
+	"io"
+	"slices"
+	"time"
+
+	"packetboat/internal/mail/message"
+	"packetboat/internal/serve/imapd/syntax"
+	"packetboat/internal/store"
+)
+
+// loaded is what FETCH knows of the message it looked at last: clients ask for
+// the parts of one message in several commands.
+type loaded struct {
+	uid  uint32
+	root *message.Part
+}
+
+// fetcher runs one FETCH.
+type fetcher struct {
+	*session
+	items   []syntax.Item
+	seen    bool  // some item marks the message as \Seen
+	flags   bool  // FLAGS is among the items
+	missing bool  // a message was gone already
+	failure error // the first error of the store
+	marked  []uint32
+}
+
+// fetch: FETCH and UID FETCH, RFC 3501 section 6.4.5.
+func (s *session) fetch(args []syntax.Arg) error {
+	if len(args) == 0 {
+		return syntax.Error("Missing arguments")
+	}
+	list, err := s.pick(args[0])
+	if err != nil {
+		return err
+	}
+	items, err := syntax.ParseFetch(args[1:])
+	if err != nil {
+		return err
+	}
+	f := &fetcher{session: s, items: s.arrange(items)}
+	for _, it := range f.items {
+		f.flags = f.flags || it.Kind == syntax.ItemFlags
+		f.seen = f.seen || it.Kind == syntax.ItemSection && !it.Section.Peek && !s.view.readOnly
+	}
+	err = f.run(list)
+	if markErr := f.mark(); err == nil {
+		err = markErr
+	}
+	switch {
+	case s.out.err != nil:
+		return s.out.err
+	case err != nil:
+		return s.failed(err, s.view.name, "")
+	case f.missing:
+		return s.done("OK [EXPUNGEISSUED] Some messages were already expunged")
+	}
+	return s.done("OK Fetch completed")
+}
+
+// arrange puts the items in the order in which Dovecot answers them: what
+// costs nothing first, both halves in the client's order. UID FETCH always
+// tells the UID, in front (RFC 3501 section 6.4.8).
+func (s *session) arrange(items []syntax.Item) []syntax.Item {
+	if s.cmd.uid {
+		items = slices.DeleteFunc(items, func(it syntax.Item) bool { return it.Kind == syntax.ItemUID })
+		items = slices.Insert(items, 0, syntax.Item{Kind: syntax.ItemUID, Name: "UID"})
+	}
+	slices.SortStableFunc(items, func(a, b syntax.Item) int { return rank(a) - rank(b) })
+	return items
+}
+
+func rank(it syntax.Item) int {
+	if it.Kind <= syntax.ItemSize {
+		return 0
+	}
+	return 1
+}
+
+// run writes an answer for each message.
+func (f *fetcher) run(list []int) error {
+	for _, i := range list {
+		if err := f.one(i); err != nil {
+			return err
+		}
+		if f.out.err != nil || f.failure != nil {
+			return f.failure
+		}
+	}
+	return nil
+}
+
+// mark sets \Seen in the mailbox on all that was shown, in one go, and in the
+// view, because the client has been told.
+func (f *fetcher) mark() error {
+	if len(f.marked) == 0 {
+		return nil
+	}
+	snap, err := f.box.SetFlags(f.marked, store.Add, store.Seen, nil)
+	if err != nil {
+		return err
+	}
+	return f.tell(snap, false, &silence{uids: f.marked, op: store.Add, f: store.Seen})
+}
+
+// one writes the answer for message number i+1.
+func (f *fetcher) one(i int) error {
+	m := f.view.msgs[i]
+	o := &f.out
+	newly := f.seen && m.Flags&store.Seen == 0
+	if newly {
+		m.Flags |= store.Seen
+		f.marked = append(f.marked, m.UID)
+	}
+	o.text("* ")
+	o.num(int64(i + 1))
+	o.text(" FETCH (")
+	told, first := !newly || f.flags, true
+	for k := range f.items {
+		it := &f.items[k]
+		if it.Kind > syntax.ItemSize && !told {
+			told = true
+			f.space(&first)
+			o.text("FLAGS ")
+			o.buf = f.view.appendFlags(o.buf, &m, m.Flags, f.view.snap.Keywords)
+		}
+		f.space(&first)
+		if err := f.item(it, &m); err != nil {
+			return err
+		}
+	}
+	o.text(")")
+	o.line()
+	return o.err
+}
+
+func (f *fetcher) space(first *bool) {
+	if !*first {
+		f.out.buf = append(f.out.buf, ' ')
+	}
+	*first = false
+}
+
+// item writes the name and the value of one item.
+func (f *fetcher) item(it *syntax.Item, m *store.Msg) error {
+	o := &f.out
+	o.text(it.Name, " ")
+	switch it.Kind {
+	case syntax.ItemUID:
+		o.num(int64(m.UID))
+	case syntax.ItemFlags:
+		o.buf = f.view.appendFlags(o.buf, m, m.Flags, f.view.snap.Keywords)
+	case syntax.ItemDate:
+		o.buf = unixTime(m.Date).AppendFormat(append(o.buf, '"'), "02-Jan-2006 15:04:05 -0700")
+		o.buf = append(o.buf, '"')
+	case syntax.ItemSize:
+		o.num(m.Size)
+	case syntax.ItemEnvelope:
+		return f.envelope(m)
+	case syntax.ItemBody, syntax.ItemBodyStructure:
+		root, err := f.load(m)
+		if err != nil {
+			return f.nothing(err)
+		}
+		o.buf = appendBody(o.buf, root, it.Kind == syntax.ItemBodyStructure)
+	case syntax.ItemSection:
+		return f.section(it, m)
+	}
+	return nil
+}
+
+func unixTime(sec int64) time.Time { return time.Unix(sec, 0) }
+
+// nothing writes NIL for a message that is gone or cannot be read; the tagged
+// answer tells of it.
+func (f *fetcher) nothing(err error) error {
+	f.out.text("NIL")
+	if errors.Is(err, store.ErrNoMessage) {
+		f.missing = true
+	} else if f.failure == nil {
+		f.failure = err
+	}
+	return nil
+}
+
+// envelope writes ENVELOPE; only the header is read for it.
+func (f *fetcher) envelope(m *store.Msg) error {
+	if f.last.root != nil && f.last.uid == m.UID {
+		f.out.buf = appendEnvelope(f.out.buf, f.last.root.Envelope)
+		return nil
+	}
+	n := int64(-1)
+	if m.Header > 0 {
+		n = m.Header
+	}
+	r, err := f.box.Read(m.UID, 0, n)
+	if err != nil {
+		return f.nothing(err)
+	}
+	defer r.Close()
+	env, err := f.mime.Header(r)
+	if err != nil {
+		return f.nothing(err)
+	}
+	f.out.buf = appendEnvelope(f.out.buf, env)
+	return nil
+}
+
+// load returns the message's tree.
+func (s *session) load(m *store.Msg) (*message.Part, error) {
+	if s.last.root != nil && s.last.uid == m.UID {
+		return s.last.root, nil
+	}
+	r, err := s.box.Read(m.UID, 0, -1)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	root, err := s.mime.Parse(r)
+	if err != nil {
+		return nil, err
+	}
+	s.last = loaded{m.UID, root}
+	return root, nil
+}
+
+// stream writes octets pos to pos+n of a message as a literal.
+func (f *fetcher) stream(m *store.Msg, pos, n int64) error {
+	if n == 0 {
+		f.out.literalHead(0)
+		return nil
+	}
+	r, err := f.box.Read(m.UID, pos, n)
+	if err != nil {
+		return f.nothing(err)
+	}
+	defer r.Close()
+	f.out.literalHead(n)
+	return f.out.copyN(io.LimitReader(r, n), n)
+}

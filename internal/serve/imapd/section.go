@@ -1,0 +1,255 @@
+package imapd
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"strings"
+
+	"github.com/emersion/go-imap/v2"
+
+	"packetboat/internal/mail/message"
+	"packetboat/internal/serve/imapd/syntax"
+	"packetboat/internal/store"
+)
+
+// span is a piece of a message.
+type span struct{ pos, n int64 }
+
+// section writes one BODY[...].
+func (f *fetcher) section(it *syntax.Item, m *store.Msg) error {
+	sec := &it.Section
+	where, err := f.find(it, m)
+	if err != nil {
+		return f.nothing(err)
+	}
+	if sec.HeaderFields != nil || sec.HeaderFieldsNot != nil {
+		return f.fields(sec, m, where)
+	}
+	where = where.cut(sec.Partial)
+	if sec.Specifier == imap.PartSpecifierHeader {
+		f.count.HdrCount++
+		f.count.HdrBytes += where.n
+	} else {
+		f.count.BodyCount++
+		f.count.BodyBytes += where.n
+	}
+	return f.stream(m, where.pos, where.n)
+}
+
+// cut applies "<start.size>".
+func (w span) cut(p *imap.SectionPartial) span {
+	if p == nil {
+		return w
+	}
+	off := min(p.Offset, w.n)
+	w.pos, w.n = w.pos+off, w.n-off
+	if p.Size >= 0 {
+		w.n = min(w.n, p.Size)
+	}
+	return w
+}
+
+// find returns where a section stands. A part that is not there is empty.
+func (f *fetcher) find(it *syntax.Item, m *store.Msg) (span, error) {
+	sec := &it.Section
+	if it.Missing {
+		return span{}, nil
+	}
+	if len(sec.Part) == 0 {
+		return f.findTop(sec, m)
+	}
+	root, err := f.load(m)
+	if err != nil {
+		return span{}, err
+	}
+	p := findPart(root, sec.Part)
+	if p == nil {
+		return span{}, nil
+	}
+	return partSpan(p, sec.Specifier), nil
+}
+
+// partSpan returns where a piece of a part stands. HEADER and TEXT are those
+// of the message inside a message/rfc822 (RFC 3501 section 6.4.5).
+func partSpan(p *message.Part, what imap.PartSpecifier) span {
+	switch what {
+	case imap.PartSpecifierNone:
+		return span{p.BodyPos(), p.BodySize}
+	case imap.PartSpecifierMIME:
+		return span{p.Pos, p.HeaderSize}
+	}
+	if !p.Message {
+		return span{}
+	}
+	inner := p.Children[0]
+	if what == imap.PartSpecifierHeader {
+		return span{inner.Pos, inner.HeaderSize}
+	}
+	return span{inner.BodyPos(), inner.BodySize}
+}
+
+// findTop finds a section of the whole message.
+func (f *fetcher) findTop(sec *imap.FetchItemBodySection, m *store.Msg) (span, error) {
+	if sec.Specifier == imap.PartSpecifierNone {
+		return span{0, m.Size}, nil
+	}
+	header := m.Header
+	if header <= 0 {
+		root, err := f.load(m)
+		if err != nil {
+			return span{}, err
+		}
+		header = root.HeaderSize
+	}
+	if sec.Specifier == imap.PartSpecifierHeader {
+		return span{0, header}, nil
+	}
+	return span{header, m.Size - header}, nil
+}
+
+// findPart follows part numbers into the tree. In a part that is no multipart
+// only number 1 exists: the part itself.
+func findPart(p *message.Part, nums []int) *message.Part {
+	for i, n := range nums {
+		switch {
+		case p.Multipart:
+			if n > len(p.Children) {
+				return nil
+			}
+			p = p.Children[n-1]
+		case n != 1:
+			return nil
+		}
+		if i+1 < len(nums) && p.Message {
+			p = p.Children[0]
+		}
+	}
+	return p
+}
+
+// holdFields is how much of a filtered header is held. A longer one is read
+// twice: once for its length, once to be sent.
+const holdFields = 64 << 10
+
+// fields writes HEADER.FIELDS or HEADER.FIELDS.NOT.
+func (f *fetcher) fields(sec *imap.FetchItemBodySection, m *store.Msg, where span) error {
+	if where.n == 0 && len(sec.Part) > 0 {
+		f.out.literalHead(0)
+		return nil
+	}
+	hold := &held{limit: holdFields}
+	if err := f.filter(sec, m, where, hold); err != nil {
+		return f.nothing(err)
+	}
+	cut := span{0, hold.total}.cut(sec.Partial)
+	f.count.HdrCount++
+	f.count.HdrBytes += cut.n
+	f.out.literalHead(cut.n)
+	if hold.total <= holdFields {
+		f.out.Write(hold.buf[cut.pos : cut.pos+cut.n])
+		return f.out.err
+	}
+	w := &window{w: &f.out, skip: cut.pos, left: cut.n}
+	if err := f.filter(sec, m, where, w); err != nil || w.left > 0 {
+		f.out.err = errShort
+	}
+	return f.out.err
+}
+
+// held keeps the first octets written to it and counts them all.
+type held struct {
+	buf   []byte
+	limit int
+	total int64
+}
+
+// Write keeps what there is room for.
+func (h *held) Write(p []byte) (int, error) {
+	room := min(h.limit-len(h.buf), len(p))
+	h.buf = append(h.buf, p[:room]...)
+	h.total += int64(len(p))
+	return len(p), nil
+}
+
+// window passes on left octets behind the first skip ones.
+type window struct {
+	w          io.Writer
+	skip, left int64
+}
+
+// Write passes on what lies in the window.
+func (w *window) Write(p []byte) (int, error) {
+	total := len(p)
+	n := min(w.skip, int64(len(p)))
+	w.skip -= n
+	p = p[n:]
+	p = p[:min(w.left, int64(len(p)))]
+	w.left -= int64(len(p))
+	if _, err := w.w.Write(p); err != nil {
+		return 0, err
+	}
+	return total, nil
+}
+
+// filter writes the fields that are wanted, and the empty line.
+func (f *fetcher) filter(sec *imap.FetchItemBodySection, m *store.Msg, where span, w io.Writer) error {
+	r, err := f.box.Read(m.UID, where.pos, where.n)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	if f.lines == nil {
+		f.lines = bufio.NewReaderSize(r, 4<<10)
+	} else {
+		f.lines.Reset(r)
+	}
+	return filterHeader(f.lines, sec, w)
+}
+
+// filterHeader works line by line: a field's name decides over its lines.
+func filterHeader(br *bufio.Reader, sec *imap.FetchItemBodySection, w io.Writer) error {
+	names, not := sec.HeaderFields, sec.HeaderFields == nil
+	if not {
+		names = sec.HeaderFieldsNot
+	}
+	begin, keep := true, false
+	for {
+		line, err := br.ReadSlice('\n')
+		if begin && (len(line) == 0 || line[0] == '\n' || string(line) == "\r\n") {
+			break
+		}
+		if begin && line[0] != ' ' && line[0] != '\t' {
+			keep = named(line, names) != not
+		}
+		if keep {
+			if _, err := w.Write(line); err != nil {
+				return err
+			}
+		}
+		begin = err == nil
+		if err == io.EOF {
+			break
+		}
+		if err != nil && err != bufio.ErrBufferFull {
+			return err
+		}
+	}
+	_, err := w.Write([]byte("\r\n"))
+	return err
+}
+
+// named tells whether a header line begins one of the fields named.
+func named(line []byte, names []string) bool {
+	i := bytes.IndexByte(line, ':')
+	if i < 0 {
+		return false
+	}
+	name := bytes.TrimRight(line[:i], " \t")
+	for _, n := range names {
+		if len(n) == len(name) && strings.EqualFold(n, string(name)) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,158 @@
+package imapd
+
+import (
+	"packetboat/internal/serve/imapd/syntax"
+	"packetboat/internal/store"
+)
+
+// selectBox: SELECT and EXAMINE, RFC 3501 sections 6.3.1 and 6.3.2.
+func (s *session) selectBox(args []syntax.Arg) error {
+	if len(args) == 0 || !args[0].IsString() {
+		return syntax.Error("Invalid arguments")
+	}
+	if len(args) > 1 && args[1].Kind == syntax.List && len(args[1].List) > 0 {
+		return syntax.Error("Unknown SELECT modifier")
+	}
+	if s.box != nil {
+		s.closeBox()
+		s.out.text("* OK [CLOSED] Previous mailbox closed.")
+		s.out.line()
+	}
+	name, err := mailboxName(args[0])
+	if err == nil {
+		err = s.open(name, s.cmd.name == "EXAMINE")
+	}
+	if err != nil {
+		return s.failed(err, name, "")
+	}
+	s.describe()
+	if s.view.readOnly {
+		s.reply("OK [READ-ONLY] Examine completed")
+	} else {
+		s.reply("OK [READ-WRITE] Select completed")
+	}
+	return nil
+}
+
+// open opens a mailbox and makes the session's view of it.
+func (s *session) open(name string, readOnly bool) error {
+	box, err := s.user.Store.Open(name)
+	if err != nil {
+		return err
+	}
+	snap, err := box.Sync()
+	if err != nil {
+		box.Close()
+		return err
+	}
+	s.box = box
+	s.view = view{name: name, readOnly: readOnly, snap: snap, msgs: snap.Msgs}
+	if s.view.addRecent(snap.Msgs, snap.FirstRecent) && !readOnly {
+		s.claimRecent()
+	}
+	s.view.recents = s.view.countRecent()
+	return nil
+}
+
+// describe writes what SELECT tells of a mailbox.
+func (s *session) describe() {
+	snap := s.view.snap
+	s.writeFlagList(snap)
+	s.status1("", int64(len(snap.Msgs)), " EXISTS")
+	s.status1("", int64(s.view.recents), " RECENT")
+	for i := range snap.Msgs {
+		if snap.Msgs[i].Flags&store.Seen == 0 {
+			s.status1("OK [UNSEEN ", int64(i+1), "] First unseen.")
+			break
+		}
+	}
+	s.status1("OK [UIDVALIDITY ", int64(snap.UIDValidity), "] UIDs valid")
+	s.status1("OK [UIDNEXT ", int64(snap.UIDNext), "] Predicted next UID")
+}
+
+// status1 writes an untagged answer with a number in it.
+func (s *session) status1(before string, n int64, after string) {
+	s.out.text("* ", before)
+	s.out.num(n)
+	s.out.text(after)
+	s.out.line()
+}
+
+// closeBox gives the selected mailbox back.
+func (s *session) closeBox() {
+	if s.box == nil {
+		return
+	}
+	if err := s.box.Close(); err != nil {
+		s.opts.Log.IMAPError(s.logName(), "Closing mailbox "+s.view.name, err)
+	}
+	s.box, s.view, s.last = nil, view{}, loaded{}
+}
+
+// closeCommand: CLOSE expunges and says nothing of it (RFC 3501 section 6.4.2).
+func (s *session) closeCommand([]syntax.Arg) error {
+	if uids := s.deleted(nil); len(uids) > 0 {
+		if _, err := s.box.Expunge(uids); err != nil {
+			return s.failed(err, s.view.name, "")
+		}
+		s.count.Expunged += len(uids)
+	}
+	s.closeBox()
+	s.reply("OK Close completed")
+	return nil
+}
+
+// unselect: RFC 3691.
+func (s *session) unselect([]syntax.Arg) error {
+	s.closeBox()
+	s.reply("OK Unselect completed")
+	return nil
+}
+
+// deleted returns the UIDs of the messages marked \Deleted, of those in set
+// where it is given. A read-only mailbox has none.
+func (s *session) deleted(set syntax.Set) (uids []uint32) {
+	if s.view.readOnly {
+		return nil
+	}
+	snap, err := s.box.Sync()
+	if err != nil {
+		snap = s.box.Snapshot()
+	}
+	for i := range snap.Msgs {
+		m := &snap.Msgs[i]
+		if m.Flags&store.Deleted != 0 && (set == nil || set.Contains(m.UID)) {
+			uids = append(uids, m.UID)
+		}
+	}
+	return uids
+}
+
+// expunge: RFC 3501 section 6.4.3.
+func (s *session) expunge([]syntax.Arg) error { return s.expungeSet(nil) }
+
+// uidExpunge: RFC 4315 section 2.1.
+func (s *session) uidExpunge(args []syntax.Arg) error {
+	if len(args) == 0 {
+		return syntax.Error("Missing arguments")
+	}
+	set, ok := syntax.ParseSet(args[0].Text)
+	if !ok || args[0].Kind != syntax.Atom {
+		return syntax.Error("Invalid UID messageset")
+	}
+	last := uint32(0)
+	if n := len(s.view.msgs); n > 0 {
+		last = s.view.msgs[n-1].UID
+	}
+	return s.expungeSet(set.Resolve(last))
+}
+
+func (s *session) expungeSet(set syntax.Set) error {
+	if uids := s.deleted(set); len(uids) > 0 {
+		if _, err := s.box.Expunge(uids); err != nil {
+			return s.failed(err, s.view.name, "")
+		}
+		s.count.Expunged += len(uids)
+	}
+	return s.done("OK Expunge completed")
+}

@@ -1,0 +1,116 @@
+package imapd
+
+import (
+	"strings"
+
+	"packetboat/internal/serve/imapd/syntax"
+	"packetboat/internal/store"
+)
+
+// statusItems are the items of STATUS in the order in which Dovecot answers
+// them, whatever the order of the question.
+var statusItems = [...]string{"MESSAGES", "RECENT", "UIDNEXT", "UIDVALIDITY", "UNSEEN", "SIZE"}
+
+// status: RFC 3501 section 6.3.10; SIZE is RFC 8438's.
+func (s *session) status(args []syntax.Arg) error {
+	if len(args) < 2 {
+		return syntax.Error("Missing arguments")
+	}
+	if !args[0].IsString() || args[1].Kind != syntax.List {
+		return syntax.Error("Status list is not a list.")
+	}
+	want, err := statusWanted(args[1].List)
+	if err != nil {
+		return err
+	}
+	name, err := mailboxName(args[0])
+	var snap *store.Snapshot
+	if err == nil {
+		snap, err = s.peek(name)
+	}
+	if err != nil {
+		return s.failed(err, name, "")
+	}
+	s.writeStatus(name, snap, want)
+	if s.box != nil && sameBox(s.view.name, name) {
+		// RFC 3501 section 6.3.10: a client should not ask this.
+		return s.done("OK [CLIENTBUG] Status on selected mailbox completed")
+	}
+	return s.done("OK Status completed")
+}
+
+// sameBox tells whether two names are one mailbox.
+func sameBox(a, b string) bool {
+	return a == b || strings.EqualFold(a, "INBOX") && strings.EqualFold(b, "INBOX")
+}
+
+func statusWanted(list []syntax.Arg) (want [len(statusItems)]bool, err error) {
+	if len(list) == 0 {
+		return want, syntax.Error("Empty status list")
+	}
+	for _, a := range list {
+		known := false
+		for i, item := range statusItems {
+			if a.Is(item) {
+				want[i], known = true, true
+			}
+		}
+		if !known {
+			return want, syntax.Error("Invalid status item " + strings.ToUpper(string(a.Text)))
+		}
+	}
+	return want, nil
+}
+
+// peek looks into a mailbox without selecting it.
+func (s *session) peek(name string) (*store.Snapshot, error) {
+	box, err := s.user.Store.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer box.Close()
+	return box.Sync()
+}
+
+func (s *session) writeStatus(name string, snap *store.Snapshot, want [len(statusItems)]bool) {
+	s.out.text("* STATUS ")
+	s.out.name(name)
+	s.out.text(" (")
+	first := true
+	for i, item := range statusItems {
+		if !want[i] {
+			continue
+		}
+		if !first {
+			s.out.text(" ")
+		}
+		first = false
+		s.out.text(item, " ")
+		s.out.num(statusValue(snap, item))
+	}
+	s.out.text(")")
+	s.out.line()
+}
+
+func statusValue(snap *store.Snapshot, item string) (n int64) {
+	switch item {
+	case "MESSAGES":
+		return int64(len(snap.Msgs))
+	case "UIDNEXT":
+		return int64(snap.UIDNext)
+	case "UIDVALIDITY":
+		return int64(snap.UIDValidity)
+	}
+	for i := range snap.Msgs {
+		m := &snap.Msgs[i]
+		switch {
+		case item == "SIZE":
+			n += m.Size
+		case item == "UNSEEN" && m.Flags&store.Seen == 0:
+			n++
+		case item == "RECENT" && m.UID >= snap.FirstRecent:
+			n++
+		}
+	}
+	return n
+}

@@ -1,0 +1,247 @@
+package imapd
+
+import (
+	"errors"
+	"io"
+	"strings"
+
+	"packetboat/internal/serve/imapd/syntax"
+	"packetboat/internal/store"
+)
+
+// store: STORE and UID STORE, RFC 3501 section 6.4.6.
+func (s *session) store(args []syntax.Arg) error {
+	if len(args) == 0 {
+		return syntax.Error("Missing arguments")
+	}
+	list, err := s.pick(args[0])
+	if err != nil {
+		return err
+	}
+	if len(args) < 2 {
+		return syntax.Error("Missing arguments")
+	}
+	op, silent, err := storeItem(args[1])
+	if err != nil {
+		return err
+	}
+	flags := args[2:]
+	if len(flags) > 0 && flags[0].Kind == syntax.List {
+		flags = flags[0].List
+	}
+	f, keywords, err := parseFlags(flags)
+	if err != nil {
+		return err
+	}
+	if s.view.readOnly {
+		return s.done("OK Store ignored with read-only mailbox")
+	}
+	return s.setFlags(list, op, f, keywords, silent)
+}
+
+// storeItem reads FLAGS, +FLAGS, -FLAGS, each perhaps with .SILENT.
+func storeItem(a syntax.Arg) (op store.Op, silent bool, err error) {
+	name := strings.ToUpper(string(a.Text))
+	name, silent = strings.CutSuffix(name, ".SILENT")
+	switch {
+	case a.Kind != syntax.Atom:
+	case name == "FLAGS":
+		return store.Replace, silent, nil
+	case name == "+FLAGS":
+		return store.Add, silent, nil
+	case name == "-FLAGS":
+		return store.Remove, silent, nil
+	}
+	return 0, false, syntax.Error("Invalid arguments")
+}
+
+// setFlags changes flags and tells the client of them, or not where it said
+// .SILENT and nobody else changed the same message.
+func (s *session) setFlags(list []int, op store.Op, f store.Flag, keywords []string, silent bool) error {
+	uids := s.view.uids(list)
+	if f&store.Deleted != 0 && op != store.Remove {
+		for _, i := range list {
+			if s.view.msgs[i].Flags&store.Deleted == 0 {
+				s.count.Deleted++
+			}
+		}
+	}
+	snap, err := s.box.SetFlags(uids, op, f, keywords)
+	if err != nil {
+		return s.failed(err, s.view.name, "")
+	}
+	var quiet *silence
+	if silent {
+		quiet = &silence{uids: uids, op: op, f: f, kw: keywordBits(snap, keywords)}
+	}
+	if err := s.tell(snap, s.cmd.uid, quiet); err != nil {
+		return err
+	}
+	return s.done("OK Store completed")
+}
+
+func keywordBits(snap *store.Snapshot, keywords []string) (bits uint64) {
+	for i, k := range snap.Keywords {
+		for _, w := range keywords {
+			if k == w {
+				bits |= 1 << i
+			}
+		}
+	}
+	return bits
+}
+
+// copyPlan is the arguments of COPY and MOVE.
+type copyPlan struct {
+	list []int
+	name string
+	box  store.Mailbox
+}
+
+// planCopy reads the arguments and opens the target. A nil plan without error
+// means that the command has been answered.
+func (s *session) planCopy(args []syntax.Arg) (*copyPlan, error) {
+	if len(args) == 0 {
+		return nil, syntax.Error("Missing arguments")
+	}
+	list, err := s.pick(args[0])
+	if err != nil {
+		return nil, err
+	}
+	if len(args) < 2 {
+		return nil, syntax.Error("Missing arguments")
+	}
+	if !args[1].IsString() {
+		return nil, syntax.Error("Invalid arguments")
+	}
+	plan := &copyPlan{list: list}
+	if plan.name, err = mailboxName(args[1]); err == nil {
+		plan.box, err = s.user.Store.Open(plan.name)
+	}
+	if err != nil {
+		return nil, s.failed(err, plan.name, "[TRYCREATE] ")
+	}
+	if len(list) == 0 {
+		plan.box.Close()
+		return nil, s.done("OK No messages found")
+	}
+	return plan, nil
+}
+
+// run copies the messages, all or none, and returns "[COPYUID ...]".
+func (p *copyPlan) run(s *session) (from []uint32, code string, err error) {
+	from = s.view.uids(p.list)
+	msgs := make([]store.New, len(p.list))
+	snap := s.view.snap
+	for i, n := range p.list {
+		m := &s.view.msgs[n]
+		msgs[i] = store.New{
+			Body: &lazyBody{box: s.box, uid: m.UID}, Flags: m.Flags,
+			Keywords: keywordNames(snap, m.Keywords), Date: unixTime(m.Date),
+		}
+	}
+	to, err := p.box.Append(msgs)
+	for _, m := range msgs {
+		m.Body.(*lazyBody).close()
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	return from, appendUID("COPYUID", p.box.Snapshot().UIDValidity, from, to), nil
+}
+
+func keywordNames(snap *store.Snapshot, bits uint64) (names []string) {
+	if bits == 0 {
+		return nil
+	}
+	for i, k := range snap.Keywords {
+		if bits&(1<<i) != 0 {
+			names = append(names, k)
+		}
+	}
+	return names
+}
+
+// copy: RFC 3501 section 6.4.7.
+func (s *session) copy(args []syntax.Arg) error {
+	plan, err := s.planCopy(args)
+	if plan == nil {
+		return err
+	}
+	defer plan.box.Close()
+	_, code, err := plan.run(s)
+	if err != nil {
+		return s.copyFailed(err, plan.name)
+	}
+	return s.done("OK " + code + " Copy completed")
+}
+
+// move: RFC 6851. The copy is on disk before the original goes.
+func (s *session) move(args []syntax.Arg) error {
+	plan, err := s.planCopy(args)
+	if plan == nil {
+		return err
+	}
+	defer plan.box.Close()
+	if s.view.readOnly {
+		return s.failed(store.ErrReadOnly, s.view.name, "")
+	}
+	from, code, err := plan.run(s)
+	if err != nil {
+		return s.copyFailed(err, plan.name)
+	}
+	s.out.text("* OK ", code, " Moved UIDs.")
+	s.out.line()
+	snap, err := s.box.Expunge(from)
+	if err != nil {
+		return s.failed(err, s.view.name, "")
+	}
+	s.count.Expunged += len(from)
+	if err := s.tell(snap, true, nil); err != nil {
+		return err
+	}
+	return s.done("OK Move completed")
+}
+
+// copyFailed answers a copy of which nothing was made. A message that is gone
+// is told in the same breath, so that the client can try again.
+func (s *session) copyFailed(err error, name string) error {
+	if !errors.Is(err, store.ErrNoMessage) {
+		return s.failed(err, name, "[TRYCREATE] ")
+	}
+	return s.done("NO [EXPUNGEISSUED] Some of the requested messages no longer exist")
+}
+
+// lazyBody opens a message when its first octet is wanted, so that copying
+// many messages has one of them open at a time.
+type lazyBody struct {
+	box store.Mailbox
+	uid uint32
+	r   io.ReadCloser
+	err error
+}
+
+// Read gives the message's octets.
+func (b *lazyBody) Read(p []byte) (int, error) {
+	if b.err != nil {
+		return 0, b.err
+	}
+	if b.r == nil {
+		if b.r, b.err = b.box.Read(b.uid, 0, -1); b.err != nil {
+			return 0, b.err
+		}
+	}
+	n, err := b.r.Read(p)
+	if err != nil {
+		b.err = err
+		b.close()
+	}
+	return n, err
+}
+
+func (b *lazyBody) close() {
+	if b.r != nil {
+		b.r.Close()
+		b.r = nil
+	}
+}
