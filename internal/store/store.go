@@ -45,6 +45,17 @@ type Snapshot struct {
 	FirstRecent uint32 // messages from this UID on were never seen by a session before
 }
 
+// Words returns the keywords that bits stands for (Msg.Keywords).
+func (s *Snapshot) Words(bits uint64) []string {
+	var words []string
+	for i, w := range s.Keywords {
+		if bits&(1<<i) != 0 {
+			words = append(words, w)
+		}
+	}
+	return words
+}
+
 // Errors of a store. Callers test with errors.Is; any other error means that
 // the disk or a lock failed and the call may be tried again later.
 var (

@@ -37,7 +37,7 @@ func compose(hdr []byte, w wanted) []byte {
 		if len(rest) == 0 && at < 0 {
 			at = len(out) // before the empty line
 		}
-		if name := fieldName(line); len(line) < len(hdr) && name != nil && rewritten(name) && len(out) > 0 {
+		if name := fieldName(line); name != nil && rewritten(name) {
 			if at < 0 {
 				at = len(out)
 			}

@@ -114,7 +114,7 @@ func (s *scanner) baseField(value []byte) {
 	if validity <= 0 || last < 0 {
 		return
 	}
-	s.base = base{found: true, validity: uint32(validity), last: uint32(last)}
+	s.base = base{found: true, validity: uint32(validity), last: uint32(last), names: len(words) - 2}
 	for _, word := range words[2:] {
 		s.keys.bit(word)
 	}

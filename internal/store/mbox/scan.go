@@ -72,6 +72,7 @@ type base struct {
 	found    bool
 	validity uint32
 	last     uint32 // highest UID ever given
+	names    int    // keywords it lists
 }
 
 // newScanner scans src up to size.

@@ -276,8 +276,8 @@ func grow(old *state, msgs []scanned, keys []string, id disk.ID) *state {
 	n.ModSeq = old.nextModSeq()
 	for i := range msgs {
 		m, r := msgs[i].msg, msgs[i].rec
-		m.UID, m.ModSeq, r.uid = n.UIDNext, n.ModSeq, 0
-		n.UIDNext++
+		m.UID, m.ModSeq = max(n.UIDNext, r.uid), n.ModSeq
+		n.UIDNext = m.UID + 1
 		n.Msgs = append(n.Msgs, m)
 		s.recs = append(s.recs, r)
 	}

@@ -1,0 +1,157 @@
+package mbox
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"os"
+	"time"
+
+	"packetboat/internal/store"
+	"packetboat/internal/sys/disk"
+)
+
+// Append implements store.Mailbox. Lines that begin with "From " get a ">" in
+// front as in a delivery, so that every reader of the file counts the same
+// messages.
+func (m *mailbox) Append(msgs []store.New) ([]uint32, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.create(); err != nil {
+		return nil, err
+	}
+	if m.ro {
+		return nil, store.ErrReadOnly
+	}
+	lock, err := m.lock()
+	if err != nil {
+		return nil, err
+	}
+	defer lock.Unlock()
+	if err := sameFile(m.path, m.f); err != nil {
+		return nil, err
+	}
+	if err := m.rescan(); err != nil {
+		return nil, err
+	}
+	before := m.state.Load()
+	if err := m.appendAll(before, msgs); err != nil {
+		return nil, err
+	}
+	if err := m.rescan(); err != nil {
+		return nil, err
+	}
+	keepNew(m.path, m.f)
+	var uids []uint32
+	for _, msg := range m.Snapshot().Msgs[len(before.recs):] {
+		uids = append(uids, msg.UID)
+	}
+	return uids, nil
+}
+
+// create makes the file of a mailbox that has none yet, and opens it.
+func (m *mailbox) create() error {
+	if err := m.refresh(); err != nil || m.f != nil {
+		return err
+	}
+	f, err := os.OpenFile(m.path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, os.ErrExist) {
+		return m.refresh()
+	}
+	if err != nil {
+		return err
+	}
+	f.Close()
+	return m.refresh()
+}
+
+// appendAll writes the messages behind the file's end, all or none.
+func (m *mailbox) appendAll(s *state, msgs []store.New) error {
+	numbered := s.numbered()
+	if numbered && len(s.recs) > 0 {
+		if err := m.raiseBase(s, s.snap.UIDNext-1+uint32(len(msgs))); err != nil {
+			return err
+		}
+	}
+	a := &appender{fs: m.sys, f: m.f}
+	size := s.id.Size
+	err := a.open(size)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	r := bufio.NewReaderSize(nil, readBuffer)
+	for i := 0; i < len(msgs) && err == nil; i++ {
+		w := m.wants(s, &msgs[i], i, len(msgs), numbered)
+		err = m.appendMsg(a, r, &msgs[i], w)
+	}
+	if err == nil {
+		err = a.flush()
+	}
+	if err == nil {
+		err = m.sys.Sync(m.f)
+	}
+	if err != nil {
+		err = errors.Join(err, a.rollback(size))
+	}
+	if disk.OverQuota(err) || disk.TooLarge(err) {
+		err = errors.Join(store.ErrOverQuota, err)
+	}
+	return err
+}
+
+// wants returns the own lines of the i-th of n new messages. They name their
+// UIDs only if all others do: else they are counted in the file's order.
+func (m *mailbox) wants(s *state, msg *store.New, i, n int, numbered bool) wanted {
+	w := wanted{flags: msg.Flags, old: true}
+	for _, word := range msg.Keywords {
+		w.kw |= m.keys.bit([]byte(word))
+	}
+	w.names = m.keys.names
+	if numbered {
+		w.uid = s.snap.UIDNext + uint32(i)
+	}
+	if len(s.recs) == 0 && i == 0 && s.pseudo == 0 {
+		w.base, w.validity, w.last = true, s.snap.UIDValidity, s.snap.UIDNext-1+uint32(n)
+	}
+	return w
+}
+
+func (m *mailbox) appendMsg(a *appender, r *bufio.Reader, msg *store.New, w wanted) error {
+	at := msg.Date
+	if at.IsZero() {
+		at = time.Now()
+	}
+	a.Write(appendFrom(make([]byte, 0, 128), envelopeSender(m.store.o.Sender), at))
+	r.Reset(msg.Body)
+	if _, err := copyMessage(a, r, true, func(a *appender) { a.Write(w.block(0)) }); err != nil {
+		return err
+	}
+	return a.err
+}
+
+// raiseBase writes the highest UID into the first message. The figure has a
+// fixed width, so nothing moves.
+func (m *mailbox) raiseBase(s *state, last uint32) error {
+	r := &rewrite{m: m, s: s, first: 0}
+	hdr, err := r.header(0)
+	if err != nil {
+		return err
+	}
+	w, _ := r.want(0)
+	rec := &s.recs[0]
+	w.last, w.flags, w.kw, w.old = last, rec.flags, rec.kw, rec.old
+	out := compose(hdr, w)
+	if len(out) != len(hdr) {
+		return errors.New("the first message has no room for the mailbox's state")
+	}
+	m.view.Lock()
+	defer m.view.Unlock()
+	m.read.drop()
+	if err := r.patch(s.snap.Msgs[0].Pos, hdr, out); err != nil {
+		return err
+	}
+	n := *s
+	n.base.last = last
+	m.state.Store(&n)
+	return nil
+}

@@ -1,0 +1,378 @@
+package mbox
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"packetboat/internal/store"
+	"packetboat/internal/sys/disk"
+)
+
+// flushDelay is how long flag changes wait for more before they are written.
+const flushDelay = 2 * time.Second
+
+// mailbox is one mbox, shared by all sessions of the process.
+//
+// mu is held by whoever changes the mailbox or looks for changes; view by
+// whoever reads the file, and alone by whoever moves octets in it. They are
+// taken in this order. state is read without a lock.
+type mailbox struct {
+	store   *Store
+	name    string
+	path    string
+	control string // folder of the cache, and of the journal where path's is not writable
+	sys     sysfs
+	refs    int // under store.mu
+
+	mu      sync.Mutex
+	keys    keywords
+	timer   *time.Timer // a flush is due
+	claimed bool        // a session selected the mailbox for writing
+	ro      bool        // the file is not ours to write
+
+	state atomic.Pointer[state]
+
+	view sync.RWMutex
+	f    *os.File // nil while there is no file
+	read window
+
+	watch watchers
+}
+
+// Snapshot returns the mailbox as this process saw it last.
+func (m *mailbox) Snapshot() *store.Snapshot { return m.state.Load().snap }
+
+// Sync implements store.Mailbox.
+func (m *mailbox) Sync() (*store.Snapshot, error) {
+	if st, err := disk.StatPath(m.path); err == nil && st.ID == m.state.Load().id {
+		return m.Snapshot(), nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.refresh(); err != nil {
+		return nil, err
+	}
+	return m.Snapshot(), nil
+}
+
+// lockWait is how long readers wait for another program's write lock.
+func (m *mailbox) lockWait() time.Duration {
+	if w := m.store.o.LockTimeout; w > 0 {
+		return w
+	}
+	return 20 * time.Second
+}
+
+// refresh reads what changed in the file since the state was made. mu is held.
+func (m *mailbox) refresh() error {
+	st, err := disk.StatPath(m.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		m.vanish()
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if st.ID == m.state.Load().id && m.f != nil {
+		return nil
+	}
+	if err := m.reopen(st); err != nil {
+		return err
+	}
+	if err := m.recover(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), m.lockWait())
+	defer cancel()
+	unlock, err := disk.ReadLock(ctx, m.f)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return m.rescan()
+}
+
+// vanish empties the mailbox: mail readers remove a mailbox that is empty.
+func (m *mailbox) vanish() {
+	old := m.state.Load()
+	if old.id == (disk.ID{}) && len(old.recs) == 0 {
+		return
+	}
+	m.closeFile()
+	n := *old.snap
+	n.Msgs = nil
+	n.ModSeq = old.nextModSeq()
+	m.publish(&state{snap: &n})
+}
+
+func (m *mailbox) closeFile() {
+	m.view.Lock()
+	defer m.view.Unlock()
+	if m.f != nil {
+		m.f.Close()
+		m.f = nil
+	}
+	m.read.drop()
+}
+
+// reopen makes sure that the open file is the one that path names.
+func (m *mailbox) reopen(named disk.Stat) error {
+	if m.f != nil {
+		if st, err := disk.StatFile(m.f); err == nil && st.Ino == named.Ino && st.Dev == named.Dev {
+			return nil
+		}
+		m.closeFile()
+	}
+	f, ro, err := m.open()
+	if err != nil {
+		return err
+	}
+	m.view.Lock()
+	m.f, m.ro = f, ro
+	m.view.Unlock()
+	return nil
+}
+
+// open opens the file for writing, or for reading where that is all we may.
+func (m *mailbox) open() (f *os.File, ro bool, err error) {
+	uid := os.Geteuid()
+	if uid == 0 {
+		uid = -1
+	}
+	f, err = disk.OpenQuiet(m.path, os.O_RDWR, uid)
+	if disk.Denied(err) {
+		f, err = disk.OpenQuiet(m.path, os.O_RDONLY, uid)
+		return f, true, err
+	}
+	return f, false, err
+}
+
+// recover finishes what a crash interrupted, if a journal stands there.
+func (m *mailbox) recover() error {
+	_, err1 := disk.StatPath(journalName(m.path, ""))
+	_, err2 := disk.StatPath(journalName(m.path, m.control))
+	if m.ro || (errors.Is(err1, fs.ErrNotExist) && errors.Is(err2, fs.ErrNotExist)) {
+		return nil
+	}
+	lock, err := m.lock()
+	if err != nil {
+		return err
+	}
+	return lock.Unlock()
+}
+
+// lock takes the mailbox's locks for writing; what a crash left is repaired
+// under them before anybody sees it.
+func (m *mailbox) lock() (*disk.MailboxLock, error) {
+	lock, err := disk.LockMailbox(context.Background(), m.path, m.f,
+		disk.LockOptions{Wait: m.store.o.LockTimeout, Stale: m.store.o.DotlockStale})
+	if err != nil {
+		return nil, err
+	}
+	m.view.Lock()
+	err = recoverJournal(m.sys, m.path, m.control, m.f)
+	m.view.Unlock()
+	if err != nil {
+		lock.Unlock()
+		return nil, err
+	}
+	return lock, nil
+}
+
+// rescan brings the state up to the file, which is locked at least for
+// reading. Where the file only grew, only its tail is read.
+func (m *mailbox) rescan() error {
+	st, err := disk.StatFile(m.f)
+	if err != nil {
+		return err
+	}
+	old := m.state.Load()
+	if st.ID == old.id {
+		return nil
+	}
+	m.view.Lock()
+	m.read.drop()
+	m.view.Unlock()
+	if st.Ino == old.id.Ino && st.Dev == old.id.Dev && st.Size > old.id.Size && len(old.recs) > 0 {
+		ok, err := m.scanTail(old, st)
+		if ok || err != nil {
+			return err
+		}
+	}
+	return m.scanFile(old, st)
+}
+
+// scanFile reads the whole file.
+func (m *mailbox) scanFile(old *state, st disk.Stat) error {
+	var msgs []scanned
+	if n := len(old.recs); n > 0 {
+		msgs = make([]scanned, 0, n+n/8)
+	}
+	s := newScanner(m.f, st.Size, &m.keys, func(c *scanned) { msgs = append(msgs, *c) })
+	if err := s.run(0); err != nil {
+		return err
+	}
+	m.publish(derive(old, msgs, s.base, m.keys.names, st.ID, s.pseudo.Raw))
+	return nil
+}
+
+// scanTail reads from the last known message on. It gives up (false) when that
+// is no longer what it was, or when a new message brings a UID along.
+func (m *mailbox) scanTail(old *state, st disk.Stat) (bool, error) {
+	n := len(old.recs) - 1
+	last := &old.snap.Msgs[n]
+	var msgs []scanned
+	s := newScanner(m.f, st.Size, &m.keys, func(c *scanned) { msgs = append(msgs, *c) })
+	if err := s.run(last.Pos); errors.Is(err, errNotMbox) {
+		return false, nil
+	} else if err != nil {
+		return false, err
+	}
+	if len(msgs) == 0 || msgs[0].rec != old.recs[n] || msgs[0].msg.Raw != last.Raw {
+		return false, nil
+	}
+	next := old.snap.UIDNext
+	for _, c := range msgs[1:] {
+		if c.rec.uid != 0 && (c.rec.uid < next || c.rec.uid > old.base.last) {
+			return false, nil
+		}
+		next = max(next, c.rec.uid) + 1
+	}
+	m.publish(grow(old, msgs[1:], m.keys.names, st.ID))
+	return true, nil
+}
+
+// publish makes s the state and tells the watchers.
+func (m *mailbox) publish(s *state) {
+	m.state.Store(s)
+	m.watch.tell()
+}
+
+// SetFlags implements store.Mailbox.
+func (m *mailbox) SetFlags(uids []uint32, op store.Op, f store.Flag, words []string) (*store.Snapshot, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.ro {
+		return nil, store.ErrReadOnly
+	}
+	var kw uint64
+	for _, w := range words {
+		kw |= m.keys.bit([]byte(w))
+	}
+	old := m.state.Load()
+	s := *old
+	n := *old.snap
+	n.Keywords = m.keys.names
+	n.Msgs = slices.Clone(n.Msgs)
+	seq, changed := old.nextModSeq(), false
+	for _, uid := range uids {
+		if i := old.find(uid); i >= 0 && apply(&n.Msgs[i], op, f, kw) {
+			n.Msgs[i].ModSeq = seq
+			changed = true
+		}
+	}
+	if !changed {
+		return old.snap, nil
+	}
+	n.ModSeq = seq
+	s.snap, s.saved = &n, false
+	m.publish(&s)
+	m.flushSoon()
+	return &n, nil
+}
+
+// apply changes one message's flags and tells whether that made a difference.
+func apply(m *store.Msg, op store.Op, f store.Flag, kw uint64) bool {
+	flags, words := f, kw
+	switch op {
+	case store.Add:
+		flags, words = m.Flags|f, m.Keywords|kw
+	case store.Remove:
+		flags, words = m.Flags&^f, m.Keywords&^kw
+	}
+	if flags == m.Flags && words == m.Keywords {
+		return false
+	}
+	m.Flags, m.Keywords = flags, words
+	return true
+}
+
+// flushSoon starts the clock that writes flags which nobody flushes.
+func (m *mailbox) flushSoon() {
+	if m.timer == nil {
+		m.timer = time.AfterFunc(flushDelay, func() {
+			m.Flush() // what fails now is tried again at Close, where it is reported
+		})
+	}
+}
+
+// ClaimRecent implements store.Mailbox.
+func (m *mailbox) ClaimRecent() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.claimed = true
+	old := m.state.Load()
+	if old.snap.FirstRecent == old.snap.UIDNext {
+		return nil
+	}
+	s, n := *old, *old.snap
+	n.FirstRecent = n.UIDNext
+	s.snap, s.saved = &n, false
+	m.state.Store(&s)
+	// Shells and mutt take mtime > atime for new mail; now it has been seen.
+	if m.f != nil && !m.ro {
+		return disk.Touch(m.path)
+	}
+	return nil
+}
+
+// Expunge implements store.Mailbox.
+func (m *mailbox) Expunge(uids []uint32) (*store.Snapshot, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(uids) == 0 || m.f == nil {
+		return m.Snapshot(), nil
+	}
+	if m.ro {
+		return nil, store.ErrReadOnly
+	}
+	drop := make(map[uint32]bool, len(uids))
+	for _, uid := range uids {
+		drop[uid] = true
+	}
+	if err := m.write(drop); err != nil {
+		return nil, err
+	}
+	return m.Snapshot(), m.saveCache() // an empty file cannot hold UIDNEXT
+}
+
+// Flush implements store.Mailbox.
+func (m *mailbox) Flush() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.flush()
+}
+
+// flush writes flags and, where the file alone would not tell them, UIDs.
+func (m *mailbox) flush() error {
+	if m.timer != nil {
+		m.timer.Stop()
+		m.timer = nil
+	}
+	s := m.state.Load()
+	if m.f != nil && !m.ro && (s.anyDirty() || m.claimed && !s.derives()) {
+		if err := m.write(nil); err != nil {
+			return err
+		}
+	}
+	return m.saveCache()
+}
+
+// Close implements store.Mailbox.
+func (m *mailbox) Close() error { return m.store.release(m) }

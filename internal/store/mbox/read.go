@@ -1,0 +1,331 @@
+package mbox
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	"packetboat/internal/store"
+	"packetboat/internal/sys/disk"
+)
+
+// windowSize is how much of the file one read takes along: headers that are
+// fetched one after the other come out of memory.
+const windowSize = 128 << 10
+
+// window is the part of the file that was read last, shared by all sessions.
+type window struct {
+	mu   sync.Mutex
+	id   disk.ID
+	off  int64
+	buf  []byte
+	hint hint
+}
+
+// hint says where in the file one offset of a message's CRLF form stands, so
+// that a client that fetches a message in parts does not pay for all parts
+// before at each of them.
+type hint struct {
+	uid      uint32
+	digest   uint64
+	out, raw int64
+	cr       bool
+}
+
+// drop forgets the window; the file changed or is about to.
+func (w *window) drop() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.id, w.buf = disk.ID{}, w.buf[:0]
+}
+
+// Read implements store.Mailbox.
+func (m *mailbox) Read(uid uint32, off, n int64) (io.ReadCloser, error) {
+	s := m.state.Load()
+	i := s.find(uid)
+	if i < 0 {
+		return nil, store.ErrNoMessage
+	}
+	left := s.snap.Msgs[i].Size - off
+	if n >= 0 && n < left {
+		left = n
+	}
+	r := &reader{m: m, uid: uid, digest: s.recs[i].digest, skip: off, left: max(left, 0), hdr: s.recs[i].hdr, header: true}
+	if h := m.read.find(uid, r.digest); h.out <= off && h.out >= s.snap.Msgs[i].Header && h.out > 0 {
+		r.header, r.at, r.skip, r.cr = false, h.raw, off-h.out, h.cr
+		r.out = h.out
+	}
+	return r, nil
+}
+
+func (w *window) find(uid uint32, digest uint64) hint {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.hint.uid == uid && w.hint.digest == digest {
+		return w.hint
+	}
+	return hint{}
+}
+
+// chunk is how much of a message is turned into CRLF form at a time.
+const chunk = 32 << 10
+
+// reader gives a message's bytes with CRLF line ends, without own lines. Each
+// chunk is read under the mailbox's locks and found by UID again, so that the
+// message may move while a slow client takes it.
+type reader struct {
+	m      *mailbox
+	uid    uint32
+	digest uint64
+	at     int64 // octets consumed, of the body once the header is done
+	hdr    int32 // length of the raw header when the reader began
+	out    int64 // octets of the CRLF form made
+	header bool
+	from   bool // the From_ line has passed
+	own    bool // within an own header line
+	mid    bool // within a line longer than a chunk
+	cr     bool // the last octet was CR
+	skip   int64
+	left   int64
+	raw    []byte
+	buf    []byte // CRLF form, not yet given out
+	rest   []byte // part of buf
+	done   bool
+}
+
+// Read implements io.Reader.
+func (r *reader) Read(p []byte) (int, error) {
+	for len(r.rest) == 0 {
+		if r.left == 0 || r.done {
+			return 0, io.EOF
+		}
+		if err := r.next(); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(p, r.rest)
+	r.rest = r.rest[n:]
+	r.left -= int64(n)
+	return n, nil
+}
+
+// Close implements io.Closer.
+func (r *reader) Close() error {
+	r.left, r.rest = 0, nil
+	return nil
+}
+
+// next turns the next chunk into CRLF form.
+func (r *reader) next() error {
+	if r.raw == nil {
+		r.raw = make([]byte, min(chunk, r.left+r.skip+4096))
+	}
+	n, last, err := r.m.rawAt(r)
+	if err != nil {
+		return err
+	}
+	b := r.raw[:n]
+	r.buf = r.buf[:0]
+	used := 0
+	if r.header {
+		used = r.headerLines(b, last)
+		r.at += int64(used)
+		if !r.header {
+			r.at = 0
+		}
+	}
+	if !r.header {
+		r.crlf(b[used:])
+		r.at += int64(n - used)
+		used = n
+	}
+	r.done = last && used == n
+	r.out += int64(len(r.buf))
+	r.m.read.keep(hint{r.uid, r.digest, r.out, r.at, r.cr}, r.header)
+	r.cut()
+	return nil
+}
+
+func (w *window) keep(h hint, header bool) {
+	if header {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.hint = h
+}
+
+// cut drops what the caller did not ask for.
+func (r *reader) cut() {
+	d := min(r.skip, int64(len(r.buf)))
+	r.skip -= d
+	r.rest = r.buf[d:]
+	if int64(len(r.rest)) > r.left {
+		r.rest = r.rest[:r.left]
+	}
+}
+
+// headerLines takes whole lines of the header from b and returns the octets
+// used. A line that b does not hold whole waits for the next chunk, unless it
+// is as long as a chunk.
+func (r *reader) headerLines(b []byte, last bool) int {
+	used := 0
+	for used < len(b) && r.header {
+		i := bytes.IndexByte(b[used:], '\n')
+		if i < 0 {
+			if used > 0 && !last {
+				return used
+			}
+			i = len(b) - used - 1
+		}
+		r.headerLine(b[used : used+i+1])
+		used += i + 1
+	}
+	return used
+}
+
+func (r *reader) headerLine(line []byte) {
+	mid := r.mid
+	r.mid = line[len(line)-1] != '\n'
+	switch {
+	case mid:
+	case !r.from:
+		r.from, r.own = true, true
+	case line[0] == '\n' || len(line) == 2 && line[0] == '\r':
+		r.header, r.own = false, false
+	case line[0] != ' ' && line[0] != '\t':
+		name := fieldName(line)
+		r.own = name != nil && isOwn(name)
+	}
+	if !r.own {
+		r.crlf(line)
+	}
+}
+
+// crlf adds b to the output with CRLF for every LF that has no CR.
+func (r *reader) crlf(b []byte) {
+	for len(b) > 0 {
+		i := bytes.IndexByte(b, '\n')
+		if i < 0 {
+			r.buf = append(r.buf, b...)
+			r.cr = b[len(b)-1] == '\r'
+			return
+		}
+		r.buf = append(r.buf, b[:i]...)
+		if i > 0 {
+			r.cr = b[i-1] == '\r'
+		}
+		if !r.cr {
+			r.buf = append(r.buf, '\r')
+		}
+		r.buf = append(r.buf, '\n')
+		r.cr = false
+		b = b[i+1:]
+	}
+}
+
+// rawAt fills r.raw with the octets that r wants next, as they stand in the
+// file; last tells that the message ends with them. Where the file was changed
+// from outside, the message is looked for again first.
+func (m *mailbox) rawAt(r *reader) (n int, last bool, err error) {
+	for range 4 {
+		n, last, err = m.tryRaw(r)
+		if !errors.Is(err, errStale) {
+			return n, last, err
+		}
+		if _, err := m.Sync(); err != nil {
+			return 0, false, err
+		}
+	}
+	return 0, false, err
+}
+
+// errStale says that the file is not the one that the state was made of.
+var errStale = errors.New("mailbox changed while it was read")
+
+func (m *mailbox) tryRaw(r *reader) (int, bool, error) {
+	m.view.RLock()
+	defer m.view.RUnlock()
+	s := m.state.Load()
+	i := s.find(r.uid)
+	if i < 0 || m.f == nil || s.recs[i].digest != r.digest {
+		return 0, false, store.ErrNoMessage
+	}
+	msg, rec := &s.snap.Msgs[i], &s.recs[i]
+	if r.header && rec.hdr != r.hdr {
+		r.restart(rec.hdr)
+	}
+	at := r.at
+	if !r.header {
+		at += int64(rec.hdr)
+	}
+	size := msg.Raw - int64(rec.sep)
+	n := int(min(int64(len(r.raw)), size-at))
+	if n <= 0 {
+		return 0, true, nil
+	}
+	return n, at+int64(n) == size, m.read.fetch(m, s.id, r.raw[:n], msg.Pos+at, msg.Pos+msg.Raw)
+}
+
+// restart begins anew, where own lines changed while the header was read: what
+// was given out already is passed over.
+func (r *reader) restart(hdr int32) {
+	r.skip += r.out // what was skipped and what was given out, together
+	r.hdr, r.at, r.out = hdr, 0, 0
+	r.from, r.own, r.mid, r.cr = false, false, false, false
+}
+
+// readWait bounds the wait for a writer's lock.
+const readWait = 2 * time.Minute
+
+// fetch reads b at off, out of memory if it can; end is where the message ends.
+func (w *window) fetch(m *mailbox, id disk.ID, b []byte, off, end int64) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	st, err := disk.StatFile(m.f)
+	if err != nil {
+		return err
+	}
+	if st.ID != id {
+		return errStale
+	}
+	if w.id == id && off >= w.off && off+int64(len(b)) <= w.off+int64(len(w.buf)) {
+		copy(b, w.buf[off-w.off:])
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), readWait)
+	defer cancel()
+	unlock, err := disk.ReadLock(ctx, m.f)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if st, err := disk.StatFile(m.f); err != nil || st.ID != id {
+		return errors.Join(errStale, err)
+	}
+	if len(b) >= chunk && end-off > windowSize {
+		return readFull(m.f, b, off) // a long body: nobody else wants it
+	}
+	w.buf = append(w.buf[:0], make([]byte, min(windowSize, id.Size-off))...)
+	w.id, w.off = id, off
+	if err := readFull(m.f, w.buf, off); err != nil {
+		w.id = disk.ID{}
+		return err
+	}
+	copy(b, w.buf)
+	return nil
+}
+
+func readFull(r io.ReaderAt, b []byte, off int64) error {
+	n, err := r.ReadAt(b, off)
+	if n == len(b) {
+		return nil
+	}
+	if err == nil || errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return err
+}

@@ -1,0 +1,332 @@
+package mbox
+
+import (
+	"errors"
+	"io"
+	"slices"
+	"time"
+
+	"packetboat/internal/store"
+	"packetboat/internal/sys/disk"
+)
+
+// rewrite is one change of the file: new own header lines for some messages,
+// and messages that go away.
+type rewrite struct {
+	m      *mailbox
+	s      *state // as the file is, with the flags as they shall be
+	drop   map[uint32]bool
+	number bool // every message gets its X-UID
+	first  int  // index of the first message that stays; it holds X-IMAPbase
+	buf    []byte
+}
+
+// write brings the file up to the state, without the messages of drop, and
+// returns when that is on disk. mu is held.
+//
+// Lines that fit are written over the old ones, one write(2) a message. From
+// the first message on that goes or grows, the file is written anew through a
+// journal. Every step leaves a sound mailbox; see journal.go.
+func (m *mailbox) write(drop map[uint32]bool) error {
+	for range 3 {
+		err := m.writeOnce(drop)
+		if !errors.Is(err, errReplaced) {
+			return err
+		}
+		if err := m.refresh(); err != nil || m.f == nil {
+			return err
+		}
+	}
+	return errReplaced
+}
+
+func (m *mailbox) writeOnce(drop map[uint32]bool) error {
+	lock, err := m.lock()
+	if err != nil {
+		return err
+	}
+	defer lock.Unlock()
+	if err := sameFile(m.path, m.f); err != nil {
+		return err
+	}
+	before, err := disk.StatFile(m.f)
+	if err != nil {
+		return err
+	}
+	if err := m.rescan(); err != nil {
+		return err
+	}
+	r := &rewrite{m: m, s: m.state.Load(), drop: drop}
+	if !r.prepare() {
+		return nil
+	}
+	m.view.Lock()
+	m.read.drop()
+	moved, err := r.run()
+	m.view.Unlock()
+	if err != nil {
+		return err
+	}
+	return r.publish(before, moved)
+}
+
+// prepare decides what there is to do; false when nothing.
+func (r *rewrite) prepare() bool {
+	s := r.s
+	r.first = -1
+	gone := false
+	for i := range s.recs {
+		if r.drop[s.snap.Msgs[i].UID] {
+			gone = true
+		} else if r.first < 0 {
+			r.first = i
+		}
+	}
+	if !gone && !s.anyDirty() && s.derives() {
+		return false
+	}
+	// Once messages go, or the file's first line must be written anyway, the
+	// file names every UID: nobody can count them any more.
+	r.number = gone || !s.derives() || !s.numbered() && s.dirty(max(r.first, 0))
+	return true
+}
+
+// keeps tells whether message i stays.
+func (r *rewrite) keeps(i int) bool { return !r.drop[r.s.snap.Msgs[i].UID] }
+
+// want returns what the own lines of message i shall say; false when they do.
+func (r *rewrite) want(i int) (wanted, bool) {
+	m, rec, n := &r.s.snap.Msgs[i], &r.s.recs[i], r.s.snap
+	w := wanted{names: n.Keywords, uid: rec.uid, flags: m.Flags, kw: m.Keywords, old: rec.old}
+	change := r.s.dirty(i)
+	if r.number && rec.uid != m.UID {
+		w.uid, change = m.UID, true
+	}
+	if i == r.first && (r.number || r.s.base.found) {
+		w.base, w.validity, w.last = true, n.UIDValidity, r.s.base.last
+		if r.number {
+			w.last = n.UIDNext - 1
+		}
+		change = change || !r.s.base.found || i > 0 || r.s.pseudo > 0 ||
+			r.s.base.validity != w.validity || r.s.base.last != w.last || r.s.base.names != len(n.Keywords)
+	}
+	if change {
+		w.old = rec.old || m.UID < n.FirstRecent
+	}
+	return w, change
+}
+
+// maxHeader is the longest header whose own lines are rewritten, in octets.
+const maxHeader = 16 << 20
+
+// header reads the header of message i, From_ line included.
+func (r *rewrite) header(i int) ([]byte, error) {
+	n := int(r.s.recs[i].hdr)
+	if n > maxHeader {
+		return nil, errors.New("a message's header is too long to be rewritten")
+	}
+	r.buf = slices.Grow(r.buf[:0], n)[:n]
+	_, err := r.m.f.ReadAt(r.buf, r.s.snap.Msgs[i].Pos)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return r.buf, err
+}
+
+// run changes the file and tells whether messages moved.
+func (r *rewrite) run() (moved bool, err error) {
+	from, err := r.inPlace()
+	if err != nil {
+		return false, err
+	}
+	// UIDNEXT stands in the first message before UIDs go; else this is all.
+	if from < 0 || r.nothingAfter(from) {
+		if err := r.m.sys.Sync(r.m.f); err != nil || from < 0 {
+			return false, err
+		}
+	}
+	base := r.s.snap.Msgs[from].Pos
+	if from == 0 {
+		base = 0 // the pseudo message goes, too: X-IMAPbase takes its place
+	}
+	if !r.nothingAfter(from) {
+		return true, r.shift(from, base)
+	}
+	if err := r.m.sys.Truncate(r.m.f, base); err != nil {
+		return false, err
+	}
+	return false, r.m.sys.Sync(r.m.f)
+}
+
+func (r *rewrite) nothingAfter(from int) bool {
+	for i := from; i < len(r.s.recs); i++ {
+		if r.keeps(i) {
+			return false
+		}
+	}
+	return true
+}
+
+// inPlace writes the lines that fit their room, up to the first message that
+// goes or grows, whose index it returns; -1 when there is none.
+func (r *rewrite) inPlace() (int, error) {
+	for i := range r.s.recs {
+		if !r.keeps(i) || i == r.first && r.s.pseudo > 0 {
+			return i, nil
+		}
+		w, change := r.want(i)
+		if !change {
+			continue
+		}
+		hdr, err := r.header(i)
+		if err != nil {
+			return 0, err
+		}
+		out := compose(hdr, w)
+		if len(out) != len(hdr) {
+			return i, nil
+		}
+		if err := r.patch(r.s.snap.Msgs[i].Pos, hdr, out); err != nil {
+			return 0, err
+		}
+	}
+	return -1, nil
+}
+
+// patch writes the octets of out that differ from hdr.
+func (r *rewrite) patch(pos int64, hdr, out []byte) error {
+	a, b := 0, len(hdr)
+	for a < b && hdr[a] == out[a] {
+		a++
+	}
+	for b > a && hdr[b-1] == out[b-1] {
+		b--
+	}
+	if a == b {
+		return nil
+	}
+	return r.m.sys.WriteAt(r.m.f, out[a:b], pos+int64(a))
+}
+
+// shift writes the file anew from message from on, which stands at base.
+func (r *rewrite) shift(from int, base int64) error {
+	j, err := newJournal(r.m.sys, r.m.path, r.m.control)
+	if err != nil {
+		return err
+	}
+	defer j.f.Close()
+	err = r.tail(j, from)
+	if err == nil {
+		err = j.commit(r.m.f, base)
+	}
+	if err != nil {
+		j.abort()
+		return err
+	}
+	return replayFile(r.m.sys, j.path, j.f, r.m.f)
+}
+
+// tail writes the new form of messages from on into the journal. What does not
+// change is copied in long runs.
+func (r *rewrite) tail(w io.Writer, from int) error {
+	run, end := int64(0), int64(0) // octets of the file that wait to be copied
+	flush := func() error {
+		_, err := io.CopyBuffer(w, struct{ io.Reader }{io.NewSectionReader(r.m.f, run, end-run)}, r.copyBuf())
+		run = end
+		return err
+	}
+	for i := from; i < len(r.s.recs); i++ {
+		m := &r.s.snap.Msgs[i]
+		want, change := r.want(i)
+		if r.keeps(i) && !change && end == m.Pos {
+			end += m.Raw
+			continue
+		}
+		if err := flush(); err != nil {
+			return err
+		}
+		run, end = m.Pos, m.Pos+m.Raw
+		if !r.keeps(i) {
+			run = end
+			continue
+		}
+		if !change {
+			continue
+		}
+		hdr, err := r.header(i)
+		if err != nil {
+			return err
+		}
+		if _, err := w.Write(compose(hdr, want)); err != nil {
+			return err
+		}
+		run += int64(len(hdr))
+	}
+	return flush()
+}
+
+func (r *rewrite) copyBuf() []byte {
+	if cap(r.buf) < copyChunk {
+		r.buf = make([]byte, copyChunk)
+	}
+	return r.buf[:copyChunk]
+}
+
+// publish makes the changed file the state. When messages moved the file is
+// read again: that costs less than writing it did, and nothing can be wrong
+// about positions; UIDs come out of the match with what remained.
+func (r *rewrite) publish(before disk.Stat, moved bool) error {
+	m := r.m
+	st, err := disk.StatFile(m.f)
+	if err != nil {
+		return err
+	}
+	s := r.remaining(st.ID)
+	if moved {
+		err = m.scanFile(s, st)
+	} else {
+		m.publish(s)
+	}
+	m.keepTimes(before, m.state.Load())
+	return err
+}
+
+// remaining returns the state after the write: without what was dropped, and
+// with records that say what the own lines say now.
+func (r *rewrite) remaining(id disk.ID) *state {
+	s, n := *r.s, *r.s.snap
+	n.Msgs, s.recs = make([]store.Msg, 0, len(n.Msgs)), make([]record, 0, len(s.recs))
+	for i := range r.s.recs {
+		if !r.keeps(i) {
+			continue
+		}
+		m, rec := r.s.snap.Msgs[i], r.s.recs[i]
+		w, change := r.want(i)
+		if change {
+			rec.uid, rec.old, rec.bare = w.uid, w.old, false
+		}
+		if w.base {
+			s.base = base{found: true, validity: w.validity, last: w.last, names: len(w.names)}
+		}
+		rec.flags, rec.kw = m.Flags, m.Keywords
+		n.Msgs, s.recs = append(n.Msgs, m), append(s.recs, rec)
+	}
+	if len(s.recs) == 0 {
+		s.base = base{}
+	}
+	if len(r.drop) > 0 {
+		n.ModSeq = r.s.nextModSeq()
+	}
+	s.snap, s.id, s.saved, s.pseudo = &n, id, false, 0
+	return &s
+}
+
+// keepTimes leaves the sign of new mail, mtime > atime, as it was: set while
+// there is mail that no session has seen, else not.
+func (m *mailbox) keepTimes(before disk.Stat, s *state) {
+	recent := s.snap.FirstRecent < s.snap.UIDNext
+	if recent && before.Mtime > before.Atime {
+		return // writing moved mtime on and left atime alone
+	}
+	disk.SetAtime(m.path, time.Now().UnixNano()) // only a sign: no reason to fail
+}
