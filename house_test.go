@@ -31,7 +31,6 @@ var wings = map[string]int{
 	"receive": 2, "send": 2, "deliver": 2, "serve": 2,
 }
 
-
 // doorsFloor is the floor of cmd/: above all others.
 const doorsFloor = 3
 
@@ -94,7 +93,8 @@ func place(dir string) (floor int, wing string, ok bool) {
 	dir = strings.TrimPrefix(dir, "packetboat/")
 	switch {
 	case strings.HasPrefix(dir, "cmd/"):
-		return doorsFloor, dir, true
+		name, _, _ := strings.Cut(strings.TrimPrefix(dir, "cmd/"), "/")
+		return doorsFloor, "cmd/" + name, true
 	case strings.HasPrefix(dir, "internal/"):
 		wing, _, _ = strings.Cut(strings.TrimPrefix(dir, "internal/"), "/")
 		floor, ok = wings[wing]
