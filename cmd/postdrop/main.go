@@ -153,7 +153,7 @@ func report(err error) (status int) {
 // copyRecords copies records until the one that ends the last segment.
 func copyRecords(in *bufio.Reader, out *bufio.Writer, limit int64) error {
 	segments := []string{"MFSRVA", "XLN", "ERA"} // what may stand there; the first ends the segment
-	attributes := []string{"encoding", "envelope_id", "notify_flags", "ret_flags", "rewrite_context", "trace_flags"}
+	attributes := strings.Fields("dsn_orig_rcpt encoding envelope_id notify_flags ret_flags rewrite_context trace_flags")
 	count := map[byte]int{}
 	for part, total := 0, int64(0); part < len(segments); {
 		raw, data, err := next(in)

@@ -55,12 +55,12 @@ func ParseAddressList(s string) []Mailbox {
 	return out
 }
 
-// Addresses returns the addresses of a list without group marks.
+// Addresses returns the addresses of a list, without group marks and "<>".
 func Addresses(s string) []mail.Address {
 	var out []mail.Address
 	for _, m := range parseAddresses(s) {
-		if m.Kind == Single {
-			out = append(out, m.Address())
+		if a := m.Address(); m.Kind == Single && a != "" {
+			out = append(out, a)
 		}
 	}
 	return out

@@ -21,13 +21,14 @@ const MaxRecipients = 100000
 
 // Message is one file of maildrop, open for reading.
 type Message struct {
-	Env      mail.Envelope // without the recipients of the extracted segment until WriteContent has returned
-	FullName string        // for a missing From:
-	Remote   bool          // sendmail -G: headers are a stranger's and are not rewritten
+	Env      *mail.Envelope // without the recipients of the extracted segment until WriteContent has returned
+	FullName string         // for a missing From:
+	Remote   bool           // sendmail -G: headers are a stranger's and are not rewritten
 
 	f      *os.File
 	rec    recordReader
-	notify mail.Notify // of the recipients that follow
+	notify mail.Notify // of the recipient that follows
+	orcpt  string      // of the recipient that follows
 }
 
 // ErrIncomplete says that a file is still being written, or was left by a
@@ -68,7 +69,7 @@ func read(f *os.File) (*Message, error) {
 	if !Ready(fi.Mode()) {
 		return nil, ErrIncomplete
 	}
-	m := &Message{f: f, rec: recordReader{r: bufio.NewReaderSize(f, 64<<10)}}
+	m := &Message{Env: &mail.Envelope{}, f: f, rec: recordReader{r: bufio.NewReaderSize(f, 64<<10)}}
 	if m.Env.UID, err = disk.Owner(f); err != nil {
 		return nil, err
 	}
@@ -141,8 +142,8 @@ func (m *Message) recipient(addr string) error {
 	if len(m.Env.Rcpts) >= MaxRecipients {
 		return &CorruptError{"too many recipients"}
 	}
-	m.Env.Rcpts = append(m.Env.Rcpts, mail.Rcpt{Addr: mail.Address(addr), Notify: m.notify})
-	m.notify = 0
+	m.Env.Rcpts = append(m.Env.Rcpts, mail.Rcpt{Addr: mail.Address(addr), Notify: m.notify, ORCPT: m.orcpt})
+	m.notify, m.orcpt = 0, ""
 	return nil
 }
 
@@ -166,6 +167,8 @@ func (m *Message) attribute(name, value string) {
 		m.Env.Ret = map[int]string{1: "FULL", 2: "HDRS"}[n]
 	case "notify_flags":
 		m.notify = mail.Notify(n & 15)
+	case "dsn_orig_rcpt":
+		m.orcpt = value
 	case "trace_flags":
 		m.Env.VerifyOnly = n&TraceVerifyOnly != 0
 		m.Env.Verify = n&(TraceVerifyOnly|TraceReport) != 0
