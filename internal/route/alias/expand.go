@@ -523,3 +523,20 @@ func contains(list []string, word string) bool {
 	}
 	return false
 }
+
+// Follow returns where value leads, a list of addresses that stands in the
+// place of from: luser_relay of local(8). Commands and files are restricted.
+func (x *Expander) Follow(ctx context.Context, from Dest, value string, looped func(mail.Address) bool) []Dest {
+	r := &run{Expander: x, ctx: ctx, seen: map[string]bool{}, looped: looped}
+	s := state{level: perAlias, addr: from.Addr, local: from.Local, user: from.User, ext: from.Ext,
+		account: from.Account, delivered: from.Delivered, sender: from.Sender, owned: from.Owned}
+	items, err := Parse(value)
+	if err != nil || len(items) == 0 {
+		r.fail(s, mail.Defer("4.3.5", "mail system configuration error"))
+		return r.dests
+	}
+	for _, it := range items {
+		r.item(s, it)
+	}
+	return r.dests
+}

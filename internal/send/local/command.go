@@ -1,0 +1,253 @@
+package local
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"time"
+
+	"packetboat/internal/mail"
+	"packetboat/internal/route/alias"
+	"packetboat/internal/sys/proc"
+)
+
+// commandChars is command_expansion_filter of postconf(5): what may stand in an
+// environment variable of a command.
+const commandChars = "1234567890!@%-_=+:,./abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+// plainChars are the bytes of a command that needs no shell.
+const plainChars = "1234567890!@%-_=+:,./ abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+// maxOutput bounds what of a command's output is told, in bytes.
+const maxOutput = 4096
+
+// command runs a command with the message on its standard input.
+func (d *delivery) command(t *alias.Dest) mail.Result {
+	if d.job.Env.VerifyOnly {
+		return d.result(mail.OK("2.0.0", "delivers to command: %s", t.Text))
+	}
+	env, err := d.environment(t)
+	if err != nil {
+		return d.result(mail.Defer("4.3.0", "%v", err))
+	}
+	content, err := d.job.Open()
+	if err != nil {
+		return d.result(mail.Defer("4.3.0", "cannot read the message: %v", err))
+	}
+	defer content.Close()
+	began := time.Now()
+	input := Input{Head: d.head(t), Content: content}
+	exit, output, err := d.l.start.Command(d.ctx, Who{User: t.Account}, Command{
+		Argv: argv(t.Text, d.l.o.CommandShell), Env: env, Dir: d.l.o.CommandDir,
+		Input: input, Timeout: d.l.o.CommandTime,
+	})
+	res := d.result(commandStatus(t.Text, exit, output, err))
+	res.Send = time.Since(began)
+	return res
+}
+
+// argv makes the words of a command. Without characters of the shell it is
+// started directly, as exec_command(3) does.
+func argv(command, shell string) []string {
+	if shell != "" {
+		return append(strings.Fields(shell), command)
+	}
+	words := strings.Fields(command)
+	if len(words) > 0 && strings.HasPrefix(words[0], "/") && strings.Trim(command, plainChars) == "" && onlyOf(command, plainChars) {
+		return words
+	}
+	return []string{"/bin/sh", "-c", command}
+}
+
+func onlyOf(s, chars string) bool {
+	for i := 0; i < len(s); i++ {
+		if strings.IndexByte(chars, s[i]) < 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// environment is what local(8) gives to commands; the values that strangers
+// choose hold harmless characters only.
+func (d *delivery) environment(t *alias.Dest) ([]string, error) {
+	env := []string{"PATH=/usr/bin:/bin"}
+	set := func(name, value string) {
+		env = append(env, name+"="+safeText(value, d.l.o.CommandChars))
+	}
+	if t.Account != "" {
+		u, err := d.l.o.LookupUser(t.Account)
+		if err != nil {
+			return nil, fmt.Errorf("account %s: %w", t.Account, err)
+		}
+		home(set, u)
+	}
+	set("LOCAL", t.Local)
+	set("DOMAIN", t.Addr.Domain())
+	set("RECIPIENT", t.Addr.Quoted())
+	set("SENDER", d.sender(t).Quoted())
+	set("ORIGINAL_RECIPIENT", d.orig().Quoted())
+	if t.Ext != "" {
+		set("EXTENSION", t.Ext)
+	}
+	if p := d.job.Env.Peer; p.Addr.IsValid() {
+		set("CLIENT_ADDRESS", p.Addr.String())
+		set("CLIENT_HELO", p.Helo)
+		set("CLIENT_HOSTNAME", p.Name)
+		set("CLIENT_PROTOCOL", p.Proto)
+		if p.User != "" {
+			set("SASL_METHOD", p.SASL)
+			set("SASL_SENDER", p.SASLFrom)
+			set("SASL_USERNAME", p.User)
+		}
+	}
+	return append(env, environ(d.l.o.Export)...), nil
+}
+
+func home(set func(name, value string), u *proc.User) {
+	set("HOME", u.Home)
+	set("LOGNAME", u.Name)
+	set("USER", u.Name)
+	set("SHELL", u.Shell)
+}
+
+// head is what stands before the message on a command's input.
+func (d *delivery) head(t *alias.Dest) []byte {
+	var b bytes.Buffer
+	sender := d.sender(t)
+	from := sender.Quoted()
+	if from == "" {
+		from = "MAILER-DAEMON"
+	}
+	fmt.Fprintf(&b, "From %s  %s\n", oneWord(from), d.job.Env.Arrived.Local().Format(time.ANSIC))
+	fmt.Fprintf(&b, "Return-Path: <%s>\n", oneLine(sender.Quoted()))
+	fmt.Fprintf(&b, "X-Original-To: %s\n", oneLine(d.orig().Quoted()))
+	if contains(d.l.o.PrependHeaders, "command") {
+		fmt.Fprintf(&b, "Delivered-To: %s\n", oneLine(t.Delivered.Fold().Quoted()))
+	}
+	return b.Bytes()
+}
+
+// oneLine takes control characters out of what becomes a header.
+func oneLine(s string) string {
+	return strings.Map(func(c rune) rune {
+		if c < ' ' || c == 0x7f {
+			return '?'
+		}
+		return c
+	}, s)
+}
+
+// oneWord also takes out the blanks, for the From_ line.
+func oneWord(s string) string { return strings.ReplaceAll(oneLine(s), " ", "_") }
+
+// file appends to a file that an alias names, or delivers to its maildir.
+func (d *delivery) file(t *alias.Dest) mail.Result {
+	if d.job.Env.VerifyOnly {
+		return d.result(mail.OK("2.0.0", "delivers to file: %s", t.Text))
+	}
+	text := "delivered to file: " + t.Text
+	if strings.HasSuffix(t.Text, "/") {
+		text = "delivered to maildir"
+	}
+	res := d.send(Who{User: t.Account, Mailbox: t.Text}, t, text)
+	if res.Status.Outcome == mail.Sent {
+		res.Status = mail.OK(res.Status.Code, "%s", text)
+	}
+	return res
+}
+
+// exitCode is one line of sysexits.h, with Postfix's text (sys_exits(3)).
+type exitCode struct{ code, text string }
+
+// exits begins with EX_USAGE (64).
+func exits() []exitCode {
+	return []exitCode{
+		{"5.3.0", "command line usage error"},
+		{"5.6.0", "data format error"},
+		{"5.3.0", "cannot open input"},
+		{"5.1.1", "user unknown"},
+		{"5.1.2", "host name unknown"},
+		{"5.3.0", "service unavailable"},
+		{"5.3.0", "internal software error"},
+		{"4.3.0", "system resource problem"},
+		{"5.3.0", "critical OS file missing"},
+		{"5.2.0", "can't create user output file"},
+		{"4.3.0", "input/output error"},
+		{"4.3.0", "temporary failure"},
+		{"5.3.0", "remote error in protocol"},
+		{"5.7.0", "permission denied"},
+		{"4.3.5", "local configuration error"},
+	}
+}
+
+// firstExit is EX_USAGE.
+const firstExit = 64
+
+// commandStatus makes a status of a command's end, in the words of pipe(8).
+func commandStatus(command string, exit int, output string, err error) *mail.Status {
+	output = tidy(output)
+	said := ""
+	if output != "" {
+		said = ". Command output: " + output
+	}
+	switch {
+	case err != nil && strings.HasPrefix(err.Error(), "Command time limit exceeded"):
+		return mail.Bounce("5.3.0", "Command time limit exceeded: \"%s\"%s", command, said)
+	case err != nil:
+		return mail.Defer("4.3.0", "%v", err)
+	case exit == 0:
+		return mail.OK("2.0.0", "delivered to command: %s", command)
+	}
+	if code, text, ok := strings.Cut(output, " "); ok && isCode(code) {
+		return failure(code, text)
+	}
+	if n := exit - firstExit; n >= 0 && n < len(exits()) {
+		e := exits()[n]
+		return failure(e.code, e.text+said)
+	}
+	if exit > 128 {
+		return mail.Bounce("5.3.0", "Command died with signal %d: \"%s\"%s", exit-128, command, said)
+	}
+	return mail.Bounce("5.3.0", "Command died with status %d: \"%s\"%s", exit, command, said)
+}
+
+// failure makes a status of a failure's code.
+func failure(code, text string) *mail.Status {
+	if code[0] == '4' {
+		return mail.Defer(code, "%s", text)
+	}
+	return mail.Bounce(code, "%s", text)
+}
+
+// tidy makes one line of a command's output: line ends become blanks, as in
+// Postfix's log.
+func tidy(s string) string {
+	if len(s) > maxOutput {
+		s = s[:maxOutput]
+	}
+	return strings.ReplaceAll(s, "\n", " ")
+}
+
+// isCode tells whether s is the enhanced code of a failure (RFC 3463).
+func isCode(s string) bool {
+	parts := strings.Split(s, ".")
+	if len(parts) != 3 || parts[0] != "4" && parts[0] != "5" {
+		return false
+	}
+	for _, p := range parts[1:] {
+		if p == "" || len(p) > 3 || !onlyOf(p, "0123456789") {
+			return false
+		}
+	}
+	return true
+}
+
+func contains(list []string, word string) bool {
+	for _, s := range list {
+		if strings.EqualFold(s, word) {
+			return true
+		}
+	}
+	return false
+}
