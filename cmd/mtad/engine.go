@@ -35,7 +35,8 @@ type engine struct {
 	queue    *queue.Queue
 	intake   *intake.Intake
 	sched    *sched.Sched
-	servers  map[string]*smtpd.Server // by service id
+	servers  map[string]*smtpd.Server   // by service id
+	byName   map[string]sched.Transport // by master.cf name
 	sockets  []net.Listener
 }
 
@@ -101,7 +102,7 @@ func (e *engine) wire() error {
 	b := bounce.New(bo, e.queue, e.logs)
 	b.Expand(e.expandRcpt)
 	e.sched = sched.New(so, e.queue, e.router, transports, b, e.logs)
-	io.Virtual = e.router
+	io.Expander = e.router
 	e.intake = intake.New(io, e.queue, e.logs.Program("cleanup"), e.sched.Add)
 	return e.openServers()
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"path/filepath"
 	"regexp"
@@ -16,6 +17,7 @@ import (
 // transports makes a transport of each client service of master.cf.
 func (e *engine) transports() (map[string]sched.Transport, error) {
 	out := map[string]sched.Transport{}
+	e.byName = out
 	for _, svc := range e.services {
 		if svc.Type != "unix" {
 			continue
@@ -39,13 +41,16 @@ func (e *engine) transport(svc config.Service) (sched.Transport, error) {
 	case "smtp", "lmtp":
 		return e.remote(svc, m)
 	case "local":
-		return e.local(m)
+		return e.local(svc.Name, m)
 	case "virtual":
 		return e.virtual(m)
 	case "error":
-		return sched.Failure{Temporary: svc.Name == "retry"}, nil
+		if svc.Name == "retry" {
+			return local.Retry{}, nil
+		}
+		return local.Error{}, nil
 	case "discard":
-		return sched.Discard{}, nil
+		return local.Discard{}, nil
 	case "pipe":
 		// Mail for it waits in the queue, where nothing is lost, and says why.
 		e.log.Warn("%s: line %d: service %s: transports of pipe(8) are not supported: mail for it will wait", svc.File, svc.Line, svc.Name)
@@ -89,8 +94,20 @@ func (e *engine) remote(svc config.Service, m *config.Main) (sched.Transport, er
 	return remote.New(o), nil
 }
 
-// ownAddrs returns the addresses of this machine.
-func ownAddrs() []netip.Addr { return local.OwnAddrs() }
+// ownAddrs returns the addresses of this machine, to find mail that comes back
+// to us through the MX of another domain.
+func ownAddrs() (out []netip.Addr) {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil
+	}
+	for _, a := range addrs {
+		if p, err := netip.ParsePrefix(a.String()); err == nil {
+			out = append(out, p.Addr().Unmap())
+		}
+	}
+	return out
+}
 
 // transportLimits reads the parameters that belong to one transport:
 // NAME_destination_concurrency_limit and its like, and maxproc of master.cf.

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"io"
+	"net"
+	"os"
+
+	"packetboat/internal/mail"
+	"packetboat/internal/route/alias"
+	"packetboat/internal/route/table"
+	"packetboat/internal/send/local"
+	"packetboat/internal/send/sched"
+	"packetboat/internal/sys/config"
+)
+
+// local makes the transport local(8): aliases, then deliver as the user.
+func (e *engine) local(name string, m *config.Main) (sched.Transport, error) {
+	var o local.Options
+	x := &alias.Expander{Warn: e.logs.Program("local").Warn}
+	var maps struct {
+		Aliases []string `main:"alias_maps"`
+	}
+	if err := decode(m, &o, &x.Options, &maps); err != nil {
+		return nil, err
+	}
+	tables, err := table.OpenAll(maps.Aliases, table.Options{Alias: true, NoRegSub: true})
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range tables {
+		x.Maps = append(x.Maps, aliasMap{t})
+	}
+	x.Resolve = func(a mail.Address) (mail.Address, bool, error) {
+		r, err := e.router.Resolve(a)
+		return r.Addr, r.Transport == name, err
+	}
+	o.Expander, o.Expand, o.Queued, o.Via = x, e.router.Expand, e.queued, e.via
+	return local.New(o, e.queue, starterLink{e.link}, e.logs)
+}
+
+// virtual makes the transport virtual(8): mailboxes of no account.
+func (e *engine) virtual(m *config.Main) (sched.Transport, error) {
+	var o local.VirtualOptions
+	if err := m.Decode(&o); err != nil {
+		return nil, err
+	}
+	return local.NewVirtual(o, starterLink{e.link}, e.logs)
+}
+
+// queued takes on a message that local has forwarded.
+func (e *engine) queued(id string, env *mail.Envelope, size int64) { e.sched.Add(id, env, size) }
+
+// via finds another transport for mailbox_transport and fallback_transport.
+func (e *engine) via(name string) local.Transport {
+	if t, ok := e.byName[name]; ok {
+		return t
+	}
+	return nil
+}
+
+// aliasMap is a table with the owner of its answers.
+type aliasMap struct{ table.Table }
+
+// Owner returns the account whose rights the table's commands get.
+func (m aliasMap) Owner() (int, error) { return table.OwnerOf(m.Table) }
+
+// starterLink asks the parent for what local needs other users' rights for.
+type starterLink struct{ link *link }
+
+// Deliver returns a conversation with a deliver process.
+func (s starterLink) Deliver(ctx context.Context, who local.Who) (net.Conn, error) {
+	q := request{Op: opDeliver, User: who.User, UID: who.UID, GID: who.GID, Mailbox: who.Mailbox}
+	switch {
+	case who.Mailbox != "" && who.UID == 0 && who.GID == 0:
+		q.Op = opFile
+	case who.Mailbox != "":
+		q.Op = opVirtual
+	}
+	return s.link.conn(ctx, q)
+}
+
+// Command runs a command with the message on its standard input.
+func (s starterLink) Command(ctx context.Context, who local.Who, c local.Command) (int, string, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return 0, "", err
+	}
+	defer r.Close()
+	go feed(w, c.Input)
+	a, err := s.link.call(ctx, request{Op: opCommand, User: who.User, Argv: c.Argv, Env: c.Env, Dir: c.Dir, Timeout: c.Timeout}, r)
+	return a.Exit, a.Output, err
+}
+
+// feed writes a command's input. A command need not read it all: its exit code
+// says what became of the message (pipe_command(3)).
+func feed(w *os.File, in local.Input) {
+	defer w.Close()
+	if _, err := w.Write(in.Head); err == nil {
+		io.Copy(w, in.Content.Reader())
+	}
+}
