@@ -253,13 +253,13 @@ func (p *parent) current() *engineProc {
 // connects just now waits a moment and is served.
 func (p *parent) reload() {
 	p.log.Info("reload -- version %s, configuration %s", p.main.Get("mail_version"), p.main.Dir())
-	old := *p
+	oldMain, oldMaster, oldOwner := p.main, p.master, p.owner
 	if err := p.load(); err != nil {
 		p.log.Error("configuration not taken: %s", err.Error())
 		return
 	}
 	if err := errors.Join(p.layOut(), p.sockets.bind(p.main, p.master), p.openLog()); err != nil {
-		p.main, p.master, p.owner = old.main, old.master, old.owner
+		p.main, p.master, p.owner = oldMain, oldMaster, oldOwner
 		p.log.Error("configuration not taken: %s", err.Error())
 		return
 	}
