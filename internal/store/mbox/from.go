@@ -213,3 +213,13 @@ func envelopeSender(s string) string {
 // maxSender is the longest sender in a From_ line, in octets; RFC 5321
 // section 4.5.3.1.3 has 256 for a path.
 const maxSender = 1024
+
+// ParseFrom reads a From_ line as parseFrom does, for those who get messages
+// with such a line in front. ok is false when the line has no date.
+func ParseFrom(line []byte) (sender string, date time.Time, ok bool) {
+	s, at, ok := parseFrom(line)
+	if !ok {
+		return "", time.Time{}, false
+	}
+	return string(s), time.Unix(at, 0), true
+}
