@@ -48,7 +48,9 @@ func (c *session) only() *mail.Address {
 
 // start completes the envelope and begins the message's bytes.
 func (c *session) start() bool {
-	env := &c.tx.env
+	// The envelope goes its own way with the message: the scheduler keeps it when
+	// this transaction is long forgotten.
+	env := new(c.tx.env)
 	env.Arrived = time.Now()
 	env.UID = -1
 	env.Peer = c.peer
