@@ -2,6 +2,7 @@ package policy
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"packetboat/internal/mail"
@@ -11,7 +12,7 @@ import (
 type destination struct {
 	addr   mail.Address // after routing inside the local part was followed
 	class  Class
-	routed bool // it named a route: user%there@here
+	routed bool // a route for the next host stands in it: user%there@relay.example
 }
 
 // resolve follows an address to its end: as trivial-rewrite(8) does, a local
@@ -20,14 +21,13 @@ type destination struct {
 // number of rounds is bounded by the address's length.
 func (e *eval) resolve(ctx context.Context, a mail.Address) (destination, error) {
 	d := destination{addr: e.unbang(e.unpercent(a))}
-	d.routed = d.addr != a
 	for {
 		var err error
 		if d.class, err = e.p.deps.Router.Class(ctx, d.addr); err != nil {
 			return d, err
 		}
 		if d.class != Local {
-			d.routed = d.routed || e.hasRoute(d.addr.Local())
+			d.routed = e.hasRoute(d.addr.Local())
 			return d, nil
 		}
 		local, domain := d.addr.Split()
@@ -37,7 +37,7 @@ func (e *eval) resolve(ctx context.Context, a mail.Address) (destination, error)
 		if domain == "" || !strings.Contains(string(inner), "@") || len(inner) >= len(d.addr) {
 			return d, nil
 		}
-		d.addr, d.routed = inner, true
+		d.addr = inner
 	}
 }
 
@@ -78,8 +78,8 @@ func (e *eval) authorized(ctx context.Context) (bool, result) {
 	if err != nil {
 		return false, e.broken(*e.s.Rcpt, err)
 	}
-	// A route through us is relaying, whatever stands at its end, unless the
-	// administrator trusts it (allow_untrusted_routing).
+	// A route that another host would follow for us is relaying, unless the
+	// administrator trusts that host not to (allow_untrusted_routing).
 	if d.routed && !e.p.opts.Untrusted {
 		return false, dunno
 	}
@@ -145,18 +145,29 @@ func (e *eval) unlisted(ctx context.Context, a mail.Address, class, dsn string) 
 	if err != nil {
 		return e.broken(a, err)
 	}
-	if d.class == Remote {
-		return dunno
-	}
 	known, err := e.p.deps.Router.Exists(ctx, d.addr)
 	if err != nil {
-		return e.broken(a, err)
+		return e.undeliverable(a, class, err)
 	}
 	if known {
 		return dunno
 	}
 	code, table := e.unknown(d.class)
 	return e.refuse(code, dsn, "<%s>: %s rejected: User unknown%s", a, class, table)
+}
+
+// undeliverable tells a transport that refuses all mail (error: of
+// transport(5)) from a table that does not work.
+func (e *eval) undeliverable(a mail.Address, class string, err error) result {
+	s, ok := errors.AsType[*mail.Status](err)
+	if !ok {
+		return e.broken(a, err)
+	}
+	code := 550
+	if s.Temporary() {
+		code = 450
+	}
+	return e.refuse(code, s.Code, "<%s>: %s rejected: %s", a, class, s.Text)
 }
 
 // unknown returns reply code and the words that name the class's table.

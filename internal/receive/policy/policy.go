@@ -89,7 +89,9 @@ type Router interface {
 	Class(ctx context.Context, a mail.Address) (Class, error)
 	// Exists tells whether the tables of a's class list it: an account or alias,
 	// a virtual alias or mailbox, a relay recipient. Where a class has no table
-	// of its addresses (local_recipient_maps empty), all exist.
+	// of its addresses (local_recipient_maps empty, all of Remote), all exist. A
+	// *mail.Status as error refuses the address with its code and text: that is
+	// what the error and retry transports of transport(5) want.
 	Exists(ctx context.Context, a mail.Address) (bool, error)
 }
 

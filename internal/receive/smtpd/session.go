@@ -65,8 +65,9 @@ func newSession(s *Server, conn net.Conn) *session {
 	remote := addrPort(conn.RemoteAddr())
 	c.network = countNetwork(remote.Addr())
 	c.st = policy.Session{Name: "unknown", Reverse: "unknown", NameState: policy.NameNone,
-		RevState: policy.NameNone, Addr: remote.Addr(), Where: "CONNECT"}
-	c.peer = mail.Peer{Name: "unknown", Addr: remote.Addr(), Port: remote.Port(), Service: s.opts.Service}
+		RevState: policy.NameNone, Addr: remote.Addr(),
+		Proto: "SMTP", Where: "CONNECT"}
+	c.peer = mail.Peer{Name: "unknown", Proto: "SMTP", Addr: remote.Addr(), Port: remote.Port(), Service: s.opts.Service}
 	c.in.init(conn, c.flush)
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	return c

@@ -58,7 +58,7 @@ func (c *session) handshake() bool {
 	c.reset()
 	c.conn, c.in.conn = t, t
 	c.st.TLS = true
-	c.st.Helo, c.peer.Helo, c.st.Proto, c.peer.Proto = "", "", "", ""
+	c.st.Helo, c.peer.Helo, c.st.Proto, c.peer.Proto = "", "", "SMTP", "SMTP"
 	c.st.User, c.st.Mech, c.peer.User, c.peer.SASL, c.peer.SASLFrom = "", "", "", "", ""
 	state := t.ConnectionState()
 	c.peer.TLS = describeTLS(&state, c.s.deps.TLS)
