@@ -29,11 +29,13 @@ func commands() map[string]command {
 		"postsuper": runPostsuper, // queue.go
 		"postcat":   runPostcat,   // queue.go
 
-		"postmap":    nil, // maps.go
-		"postalias":  nil, // maps.go
-		"newaliases": nil, // maps.go
+		"postmap":    runPostmap,    // maps.go
+		"postalias":  runPostalias,  // maps.go
+		"newaliases": runNewaliases, // maps.go
 
 		"doveadm": nil, // doveadm.go
+
+		"self-signed": runSelfSigned, // selfsigned.go
 	}
 }
 

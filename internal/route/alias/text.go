@@ -337,3 +337,11 @@ func itemOf(list []token) (Item, bool) {
 	}
 	return Item{Address, text}, true
 }
+
+// Quote writes a name so that ParseLine finds it again.
+func Quote(name string) string {
+	if name == "" || strings.ContainsAny(name, specials+"\\ \t\r\n\v\f") || name[0] == '#' {
+		return quote(name)
+	}
+	return name
+}

@@ -199,3 +199,26 @@ func (t *indexed) All(fn func(key, value string) error) error {
 	}
 	return nil
 }
+
+// ReadEntries reads entries in the form of a source. Lines that say nothing
+// are told in the problems; name is what these call the source.
+func ReadEntries(r io.Reader, name string, o Options) ([]Entry, []string, error) {
+	var entries []Entry
+	var problems []string
+	for l := newLines(r); ; {
+		line, n, err := l.next()
+		if err == io.EOF {
+			return entries, problems, nil
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		key, value, why := entryOf(line, o.Alias)
+		if why != "" {
+			problems = report(problems, "%s, line %d: %s", name, n, why)
+		}
+		if key != nil {
+			entries = append(entries, Entry{string(key), string(value)})
+		}
+	}
+}
