@@ -30,6 +30,13 @@ func main() {
 	ready := fs.Int("ready-fd", 0, "descriptor to close when the system answers; set by mtad itself")
 	show := fs.Bool("version", false, "print the version")
 	fs.Parse(os.Args[1:])
+	if *dir != "" { // the working directory of a daemon is not the caller's
+		abs, err := filepath.Abs(*dir)
+		if err != nil {
+			os.Exit(complain(err))
+		}
+		*dir = abs
+	}
 	switch {
 	case *show:
 		fmt.Println("packetboat mtad", version)
@@ -48,11 +55,6 @@ func background(dir string) int {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return complain(err)
-	}
-	if dir != "" {
-		if dir, err = filepath.Abs(dir); err != nil {
-			return complain(err)
-		}
 	}
 	self, err := os.Executable()
 	if err != nil {

@@ -1,17 +1,21 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/netip"
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 
+	"packetboat/internal/mail"
 	"packetboat/internal/send/local"
 	"packetboat/internal/send/remote"
 	"packetboat/internal/send/sched"
 	"packetboat/internal/sys/config"
+	"packetboat/internal/sys/maillog"
 )
 
 // transports makes a transport of each client service of master.cf.
@@ -41,9 +45,11 @@ func (e *engine) transport(svc config.Service) (sched.Transport, error) {
 	case "smtp", "lmtp":
 		return e.remote(svc, m)
 	case "local":
-		return e.local(svc.Name, m)
+		t, err := e.local(svc.Name, m)
+		return e.orBroken(t, svc, err)
 	case "virtual":
-		return e.virtual(m)
+		t, err := e.virtual(m)
+		return e.orBroken(t, svc, err)
 	case "error":
 		if svc.Name == "retry" {
 			return local.Retry{}, nil
@@ -58,6 +64,30 @@ func (e *engine) transport(svc config.Service) (sched.Transport, error) {
 	return nil, nil
 }
 
+// orBroken lets the system start with a transport that cannot work: every
+// master.cf names virtual, and few machines have a virtual_mailbox_base. Mail for
+// it waits, and the log says why, as Postfix does when a daemon dies at its start.
+func (e *engine) orBroken(t sched.Transport, svc config.Service, err error) (sched.Transport, error) {
+	if err == nil {
+		return t, nil
+	}
+	return broken{err, e.logs.Program(svc.Command)}, nil
+}
+
+// broken is a transport that could not be made.
+type broken struct {
+	err error
+	log *maillog.Log
+}
+
+// Deliver defers every recipient.
+func (b broken) Deliver(_ context.Context, job *mail.Job) {
+	b.log.Fatal("%s", b.err.Error())
+	for i := range job.Rcpts {
+		job.Report(i, mail.Result{Status: mail.Defer("4.3.0", "mail transport unavailable"), Program: "error", Relay: "none"})
+	}
+}
+
 // lmtpNames are the parameters of smtp(8) whose twins of lmtp(8) are decoded
 // into the same options.
 var lmtpNames = [...]string{"connect_timeout", "helo_timeout", "mail_timeout", "rcpt_timeout", "data_init_timeout",
@@ -70,7 +100,7 @@ func (e *engine) remote(svc config.Service, m *config.Main) (sched.Transport, er
 	if o.LMTP {
 		var over []config.Setting
 		for _, n := range lmtpNames {
-			over = append(over, config.Setting{Name: "smtp_" + n, Value: m.Get("lmtp_" + n)})
+			over = append(over, config.Setting{Name: "smtp_" + n, Value: m.Get("lmtp_" + strings.Replace(n, "helo", "lhlo", 1))})
 		}
 		m = m.With(over...)
 	}
