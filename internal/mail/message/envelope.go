@@ -35,10 +35,14 @@ func (e *Envelope) slot(slot int) *[]byte {
 	return &e.MessageID
 }
 
+// fieldEnd stands between the values of address fields that came several
+// times: garbage in one must not hide the next.
+const fieldEnd = 0
+
 func (e *Envelope) keep(slot int, value []byte) {
 	f := e.slot(slot)
 	if isList := slot >= slotFrom && slot <= slotBcc; isList && len(*f) > 0 {
-		*f = append(append(*f, ", "...), value...)
+		*f = append(append(*f, fieldEnd), value...)
 		return
 	}
 	*f = append([]byte{}, value...)
@@ -53,9 +57,12 @@ type EnvAddress struct{ Name, Route, Mailbox, Host []byte }
 // cannot be understood is shown as MISSING_MAILBOX, MISSING_DOMAIN or
 // SYNTAX_ERROR, so that the client sees that something stood there.
 func EachEnvAddress(field []byte, yield func(EnvAddress) bool) {
-	a := addrParser{scanner: scanner{data: field}, yield: yield}
-	if a.space() {
-		a.list(false)
+	a := addrParser{yield: yield}
+	for one := range bytes.SplitSeq(field, []byte{fieldEnd}) {
+		a.scanner = scanner{data: one}
+		if a.space() && !a.ended {
+			a.list(false)
+		}
 	}
 }
 
@@ -79,11 +86,8 @@ func (a *addrParser) list(group bool) {
 		if a.end() || a.broken || group && a.at(';') {
 			return
 		}
-		if !a.eat(',') {
-			a.i++ // garbage: one byte at a time up to something known
-		}
-		if !a.space() {
-			return
+		if !a.eat(',') || !a.space() {
+			return // Dovecot gives up at the first garbage
 		}
 	}
 }
@@ -118,6 +122,7 @@ func (a *addrParser) address() {
 	a.name, a.route, a.mailbox, a.host = nil, nil, nil, nil
 	start := a.i
 	name, _ := a.phrase(nil)
+	stop := a.i
 	if !a.broken && a.at('<') {
 		if len(name) > 0 {
 			a.name = name
@@ -128,6 +133,9 @@ func (a *addrParser) address() {
 	} else {
 		a.i, a.broken = start, false
 		a.bare()
+		if a.i < stop && a.host == nil && !a.broken {
+			a.i, a.name, a.mailbox = stop, name, nil // several words, and no address
+		}
 	}
 	a.fill()
 	a.tell(EnvAddress{a.name, a.route, a.mailbox, a.host})
@@ -257,7 +265,7 @@ func (a *addrParser) bare() {
 	switch {
 	case len(a.comment) > 0 && !a.broken:
 		a.name = bytes.Clone(a.comment)
-	case !ok && a.host == nil:
+	case !ok && a.host == nil && len(a.mailbox) > 0:
 		a.name, a.mailbox = a.mailbox, nil
 	}
 }

@@ -3,8 +3,9 @@ package message
 import "bytes"
 
 // header reads the header of t, keeps the fields that BODYSTRUCTURE and
-// ENVELOPE show, and returns the boundary of its Content-Type, if any.
-func (p *parser) header(t *Part) (boundary []byte) {
+// ENVELOPE show, and returns the boundary of its Content-Type, if any. cut
+// says that a boundary of an outer multipart ended the header: no body follows.
+func (p *parser) header(t *Part) (boundary []byte, cut bool) {
 	start := p.pos
 	for {
 		line := p.peek()
@@ -16,7 +17,7 @@ func (p *parser) header(t *Part) (boundary []byte) {
 			p.skip(len(line))
 			break
 		}
-		if p.atBoundary(line) {
+		if cut = p.atBoundary(line); cut {
 			break
 		}
 		slot := fieldSlot(line)
@@ -28,11 +29,11 @@ func (p *parser) header(t *Part) (boundary []byte) {
 		p.keep(t, slot, p.field)
 	}
 	for _, q := range t.Params {
-		if bytes.EqualFold(q.Key, []byte("boundary")) && len(q.Value) <= maxBoundary {
-			boundary = q.Value
+		if bytes.EqualFold(q.Key, []byte("boundary")) {
+			boundary = q.Value[:min(len(q.Value), maxBoundary)]
 		}
 	}
-	return boundary
+	return boundary, cut
 }
 
 // atBoundary tells whether a line of a header is a boundary of an outer
@@ -74,14 +75,13 @@ func (p *parser) eachPiece(fn func(piece []byte, next bool)) {
 	}
 }
 
-// unfold reads a field into p.field: name, colon and value in one line. Line
-// end and the white-space byte behind it become one space.
+// unfold reads a field into p.field: name, colon and value. A line end inside
+// is kept as LF, for whoever shows the text decides what becomes of it.
 func (p *parser) unfold() {
 	p.field = p.field[:0]
 	p.eachPiece(func(piece []byte, next bool) {
 		if next {
-			p.field = append(p.field, ' ')
-			piece = piece[1:]
+			p.field = append(p.field, '\n')
 		}
 		room := min(maxField-len(p.field), len(piece))
 		p.field = append(p.field, piece[:max(room, 0)]...)
@@ -99,6 +99,7 @@ const (
 	slotLanguage
 	slotLocation
 	slotMD5
+	slotVersion
 	slotDate
 	slotSubject
 	slotFrom
@@ -158,6 +159,8 @@ func contentSlot(name []byte) int {
 
 func envelopeSlot(name []byte) int {
 	switch string(name) {
+	case "mime-version":
+		return slotVersion
 	case "date":
 		return slotDate
 	case "subject":
@@ -196,23 +199,29 @@ func (p *parser) keep(t *Part, slot int, field []byte) {
 	t.keep(slot, value)
 }
 
+// cloneText copies a value; the empty one is not nil.
+func cloneText(value []byte) []byte { return append([]byte{}, value...) }
+
+// keep stores a field of MIME. Of several with one name the first counts.
 func (t *Part) keep(slot int, value []byte) {
-	switch slot {
-	case slotType:
+	switch {
+	case slot == slotType && t.Type == nil:
 		t.contentType(value)
-	case slotEncoding:
-		t.Encoding = firstToken(value)
-	case slotID:
-		t.ID = bytes.Clone(value)
-	case slotDescription:
-		t.Description = bytes.Clone(value)
-	case slotDisposition:
+	case slot == slotEncoding && t.Encoding == nil:
+		t.Encoding = onlyToken(value)
+	case slot == slotID && t.ID == nil:
+		t.ID = cloneText(value)
+	case slot == slotDescription && t.Description == nil:
+		t.Description = cloneText(value)
+	case slot == slotDisposition && t.Disposition == nil:
 		t.disposition(value)
-	case slotLanguage:
+	case slot == slotLanguage && t.Language == nil:
 		t.Language = languages(value)
-	case slotLocation:
-		t.Location = bytes.Clone(value)
-	case slotMD5:
-		t.MD5 = bytes.Clone(value)
+	case slot == slotLocation && t.Location == nil:
+		t.Location = cloneText(value)
+	case slot == slotVersion:
+		t.MIME = true
+	case slot == slotMD5 && t.MD5 == nil:
+		t.MD5 = cloneText(value)
 	}
 }

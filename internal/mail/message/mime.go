@@ -14,7 +14,7 @@ const (
 	MaxHeader   = 10 << 20 // octets of one header that are looked at
 	maxField    = 256 << 10
 	maxKept     = 1 << 20 // octets of field values kept for one message
-	maxBoundary = 1024    // octets of a boundary; RFC 2046 section 5.1.1 allows 70
+	maxBoundary = 80      // octets of a boundary that are compared, as Dovecot; RFC 2046 section 5.1.1 allows 70
 )
 
 // Param is one parameter of a header field. A name that ends with "*" has a
@@ -41,6 +41,7 @@ type Part struct {
 	Language      [][]byte
 	Location      []byte
 
+	MIME      bool      // MIME-Version or Content-Type is there
 	Multipart bool      // Children are its parts (none when no boundary was found)
 	Message   bool      // Children[0] is the message inside (message/rfc822)
 	Envelope  *Envelope // of the whole message, and of the message inside a message/rfc822
@@ -160,15 +161,15 @@ type stop struct {
 // multipart. In a multipart/digest the default type is message/rfc822.
 func (p *parser) part(t *Part, digest bool, depth int) stop {
 	t.Pos = p.pos
-	boundary := p.header(t)
+	boundary, cut := p.header(t)
 	t.HeaderSize = p.pos - t.Pos
 	t.setType(digest)
-	t.Multipart = t.Multipart && boundary != nil && depth < MaxNesting
+	t.Multipart = t.Multipart && depth < MaxNesting
 	t.Message = t.Message && depth < MaxNesting && p.parts < MaxParts
 	before := p.lines
 	var s stop
 	switch {
-	case t.Multipart:
+	case t.Multipart && boundary != nil && !cut:
 		s = p.multipart(t, boundary, depth)
 	case t.Message:
 		s = p.message(t, depth)
@@ -244,7 +245,7 @@ func lineEnd(line []byte) int64 {
 // one, the innermost of equals, and an exact one before all (as Dovecot does;
 // RFC 2046 section 5.1.2 wants only the beginning compared).
 func (p *parser) match(line []byte) (mark int, closing bool) {
-	line = bytes.TrimRight(line, "\r\n\t ")
+	line = bytes.TrimRight(line, "\r\n")
 	best := -1
 	for i := len(p.marks) - 1; i >= 0; i-- {
 		m := p.marks[i]

@@ -7,39 +7,58 @@ import (
 )
 
 // setType fills in what RFC 2045 section 5.2 says of a missing Content-Type.
+// A Content-Type that cannot be read is two empty words, as in Dovecot.
 func (t *Part) setType(digest bool) {
 	switch {
 	case t.Type == nil && digest:
 		t.Type, t.Subtype = []byte("message"), []byte("rfc822")
 	case t.Type == nil:
 		t.Type, t.Subtype = []byte("text"), []byte("plain")
-		if t.Params == nil {
-			t.Params = []Param{{[]byte("charset"), []byte("us-ascii")}}
-		}
+	}
+	if t.IsText() && !t.hasParam("charset") {
+		t.Params = append(t.Params, Param{[]byte("charset"), []byte("us-ascii")})
 	}
 	t.Multipart = bytes.EqualFold(t.Type, []byte("multipart"))
 	t.Message = bytes.EqualFold(t.Type, []byte("message")) && bytes.EqualFold(t.Subtype, []byte("rfc822"))
+}
+
+func (t *Part) hasParam(name string) bool {
+	for _, q := range t.Params {
+		if bytes.EqualFold(q.Key, []byte(name)) {
+			return true
+		}
+	}
+	return false
 }
 
 // IsText tells whether the part's type is text/*.
 func (t *Part) IsText() bool { return bytes.EqualFold(t.Type, []byte("text")) }
 
 // contentType reads "type/subtype; parameters". White space and comments are
-// allowed around the slash, as Dovecot does.
+// allowed around the slash, and the subtype may be missing, as Dovecot has it.
 func (t *Part) contentType(value []byte) {
+	t.Type, t.Subtype, t.MIME = []byte{}, []byte{}, true
 	s := scanner{data: value}
 	s.space()
 	typ := s.token()
 	s.space()
+	if typ != nil && s.end() {
+		t.Type = cloneText(typ)
+		return
+	}
 	if typ == nil || !s.eat('/') {
 		return
 	}
 	s.space()
 	sub := s.token()
-	if sub == nil {
+	s.space()
+	if !s.end() && !s.at(';') {
 		return
 	}
-	t.Type, t.Subtype = lower(typ), lower(sub)
+	t.Type, t.Subtype = cloneText(typ), cloneText(sub)
+	if bytes.EqualFold(typ, []byte("message")) && bytes.EqualFold(sub, []byte("rfc822")) {
+		t.Type, t.Subtype = []byte("message"), []byte("rfc822") // Dovecot keeps one bit for it
+	}
 	t.Params = s.params()
 }
 
@@ -51,15 +70,19 @@ func (t *Part) disposition(value []byte) {
 	if d == nil {
 		return
 	}
-	t.Disposition = lower(d)
+	t.Disposition = cloneText(d)
 	t.DispParams = s.params()
 }
 
-// firstToken returns the MIME token that a value begins with, or nil.
-func firstToken(value []byte) []byte {
+// onlyToken returns the MIME token that a value is, or nil.
+func onlyToken(value []byte) []byte {
 	s := scanner{data: value}
 	s.space()
-	return lower(s.token())
+	word := s.token()
+	if s.space(); word == nil || !s.end() {
+		return nil
+	}
+	return cloneText(word)
 }
 
 // languages reads the list of Content-Language (RFC 3282).
@@ -79,35 +102,18 @@ func languages(value []byte) (tags [][]byte) {
 	}
 }
 
-func lower(b []byte) []byte {
-	if b == nil {
-		return nil
-	}
-	return bytes.ToLower(b)
-}
-
 // params reads "; name=value" as often as it comes and puts the pieces of
 // RFC 2231 section 3 together.
 func (s *scanner) params() (list []Param) {
 	var pieces []piece
 	for {
-		s.space()
-		if !s.eat(';') {
+		if s.space(); s.end() {
 			break
 		}
-		s.space()
-		name := s.token()
-		s.space()
-		if name == nil || !s.eat('=') {
-			if !s.skipTo(';') {
-				break
-			}
+		name, value := s.param()
+		if name == nil {
+			s.i++ // Dovecot tries again one byte on
 			continue
-		}
-		s.space()
-		value, ok := s.value()
-		if !ok {
-			break
 		}
 		if pc, ok := split2231(name, value); ok {
 			pieces = append(pieces, pc)
@@ -116,6 +122,25 @@ func (s *scanner) params() (list []Param) {
 		list = append(list, Param{bytes.Clone(name), value})
 	}
 	return join2231(list, pieces)
+}
+
+// param reads one "; name=value"; the name is nil where there is none.
+func (s *scanner) param() (name, value []byte) {
+	if !s.eat(';') {
+		return nil, nil
+	}
+	s.space()
+	word := s.token()
+	s.space()
+	if word == nil || !s.eat('=') {
+		return nil, nil
+	}
+	s.space()
+	value, ok := s.value()
+	if !ok {
+		return nil, nil
+	}
+	return word, value
 }
 
 // piece is one "name*number[*]=value".
@@ -137,6 +162,10 @@ func split2231(name, value []byte) (pc piece, ok bool) {
 	digits := name[i+1:]
 	if n := len(digits); n > 0 && digits[n-1] == '*' {
 		pc.extended, digits = true, digits[:n-1]
+	}
+	if len(digits) == 0 && !pc.extended {
+		pc.extended = true // "name*": all of the value in one piece
+		return pc, true
 	}
 	num, err := strconv.Atoi(string(digits))
 	if err != nil || num < 0 || len(digits) > 5 {
@@ -177,6 +206,9 @@ func joinRun(run []piece) (list []Param) {
 		for _, pc := range run[:n] {
 			if pc.extended && !bytes.HasSuffix(name, []byte("*")) {
 				name = append(name, '*')
+				if !run[0].extended {
+					value = append([]byte("''"), value...) // no charset was named
+				}
 			}
 			value = append(value, pc.value...)
 		}

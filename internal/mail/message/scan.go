@@ -70,17 +70,6 @@ func (s *scanner) skipComment() bool {
 	return false
 }
 
-// skipTo moves before the next c.
-func (s *scanner) skipTo(c byte) bool {
-	i := bytes.IndexByte(s.data[s.i:], c)
-	if i < 0 {
-		s.i = len(s.data)
-		return false
-	}
-	s.i += i
-	return true
-}
-
 func isAtext(c byte) bool {
 	switch {
 	case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c >= 0x80:
@@ -155,10 +144,10 @@ func (s *scanner) atom(dst []byte) ([]byte, bool) {
 }
 
 // dotAtom reads a dot-atom onto dst; white space around dots is allowed, as
-// in RFC 822.
+// in RFC 822, and so are dots in a row, which some systems have.
 func (s *scanner) dotAtom(dst []byte) (out []byte, ok bool) {
 	for {
-		if dst, ok = s.atom(dst); !ok {
+		if dst, ok = s.atom(dst); !ok && (len(dst) == 0 || !s.at('.')) {
 			return dst, false
 		}
 		s.space()

@@ -1,11 +1,37 @@
 package imapd
 
 import (
+	"bytes"
 	"strconv"
 
 	"packetboat/internal/mail/message"
 	"packetboat/internal/serve/imapd/syntax"
 )
+
+// appendRoot writes the structure of a whole message. A plain text without
+// more to say has its words in lower case, because Dovecot keeps one bit for it.
+func appendRoot(b []byte, p *message.Part, extended bool) []byte {
+	if !isPlain7bit(p) {
+		return appendBody(b, p, extended)
+	}
+	b = append(b, `("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" `...)
+	b = strconv.AppendInt(b, p.BodySize, 10)
+	b = strconv.AppendInt(append(b, ' '), p.Lines, 10)
+	if extended {
+		b = append(b, ` NIL NIL NIL NIL`...)
+	}
+	return append(b, ')')
+}
+
+// isPlain7bit tells whether a text has no more to say. Without MIME-Version and
+// Content-Type the other fields of MIME mean nothing.
+func isPlain7bit(p *message.Part) bool {
+	return !p.MIME || bytes.EqualFold(p.Type, []byte("text")) && bytes.EqualFold(p.Subtype, []byte("plain")) &&
+		len(p.Params) == 1 && bytes.EqualFold(p.Params[0].Key, []byte("charset")) &&
+		bytes.EqualFold(p.Params[0].Value, []byte("us-ascii")) &&
+		(p.Encoding == nil || bytes.EqualFold(p.Encoding, []byte("7bit"))) &&
+		p.ID == nil && p.Description == nil && p.MD5 == nil && p.Disposition == nil
+}
 
 // appendBody writes BODY, or BODYSTRUCTURE where extended is set (RFC 3501
 // section 7.4.2), as Dovecot writes them.
@@ -25,7 +51,11 @@ func appendMultipart(b []byte, p *message.Part, extended bool) []byte {
 	}
 	if len(p.Children) == 0 {
 		// The grammar wants a part: an empty one stands for it.
-		b = append(b, `("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 0 0)`...)
+		b = append(b, `("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 0 0`...)
+		if extended {
+			b = append(b, ` NIL NIL NIL NIL`...)
+		}
+		b = append(b, ')')
 	}
 	b = append(b, ' ')
 	b = appendText(b, p.Subtype)
@@ -120,41 +150,52 @@ func appendParams(b []byte, params []message.Param) []byte {
 	return append(b, ')')
 }
 
-// appendText writes the text of a field: a folded one as one line, in a
-// literal, as Dovecot does.
+// appendText writes the text of a field as it came, without line ends.
 func appendText(b, text []byte) []byte {
-	for _, c := range text {
-		if c == '\n' || c == '\r' {
-			return syntax.AppendLiteral(b, unfold(text))
-		}
-	}
-	return syntax.AppendNString(b, text)
+	return syntax.AppendNString(b, unfold(text))
 }
 
-// unfold makes one space of every line end with the white space around it.
+// unfold takes line ends out; the white space behind them stays.
 func unfold(text []byte) []byte {
+	if bytes.IndexByte(text, '\n') < 0 {
+		return text
+	}
 	out := make([]byte, 0, len(text))
-	for i := 0; i < len(text); i++ {
-		if c := text[i]; c != '\r' && c != '\n' {
+	for _, c := range text {
+		if c != '\r' && c != '\n' {
 			out = append(out, c)
-			continue
 		}
-		for i+1 < len(text) && isSpace(text[i+1]) {
-			i++
-		}
-		out = append(out, ' ')
 	}
 	return out
 }
 
+// appendHuman writes text that people read. White space that they do not need
+// is left out, and then, or when it holds a quote, the text is a literal, as in
+// Dovecot.
+func appendHuman(b, text []byte) []byte {
+	tidy := true
+	for i, c := range text {
+		blank := c == ' ' && (i == 0 || i == len(text)-1 || text[i-1] == ' ')
+		if blank || c != ' ' && isSpace(c) || c == '"' || c == '\\' {
+			tidy = false
+		}
+	}
+	if tidy {
+		return syntax.AppendNString(b, text)
+	}
+	return syntax.AppendLiteral(b, bytes.Join(bytes.FieldsFunc(text, isSpaceRune), []byte(" ")))
+}
+
 func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
+
+func isSpaceRune(r rune) bool { return r < 0x80 && isSpace(byte(r)) }
 
 // appendEnvelope writes ENVELOPE. Sender and Reply-To default to From.
 func appendEnvelope(b []byte, e *message.Envelope) []byte {
 	b = append(b, '(')
 	b = appendText(b, e.Date)
 	b = append(b, ' ')
-	b = appendText(b, e.Subject)
+	b = appendHuman(b, e.Subject)
 	sender, reply := e.Sender, e.ReplyTo
 	if !hasAddress(sender) {
 		sender = e.From
@@ -183,7 +224,7 @@ func appendAddresses(b, field []byte) []byte {
 	b = append(b, '(')
 	message.EachEnvAddress(field, func(a message.EnvAddress) bool {
 		b = append(b, '(')
-		b = appendText(b, a.Name)
+		b = appendHuman(b, a.Name)
 		b = append(b, ' ')
 		b = appendText(b, a.Route)
 		b = append(b, ' ')

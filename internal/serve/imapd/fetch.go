@@ -166,7 +166,7 @@ func (f *fetcher) item(it *syntax.Item, m *store.Msg) error {
 		if err != nil {
 			return f.nothing(err)
 		}
-		o.buf = appendBody(o.buf, root, it.Kind == syntax.ItemBodyStructure)
+		o.buf = appendRoot(o.buf, root, it.Kind == syntax.ItemBodyStructure)
 	case syntax.ItemSection:
 		return f.section(it, m)
 	}

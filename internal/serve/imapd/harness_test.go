@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -67,7 +68,11 @@ func dovecotHome(t testing.TB, msgs [][]byte) string {
 	if _, err := os.Stat(dovecotIMAP); err != nil {
 		t.Skip("Dovecot is not installed: nothing to compare with")
 	}
-	home := t.TempDir()
+	home, err := os.MkdirTemp("", "imapd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(home) })
 	for _, d := range []string{"mail/cur", "mail/new", "mail/tmp", "run"} {
 		if err := os.MkdirAll(filepath.Join(home, d), 0o700); err != nil {
 			t.Fatal(err)
@@ -90,7 +95,28 @@ func dovecotHome(t testing.TB, msgs [][]byte) string {
 	if err := os.WriteFile(home+"/dovecot.conf", []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	giveAway(t, home)
 	return home
+}
+
+// nobody is the account that Dovecot runs as when the test is root's: its imap
+// refuses root.
+const nobody = 1
+
+func giveAway(t testing.TB, home string) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		return
+	}
+	err := filepath.WalkDir(home, func(path string, _ os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Chown(path, nobody, nobody)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // startDovecot starts one session of the real Dovecot.
@@ -98,6 +124,9 @@ func startDovecot(t testing.TB, home string) *peer {
 	t.Helper()
 	cmd := exec.Command(dovecotIMAP, "-c", home+"/dovecot.conf")
 	cmd.Env = []string{"HOME=" + home, "USER=alice", "TZ=UTC"}
+	if os.Getuid() == 0 {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody, NoSetGroups: false}}
+	}
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
