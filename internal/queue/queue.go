@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -64,7 +65,8 @@ type Queue struct {
 	root     string
 	incoming *disk.Dir // flushes are shared by concurrent commits
 	hold     *disk.Dir
-	serial   atomic.Uint64 // makes temporary names differ within this process
+	pid      string        // of this process, and
+	serial   atomic.Uint64 // a number, make temporary names differ
 	steps    func(step string) error
 }
 
@@ -81,7 +83,7 @@ func Open(dir string) (*Queue, error) {
 
 // Use opens a queue that exists, without making anything: for administration.
 func Use(dir string) (*Queue, error) {
-	q := &Queue{root: dir}
+	q := &Queue{root: dir, pid: strconv.Itoa(os.Getpid())}
 	var err error
 	if q.incoming, err = disk.OpenDir(filepath.Join(dir, Incoming.String())); err != nil {
 		return nil, err

@@ -60,7 +60,7 @@ func (q *Queue) Create() (*Writer, error) {
 // temp makes a file under a temporary name.
 func (q *Queue) temp() (*os.File, error) {
 	for try := 0; ; try++ {
-		name := tempPrefix + strconv.Itoa(os.Getpid()) + "." + strconv.FormatUint(q.serial.Add(1), 16)
+		name := tempPrefix + q.pid + "." + strconv.FormatUint(q.serial.Add(1), 16)
 		f, err := os.OpenFile(q.incoming.Join(name), os.O_RDWR|os.O_CREATE|os.O_EXCL, fileMode)
 		// A file of an earlier process with our pid may be left: take the next name.
 		if err == nil || !errors.Is(err, os.ErrExist) || try > 1000 {
