@@ -191,3 +191,10 @@ func gone(path string) bool {
 	_, err := os.Lstat(path)
 	return errors.Is(err, fs.ErrNotExist)
 }
+
+// Path returns where the folder's file is, for deliveries into it; nothing
+// says that it exists.
+func (s *Store) Path(name string) (string, error) {
+	path, _, err := s.place(name)
+	return path, err
+}

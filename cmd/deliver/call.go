@@ -1,0 +1,221 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"packetboat/internal/deliver"
+	"packetboat/internal/deliver/lmtpd"
+	"packetboat/internal/mail"
+	"packetboat/internal/sys/config"
+	"packetboat/internal/sys/proc"
+)
+
+// call is what the command line asks for, whatever the program's name was.
+type call struct {
+	name     string // of the program, for texts
+	lda      bool   // called as dovecot-lda or deliver of Dovecot
+	procmail bool
+	lmtp     bool     // -z
+	user     string   // -d
+	as       string   // --as UID:GID
+	inbox    string   // --inbox, or DEFAULT= of procmail
+	sender   *string  // -f; nil = as the From_ line says
+	orig     string   // -a of dovecot-lda: the original recipient
+	final    string   // -r
+	folder   string   // -m
+	path     string   // -p
+	config   string   // -c
+	set      []string // -o
+	rc       []string // procmail: rc files
+}
+
+// parse reads the arguments after the program's name.
+func parse(name string, args []string) (*call, error) {
+	c := &call{name: name}
+	if name == "procmail" {
+		return c, c.parseProcmail(args)
+	}
+	c.lda = name == "dovecot-lda"
+	fs := pflag.NewFlagSet(name, pflag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	fs.BoolVarP(&c.lmtp, "lmtp", "z", false, "LMTP on descriptor 3")
+	fs.StringVarP(&c.user, "user", "d", "", "whose mail it is")
+	fs.StringVar(&c.as, "as", "", "UID:GID of a virtual mailbox")
+	fs.StringVar(&c.inbox, "inbox", "", "path of the mailbox")
+	sender := fs.StringP("sender", "f", "", "envelope sender")
+	fs.StringVarP(&c.orig, "orig", "a", "", "original recipient")
+	fs.StringVarP(&c.final, "final", "r", "", "final recipient")
+	fs.StringVarP(&c.folder, "mailbox", "m", "", "folder")
+	fs.StringVarP(&c.path, "path", "p", "", "file with the message")
+	fs.StringVarP(&c.config, "config", "c", "", "configuration")
+	fs.StringArrayVarP(&c.set, "set", "o", nil, "name=value")
+	fs.BoolP("exit", "e", false, "failures end in an exit code, never in a bounce: always so")
+	fs.BoolP("keep", "k", false, "keep the environment: it is never used")
+	if err := fs.Parse(args); err != nil {
+		return nil, usage(err.Error())
+	}
+	if fs.NArg() > 0 {
+		return nil, usage("unexpected argument " + strconv.Quote(fs.Arg(0)))
+	}
+	if fs.Changed("sender") {
+		c.sender = sender
+	}
+	if (c.as == "") != (c.inbox == "") {
+		return nil, usage("--as and --inbox belong together")
+	}
+	return c, nil
+}
+
+func usage(text string) error {
+	return &failure{exTempFail, text, "deliver -z | deliver -d USER [-f SENDER]; see deliver(8)"}
+}
+
+// parseProcmail reads procmail's command line: options, then variables and rc
+// files, or with -d the recipients.
+func (c *call) parseProcmail(args []string) error {
+	fs := pflag.NewFlagSet(c.name, pflag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	fs.SetInterspersed(false)
+	deliverTo := fs.BoolP("deliver", "d", false, "the arguments are recipients")
+	sender := fs.StringP("from", "f", "", "sender of the From_ line")
+	fs.StringArrayP("arg", "a", nil, "$1, $2 ... of an rc file: none is run yet")
+	mode := fs.BoolP("filter", "m", false, "general purpose filter")
+	for _, flag := range []string{"t", "o", "Y", "p", "v"} {
+		fs.BoolP("procmail-"+flag, flag, false, "no effect on a plain delivery")
+	}
+	if err := fs.Parse(args); err != nil {
+		return usage(err.Error())
+	}
+	if *mode {
+		return &failure{exTempFail, "procmail -m runs an rc file, which this version cannot", "mail stays in the queue; use the default mailbox"}
+	}
+	if fs.Changed("from") && *sender != "-" {
+		c.sender = sender
+	}
+	c.procmail = true
+	for _, arg := range fs.Args() {
+		if *deliverTo {
+			if c.user != "" {
+				return usage("procmail -d takes one recipient at a time")
+			}
+			c.user = arg
+			continue
+		}
+		if name, value, ok := strings.Cut(arg, "="); ok {
+			if name == "DEFAULT" || name == "ORGMAIL" {
+				c.inbox = value
+			}
+			continue
+		}
+		c.rc = append(c.rc, arg)
+	}
+	if *deliverTo && c.user == "" {
+		return usage("procmail -d wants a recipient")
+	}
+	return nil
+}
+
+// rcFiles refuses to deliver past a user's own rules: this version does not
+// run rc files, and mail that ignores them would be in the wrong place.
+func (c *call) rcFiles(who *proc.User) error {
+	if !c.procmail {
+		return nil
+	}
+	list := c.rc
+	if len(list) == 0 {
+		list = []string{filepath.Join(who.Home, ".procmailrc")}
+	}
+	for _, rc := range list {
+		st, err := os.Stat(rc)
+		if errors.Is(err, fs.ErrNotExist) || err == nil && (rc == os.DevNull || st.Mode().IsRegular() && st.Size() == 0) {
+			continue
+		}
+		return &failure{exTempFail, rc + ": procmail rc files are not run by this version",
+			"mail stays in the queue until the file is moved away or mailbox_command is removed"}
+	}
+	return nil
+}
+
+func (c *call) noUser() error {
+	if c.lda {
+		c.logNoUser()
+	}
+	return &failure{exNoUser, "no such user: " + c.user, ""}
+}
+
+// asUser reads UID:GID. Root is nobody's mailbox.
+func asUser(s string) (*proc.User, error) {
+	u, g, ok := strings.Cut(s, ":")
+	uid, err1 := strconv.Atoi(u)
+	gid, err2 := strconv.Atoi(g)
+	if !ok || err1 != nil || err2 != nil || uid < 0 || gid < 0 {
+		return nil, usage("--as wants UID:GID, not " + strconv.Quote(s))
+	}
+	return &proc.User{Name: u, UID: uid, GID: gid}, nil
+}
+
+// options reads main.cf. dovecot-lda has no need of one.
+func (c *call) options() (deliver.Options, error) {
+	dir := os.Getenv("MAIL_CONFIG")
+	if c.config != "" && !c.lda {
+		dir = c.config
+	}
+	var o deliver.Options
+	main, _, err := config.LoadMain(dir)
+	if errors.Is(err, fs.ErrNotExist) && (c.lda || c.procmail) {
+		return o, nil
+	}
+	if err != nil {
+		return o, err
+	}
+	if err := main.Decode(&o); err != nil {
+		return o, err
+	}
+	if c.lda || c.procmail {
+		o.Home, o.Limit = "", 0 // parameters of local(8), not of these programs
+	}
+	if c.as != "" {
+		var v struct {
+			Limit int64 `main:"virtual_mailbox_limit"`
+		}
+		if err := main.Decode(&v); err != nil {
+			return o, err
+		}
+		o.Limit = v.Limit
+	}
+	return o, nil
+}
+
+// read takes the message in, before any mailbox is locked.
+func (c *call) read(r io.Reader, spool *lmtpd.Spool) (deliver.Message, error) {
+	br := bufio.NewReaderSize(r, 32<<10)
+	from, date, found := deliver.Input(br)
+	if _, err := io.Copy(spool, br); err != nil {
+		return deliver.Message{}, fmt.Errorf("reading the message: %w", err)
+	}
+	if err := spool.End(); err != nil {
+		return deliver.Message{}, err
+	}
+	m := deliver.Message{Body: spool.Reader(), Date: date}
+	if found {
+		m.Sender = deliver.EnvelopeSender(from)
+	}
+	if c.sender != nil {
+		m.Sender = mail.Address(strings.Trim(*c.sender, "<>"))
+		m.ReturnPath = !c.procmail && !found
+	}
+	if !c.procmail && !c.lda && !found {
+		m.ReturnPath, m.OrigTo, m.To = true, c.orig, c.final
+	}
+	return m, nil
+}
