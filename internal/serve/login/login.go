@@ -96,7 +96,7 @@ type Server struct {
 	clients int
 	perIP   map[netip.Prefix]int
 	sockets map[net.Conn]bool // for Shutdown: clients before their login
-	proxies sync.WaitGroup
+	active  sync.WaitGroup    // clients before their login, and proxies behind it
 	closing bool
 }
 
@@ -133,8 +133,8 @@ func (s *Server) Serve(l net.Listener, p Proto, immediate bool) error {
 	}
 }
 
-// Shutdown sends every client away that has not logged in yet; those that have
-// go on. It waits for them until ctx ends.
+// Shutdown sends every client away that has not logged in yet, and waits for
+// those that have until ctx ends.
 func (s *Server) Shutdown(ctx context.Context) {
 	s.mu.Lock()
 	s.closing = true
@@ -142,8 +142,14 @@ func (s *Server) Shutdown(ctx context.Context) {
 		c.SetReadDeadline(time.Now()) // wakes the session, which says goodbye
 	}
 	s.mu.Unlock()
+	s.Drain(ctx)
+}
+
+// Drain waits until the last client has gone, or ctx ends. Close the listeners
+// before.
+func (s *Server) Drain(ctx context.Context) {
 	done := make(chan struct{})
-	go func() { s.proxies.Wait(); close(done) }()
+	go func() { s.active.Wait(); close(done) }()
 	select {
 	case <-done:
 	case <-ctx.Done():
@@ -182,6 +188,7 @@ func (s *Server) enter(c net.Conn, ip netip.Prefix) bool {
 	if s.closing || s.clients >= s.o.MaxClients || s.perIP[ip] >= s.o.MaxPerIP {
 		return false
 	}
+	s.active.Add(1)
 	s.clients++
 	s.perIP[ip]++
 	s.sockets[c] = true
@@ -191,6 +198,7 @@ func (s *Server) enter(c net.Conn, ip netip.Prefix) bool {
 func (s *Server) leave(c net.Conn, ip netip.Prefix) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.active.Done()
 	s.clients--
 	delete(s.sockets, c)
 	if s.perIP[ip]--; s.perIP[ip] <= 0 {

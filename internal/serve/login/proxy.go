@@ -43,9 +43,9 @@ func (c *client) passTLS(ctx context.Context, h Handover) (int, error) {
 		return 0, err
 	}
 	c.conn.SetDeadline(time.Time{})
-	c.s.proxies.Add(1)
+	c.s.active.Add(1)
 	// Goroutines of their own: this one's stack has grown by the handshake.
-	go carry(c.conn, inner, c.s.proxies.Done)
+	go carry(c.conn, inner, c.s.active.Done)
 	return mpid, nil
 }
 

@@ -1,0 +1,239 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"sync"
+	"time"
+
+	"packetboat/internal/auth"
+	"packetboat/internal/serve/login"
+	"packetboat/internal/sys/proc"
+)
+
+// idleTime is how long a user's process stays when its last session has ended:
+// clients that look for mail every few minutes find a new one, those that open
+// several connections in a row the same one.
+const idleTime = 60 * time.Second
+
+// mailTable is the processes that hold sessions, one a user number.
+type mailTable struct {
+	mu    sync.Mutex
+	procs map[ids]*mailProc
+	last  int // session number
+	ended bool
+}
+
+// ids is whom a process runs as.
+type ids struct{ uid, gid int }
+
+// mailProc is one of them.
+type mailProc struct {
+	*peer
+	pid      int
+	sessions map[int]live
+	idle     *time.Timer
+	gone     chan struct{}
+}
+
+// live is a session as the parent counts it.
+type live struct {
+	proto  login.Proto
+	user   string
+	remote netip.Addr
+}
+
+func (t *mailTable) init() { t.procs = make(map[ids]*mailProc) }
+
+// handover brings a client that was let in to its user's process. Whose client
+// it is comes from auth, by the ticket; login could not name another.
+func (p *parent) handover(q *peer, e event) {
+	defer e.close()
+	ctx, cancel := context.WithTimeout(context.Background(), lookupTimeout)
+	defer cancel()
+	pid, err := p.place(ctx, e)
+	if err != nil {
+		q.fail(e.message, err)
+		return
+	}
+	q.reply(e.message, message{Number: pid})
+}
+
+func (p *parent) place(ctx context.Context, e event) (pid int, err error) {
+	if e.Handover == nil || len(e.files) != 1 {
+		return 0, errors.New("handover without a client")
+	}
+	h := e.Handover
+	r, err := p.lookup(ctx, message{Op: opClaim, Ticket: &h.Ticket})
+	if err != nil {
+		return 0, err
+	}
+	if r.User == nil || login.Proto(r.Name) != h.Proto {
+		return 0, errors.New("ticket is for another service")
+	}
+	s := &session{Proto: h.Proto, User: r.User.User, Mail: r.User.Mail, Tag: h.Tag, Pending: h.Pending,
+		TLS: h.TLS, Session: h.Session, Remote: h.Remote}
+	return p.deliverSession(r.User, s, e.files[0])
+}
+
+// deliverSession counts the session and sends it, under one lock: a process
+// that is about to end because it is idle cannot get it.
+func (p *parent) deliverSession(u *auth.UserInfo, s *session, f *os.File) (int, error) {
+	t := &p.mail
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.ended {
+		return 0, errGone
+	}
+	limit := p.settings().limits[string(s.Proto)]
+	if limit > 0 && t.count(s) >= limit {
+		p.log.DovecotInfo(string(s.Proto)+"-login", fmt.Sprintf("Maximum number of connections from user+IP exceeded (mail_max_userip_connections=%d): user=<%s>, rip=%s, session=<%s>",
+			limit, s.User, s.Remote.Addr(), s.Session))
+		return 0, login.ErrTooMany
+	}
+	m, err := p.process(u)
+	if err != nil {
+		return 0, err
+	}
+	t.last++
+	s.Number = t.last
+	if err := m.send(message{Op: opSession, Session: s}, f); err != nil {
+		return 0, err
+	}
+	m.sessions[s.Number] = live{s.Proto, s.User, s.Remote.Addr()}
+	m.idle.Stop()
+	return m.pid, nil
+}
+
+// count returns how many sessions the user has from that address.
+func (t *mailTable) count(s *session) (n int) {
+	for _, m := range t.procs {
+		for _, l := range m.sessions {
+			if l.user == s.User && l.proto == s.Proto && l.remote == s.Remote.Addr() {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// process returns the user's process, starting it if there is none; t.mu is held.
+func (p *parent) process(u *auth.UserInfo) (*mailProc, error) {
+	key := ids{u.UID, u.GID}
+	if m := p.mail.procs[key]; m != nil {
+		return m, nil
+	}
+	s := p.settings()
+	if u.UID < s.FirstUID {
+		return nil, fmt.Errorf("uid %d is below first_valid_uid = %d", u.UID, s.FirstUID)
+	}
+	m, pr, err := p.startMail(u, s)
+	if err != nil {
+		return nil, err
+	}
+	p.mail.procs[key] = m
+	go m.serve(func(e event) { p.fromMail(key, m, e) })
+	go p.reapMail(key, m, pr)
+	for _, proto := range []string{"imap"} {
+		set, err := s.setupFor(proto)
+		if err != nil {
+			return nil, err
+		}
+		if err := m.send(message{Op: opSetup, Setup: set}); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+// startMail starts a process as the user. mail_privileged_group is added, so
+// that dotlocks can be made in /var/mail (mode 2775 root:mail).
+func (p *parent) startMail(u *auth.UserInfo, s *settings) (*mailProc, *proc.Process, error) {
+	ch, far, err := proc.Pair()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer far.Close()
+	ro := proc.Role{Path: p.self, Args: []string{"mrad", "--role", "mail"}, Env: proc.CleanEnv(),
+		Stderr: p.logPipe, Files: []*os.File{far},
+		User: &proc.User{Name: u.User, UID: u.UID, GID: u.GID}}
+	if s.MailGroup != "" && os.Geteuid() == 0 {
+		gid, err := proc.LookupGroup(s.MailGroup)
+		if err != nil {
+			ch.Close()
+			return nil, nil, fmt.Errorf("mail_privileged_group %s: %w", s.MailGroup, err)
+		}
+		ro.Extra = []int{gid}
+	}
+	pr, err := proc.Start(ro)
+	if err != nil {
+		ch.Close()
+		return nil, nil, err
+	}
+	m := &mailProc{peer: newPeer(ch), pid: pr.PID(), sessions: make(map[int]live), gone: make(chan struct{})}
+	m.idle = time.AfterFunc(idleTime, func() { p.retireMail(ids{u.UID, u.GID}, m) })
+	return m, pr, nil
+}
+
+// fromMail hears of ended sessions.
+func (p *parent) fromMail(key ids, m *mailProc, e event) {
+	e.close()
+	if e.Op != opDone {
+		return
+	}
+	p.mail.mu.Lock()
+	defer p.mail.mu.Unlock()
+	delete(m.sessions, e.Number)
+	if len(m.sessions) == 0 {
+		m.idle.Reset(idleTime)
+	}
+}
+
+// retireMail lets a process without sessions go.
+func (p *parent) retireMail(key ids, m *mailProc) {
+	p.mail.mu.Lock()
+	defer p.mail.mu.Unlock()
+	if len(m.sessions) == 0 && p.mail.procs[key] == m {
+		delete(p.mail.procs, key)
+		m.ch.Close()
+	}
+}
+
+// reapMail waits for the end of a process; its sessions end with it.
+func (p *parent) reapMail(key ids, m *mailProc, pr *proc.Process) {
+	code := pr.Wait()
+	m.ch.Close()
+	close(m.gone)
+	p.mail.mu.Lock()
+	n := len(m.sessions)
+	m.sessions = make(map[int]live)
+	if p.mail.procs[key] == m {
+		delete(p.mail.procs, key)
+	}
+	ended := p.mail.ended
+	p.mail.mu.Unlock()
+	if n > 0 && !ended {
+		p.log.DovecotError("master", fmt.Sprintf("process %d of uid %d ended with %d and took %d sessions with it", m.pid, key.uid, code, n))
+	}
+}
+
+// stop ends all sessions and waits for their processes.
+func (t *mailTable) stop(ctx context.Context) {
+	t.mu.Lock()
+	t.ended = true
+	var all []*mailProc
+	for _, m := range t.procs {
+		all = append(all, m)
+		m.send(message{Op: opStop})
+	}
+	t.mu.Unlock()
+	for _, m := range all {
+		select {
+		case <-m.gone:
+		case <-ctx.Done():
+		}
+	}
+}

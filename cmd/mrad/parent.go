@@ -1,0 +1,269 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"packetboat/internal/sys/disk"
+	"packetboat/internal/sys/maillog"
+	"packetboat/internal/sys/proc"
+)
+
+// parent is the root process. It binds, starts, and passes on.
+type parent struct {
+	path    string
+	self    string
+	lock    *os.File
+	logPipe *os.File // every role's standard error
+	sockets sockets
+	signals chan os.Signal
+
+	mu       sync.Mutex
+	s        *settings
+	log      *maillog.Log
+	auth     *role
+	login    *role
+	lmtp     *role
+	mail     mailTable
+	stopping bool
+}
+
+// runParent is mrad -F.
+func runParent(path string, readyFD int) int {
+	p := &parent{path: path, signals: proc.Signals()}
+	p.mail.init()
+	if err := p.start(); err != nil {
+		if p.log != nil {
+			p.log.DovecotError("master", err.Error())
+		}
+		p.halt()
+		return complain(err)
+	}
+	if readyFD > 0 {
+		w := os.NewFile(uintptr(readyFD), "ready")
+		w.Write([]byte{'\n'})
+		w.Close()
+	}
+	return p.run()
+}
+
+func (p *parent) start() error {
+	var err error
+	if p.self, err = os.Executable(); err != nil {
+		return err
+	}
+	if p.s, err = load(p.path); err != nil {
+		return err
+	}
+	if err := p.layOut(); err != nil {
+		return err
+	}
+	if err := p.openLog(); err != nil {
+		return err
+	}
+	if err := p.sockets.bind(p.s); err != nil {
+		return err
+	}
+	if err := p.startRoles(); err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintf(p.lock, "%d\n", os.Getpid()); err != nil {
+		return err
+	}
+	p.log.MasterStarting("2.3.19.1 (packetboat "+version+")", strings.Join(p.s.Protocols, ", "))
+	return nil
+}
+
+// layOut makes base_dir with the empty folder of the login process, and takes
+// the lock that only one system at a time can have.
+func (p *parent) layOut() error {
+	dirs := []string{p.s.BaseDir, filepath.Join(p.s.BaseDir, "login"), filepath.Join(p.s.BaseDir, "empty")}
+	for _, d := range dirs {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			return err
+		}
+	}
+	lock, err := disk.LockFile(filepath.Join(p.s.BaseDir, "master.pid"))
+	if errors.Is(err, disk.ErrRunning) {
+		return fmt.Errorf("another mrad is running already with base_dir %s", p.s.BaseDir)
+	}
+	p.lock = lock
+	return err
+}
+
+// openLog opens the log, and at the first time the pipe through which the roles
+// write to it: so log files can be moved at any time, and a process without
+// files can log.
+func (p *parent) openLog() error {
+	o := maillog.Options{Name: "dovecot", Bare: true}
+	switch path := p.s.LogPath; path {
+	case "", "syslog":
+	case "/dev/stderr":
+		o.Handle = os.Stderr
+	default:
+		o.File = path
+	}
+	l, err := maillog.Open(o)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	p.log = l.Program("")
+	p.mu.Unlock()
+	if p.logPipe != nil {
+		return nil
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	p.logPipe = w
+	go p.copyLog(r)
+	return nil
+}
+
+// copyLog writes what the roles said. A line that is not one of maillog's is
+// the last word of a role that crashed.
+func (p *parent) copyLog(r io.Reader) {
+	in := bufio.NewReaderSize(r, 64<<10)
+	for {
+		line, err := in.ReadString('\n')
+		if err != nil {
+			return
+		}
+		line = strings.TrimSuffix(line, "\n")
+		p.mu.Lock()
+		log := p.log
+		p.mu.Unlock()
+		if _, text, ok := strings.Cut(line, " - dovecot: "); ok && len(line)-len(text) == logPrefix {
+			log.Info("%s", text)
+		} else if line != "" {
+			log.DovecotError("master", line)
+		}
+	}
+}
+
+// logPrefix is the length of "Nov 23 18:28:05 - dovecot: ".
+const logPrefix = len(time.Stamp) + len(" - dovecot: ")
+
+// run waits for signals until the system is to stop.
+func (p *parent) run() int {
+	for s := range p.signals {
+		if s == proc.SIGHUP {
+			p.reload()
+			continue
+		}
+		p.log.MasterSignal(proc.SignalNumber(s))
+		p.halt()
+		return 0
+	}
+	return 0
+}
+
+// reload reads the configuration again; with an error the old one stays. auth
+// and login are replaced; sessions go on.
+func (p *parent) reload() {
+	s, err := load(p.path)
+	if err == nil {
+		err = p.sockets.bind(s)
+	}
+	if err != nil {
+		p.log.DovecotError("master", "reload: "+err.Error())
+		return
+	}
+	p.mu.Lock()
+	p.s = s
+	p.mu.Unlock()
+	if err := p.openLog(); err != nil {
+		p.log.DovecotError("master", "reload: "+err.Error())
+	}
+	p.log.DovecotWarning("master", "SIGHUP received - reloading configuration")
+	for _, r := range []*role{p.auth, p.login, p.lmtp} {
+		if r != nil {
+			r.replace()
+		}
+	}
+}
+
+// halt ends everything: clients are told, then processes end, then names go.
+func (p *parent) halt() {
+	p.mu.Lock()
+	p.stopping = true
+	p.mu.Unlock()
+	p.sockets.close()
+	ctx, cancel := context.WithTimeout(context.Background(), stopTime+2*time.Second)
+	defer cancel()
+	p.mail.stop(ctx)
+	for _, r := range []*role{p.login, p.lmtp, p.auth} {
+		if r != nil {
+			r.stop(ctx)
+		}
+	}
+	if p.lock != nil {
+		os.Remove(p.lock.Name())
+		p.lock.Close()
+	}
+}
+
+// settings returns the configuration of this moment.
+func (p *parent) settings() *settings {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.s
+}
+
+// peerOf returns the living process of a role.
+func peerOf(r *role) (*peer, error) {
+	if r == nil {
+		return nil, errGone
+	}
+	if q := r.current(); q != nil {
+		return q, nil
+	}
+	return nil, errGone
+}
+
+// connectAuth answers a login process that wants to talk with auth.
+func (p *parent) connectAuth(from *peer, e event) {
+	a, err := peerOf(p.auth)
+	if err != nil {
+		from.fail(e.message, err)
+		return
+	}
+	near, far, err := proc.SocketPair()
+	if err != nil {
+		from.fail(e.message, err)
+		return
+	}
+	defer near.Close()
+	defer far.Close()
+	if err := a.send(message{Op: opClient}, near); err != nil {
+		from.fail(e.message, err)
+		return
+	}
+	from.reply(e.message, message{}, far)
+}
+
+// lookup asks auth where the mail of a user is.
+func (p *parent) lookup(ctx context.Context, m message) (event, error) {
+	a, err := peerOf(p.auth)
+	if err != nil {
+		return event{}, err
+	}
+	return a.call(ctx, m)
+}
+
+// fileListener is a listener whose socket can be passed on.
+type fileListener interface {
+	net.Listener
+	File() (*os.File, error)
+}

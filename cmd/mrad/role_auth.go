@@ -1,0 +1,217 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"packetboat/internal/auth"
+	"packetboat/internal/auth/wire"
+	"packetboat/internal/sys/maillog"
+	"packetboat/internal/sys/proc"
+)
+
+// channelFD is the descriptor of a role's end of its channel.
+const channelFD = 3
+
+// roleLog is a role's log: lines on standard error, which the parent reads.
+func roleLog() *maillog.Log { return roleLogger().Program("") }
+
+func roleLogger() *maillog.Logger {
+	return maillog.To(os.Stderr, maillog.Options{Name: "dovecot", Bare: true, Host: "-"})
+}
+
+// authRole answers passwords and accounts. It runs as root where the parent
+// does: PAM and shadow files want it.
+type authRole struct {
+	p      *peer
+	auth   *auth.Auth
+	server *wire.Server
+	log    *maillog.Log
+}
+
+func runAuth(path string) error {
+	ch, err := proc.Inherited(channelFD)
+	if err != nil {
+		return err
+	}
+	s, err := load(path)
+	if err != nil {
+		return err
+	}
+	r := &authRole{p: newPeer(ch), log: roleLog()}
+	o, err := s.authOptions()
+	if err != nil {
+		return err
+	}
+	o.Log = r.tell
+	if pam, err := newPAMCall(); err == nil {
+		o.PAM = pam
+	}
+	if r.auth, err = auth.New(o); err != nil {
+		return err
+	}
+	r.server = &wire.Server{Backend: r.auth, Warn: func(text string) { r.log.DovecotError("auth", text) }}
+	if err := r.p.send(message{Op: opReady}); err != nil {
+		return err
+	}
+	r.p.serve(r.handle)
+	return nil
+}
+
+func (r *authRole) tell(v auth.Level, text string) {
+	if v == auth.Error {
+		r.log.DovecotError("auth", text)
+		return
+	}
+	r.log.DovecotInfo("auth", text)
+}
+
+func (r *authRole) handle(e event) {
+	switch e.Op {
+	case opListen:
+		if l, err := listenerOf(e); err == nil {
+			go r.server.Serve(l)
+		}
+		return
+	case opClient:
+		if len(e.files) == 1 {
+			if c, err := net.FileConn(e.files[0]); err == nil {
+				go r.server.ServeConn(c)
+			}
+		}
+	case opClaim:
+		go r.claim(e)
+		return
+	case opLookup:
+		go r.lookup(e)
+		return
+	}
+	e.close()
+}
+
+// listenerOf makes a listener of the socket that came with an event.
+func listenerOf(e event) (net.Listener, error) {
+	defer e.close()
+	if len(e.files) != 1 {
+		return nil, errors.New("no socket came with the message")
+	}
+	l, err := net.FileListener(e.files[0])
+	if u, ok := l.(*net.UnixListener); ok {
+		u.SetUnlinkOnClose(false) // the parent made the name and takes it away
+	}
+	return l, err
+}
+
+// lookupTimeout bounds one question to the userdbs.
+const lookupTimeout = time.Minute
+
+// claim answers whom a ticket belongs to. The login process that sends it says
+// nothing about the user: all comes from this process's own memory.
+func (r *authRole) claim(e event) {
+	req, ans, ok := r.server.Claim(*e.Ticket)
+	if !ok {
+		r.p.fail(e.message, errors.New("no such login"))
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), lookupTimeout)
+	defer cancel()
+	q := &auth.Query{User: ans.User, Orig: ans.Fields["original_user"], Service: req.Service, Session: req.Session}
+	if req.Remote.IsValid() {
+		q.Remote = req.Remote.Addr().String()
+	}
+	u, err := r.auth.LoggedIn(ctx, q, ans.Hidden)
+	if err != nil {
+		r.log.DovecotError("auth", fmt.Sprintf("user %q logged in, but: %v", ans.User, err))
+		r.p.fail(e.message, err)
+		return
+	}
+	r.p.reply(e.message, message{User: u, Name: req.Service})
+}
+
+func (r *authRole) lookup(e event) {
+	ctx, cancel := context.WithTimeout(context.Background(), lookupTimeout)
+	defer cancel()
+	u, err := r.auth.User(ctx, e.Name, "lmtp", nil)
+	if err != nil {
+		r.p.fail(e.message, err)
+		return
+	}
+	r.p.reply(e.message, message{User: u})
+}
+
+// pamCall asks PAM through the program pamcheck.
+type pamCall struct {
+	path string
+	slot chan struct{}
+}
+
+// Limits of PAM: a module may hang, and each call is a process of some MB.
+const (
+	pamTimeout = 60 * time.Second
+	pamAtOnce  = 16
+)
+
+func newPAMCall() (*pamCall, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	path := filepath.Join(filepath.Dir(self), "pamcheck")
+	if _, err := os.Stat(path); err != nil {
+		return nil, err
+	}
+	return &pamCall{path, make(chan struct{}, pamAtOnce)}, nil
+}
+
+// Check implements auth.PAM. The password goes through a pipe: arguments and
+// environment can be read by others.
+func (p *pamCall) Check(ctx context.Context, service, user, password, rip string) (auth.PAMResult, error) {
+	var none auth.PAMResult
+	ctx, cancel := context.WithTimeout(ctx, pamTimeout)
+	defer cancel()
+	select {
+	case p.slot <- struct{}{}:
+		defer func() { <-p.slot }()
+	case <-ctx.Done():
+		return none, errors.New("too many PAM conversations at once")
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return none, err
+	}
+	defer r.Close()
+	// Less than a pipe's buffer: the write does not wait for pamcheck.
+	_, err = w.WriteString(service + "\x00" + user + "\x00" + rip + "\x00" + password + "\x00")
+	w.Close()
+	if err != nil {
+		return none, err
+	}
+	var out bytes.Buffer
+	code, err := proc.Run(ctx, proc.Role{Path: p.path, Args: []string{"pamcheck"}, Env: proc.CleanEnv(), Stdin: r, Stdout: &out, Stderr: os.Stderr})
+	if err != nil {
+		return none, fmt.Errorf("pamcheck: %w", err)
+	}
+	return parsePAM(code, out.String())
+}
+
+// parsePAM reads pamcheck's answer: "ok USER" or "fail STEP CODE TEXT".
+func parsePAM(code int, out string) (auth.PAMResult, error) {
+	line, _, _ := strings.Cut(out, "\n")
+	f := strings.SplitN(line, " ", 4)
+	switch {
+	case code == 0 && f[0] == "ok" && len(f) >= 2:
+		return auth.PAMResult{OK: true, User: strings.TrimPrefix(line, "ok ")}, nil
+	case code == 0 && f[0] == "fail" && len(f) == 4:
+		n, err := strconv.Atoi(f[2])
+		return auth.PAMResult{Step: f[1], Code: n, Text: f[3]}, err
+	}
+	return auth.PAMResult{}, fmt.Errorf("pamcheck ended with %d", code)
+}

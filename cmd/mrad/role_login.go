@@ -1,0 +1,175 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"packetboat/internal/auth/wire"
+	"packetboat/internal/serve/login"
+	"packetboat/internal/sys/cert"
+	"packetboat/internal/sys/maillog"
+	"packetboat/internal/sys/proc"
+)
+
+// loginRole meets the clients. It gives up every right before it reads a byte.
+type loginRole struct {
+	p       *peer
+	log     *maillog.Log
+	auth    *wire.Client
+	servers map[login.Proto]*login.Server
+	mu      sync.Mutex
+	ears    []net.Listener
+	ended   chan struct{}
+}
+
+func runLogin(string) error {
+	ch, err := proc.Inherited(channelFD)
+	if err != nil {
+		return err
+	}
+	r := &loginRole{p: newPeer(ch), log: roleLog(), servers: make(map[login.Proto]*login.Server), ended: make(chan struct{})}
+	r.auth = wire.New(r.dialAuth)
+	failed := make(chan error, 1)
+	go func() {
+		r.p.serve(func(e event) {
+			if err := r.handle(e); err != nil {
+				failed <- err
+			}
+		})
+		close(r.ended)
+	}()
+	select {
+	case err := <-failed:
+		return err
+	case <-r.ended:
+		return nil
+	}
+}
+
+func (r *loginRole) handle(e event) error {
+	switch e.Op {
+	case opSetup:
+		e.close()
+		return r.setup(e.Setup, login.Proto(e.Name))
+	case opListen:
+		l, err := listenerOf(e)
+		if err != nil {
+			return err
+		}
+		r.mu.Lock()
+		r.ears = append(r.ears, l)
+		r.mu.Unlock()
+		go r.serve(l, *e.Listen)
+		return nil
+	case opRetire:
+		go r.retire(24*time.Hour, (*login.Server).Drain)
+	case opStop:
+		go r.retire(stopTime, (*login.Server).Shutdown)
+	}
+	e.close()
+	return nil
+}
+
+func (r *loginRole) serve(l net.Listener, as listenAs) {
+	if as.Service == "sieve" {
+		serveSieve(l)
+		return
+	}
+	r.servers[login.Proto(as.Service)].Serve(l, login.Proto(as.Service), as.SSL)
+}
+
+// setup makes the server of one protocol; the first one also confines the
+// process. The server of the second shares the wall.
+func (r *loginRole) setup(u *setup, proto login.Proto) error {
+	o := login.Options{Greeting: u.Greeting, DisablePlaintext: u.DisablePlaintext, Verbose: u.Verbose,
+		RequireTLS: u.RequireTLS, Trusted: u.Trusted, Log: r.log}
+	if len(u.CertPEM) > 0 {
+		pems := map[string][]byte{"certificate": u.CertPEM, "key": u.KeyPEM}
+		store, err := cert.OpenWith(func(name string) ([]byte, error) { return pems[name], nil }, "certificate", "key")
+		if err != nil {
+			return err
+		}
+		if o.TLS, err = store.TLSConfig(cert.Options{Protocols: u.Protocols}); err != nil {
+			return err
+		}
+	}
+	if len(r.servers) == 0 {
+		if err := confine(u); err != nil {
+			return err
+		}
+	}
+	r.servers[proto] = login.New(o, r.auth, r)
+	return nil
+}
+
+// confine takes away every right but the open sockets: an empty root folder,
+// the login user, no file (Landlock).
+func confine(u *setup) error {
+	os.Hostname() // nothing here may need a file later
+	time.Now().Local().Zone()
+	if u.RunAs != nil {
+		if err := proc.Chroot(u.Chroot); err != nil {
+			return err
+		}
+		if err := proc.Become(u.RunAs, 0); err != nil {
+			return err
+		}
+	}
+	return proc.Confine(nil, nil)
+}
+
+// dialAuth asks the parent for a connection to the auth process that lives now.
+func (r *loginRole) dialAuth(ctx context.Context) (net.Conn, error) {
+	e, err := r.p.call(ctx, message{Op: opAuth})
+	if err != nil {
+		return nil, err
+	}
+	defer e.close()
+	if len(e.files) != 1 {
+		return nil, errors.New("no connection to auth")
+	}
+	return net.FileConn(e.files[0])
+}
+
+// Handover implements login.Parent.
+func (r *loginRole) Handover(ctx context.Context, h login.Handover, conn *os.File) (int, error) {
+	e, err := r.p.call(ctx, message{Op: opHandover, Handover: &h}, conn)
+	e.close()
+	return e.Number, err
+}
+
+// retire closes the ears and ends the process when its last client has gone,
+// at the latest after limit.
+func (r *loginRole) retire(limit time.Duration, wait func(*login.Server, context.Context)) {
+	r.mu.Lock()
+	for _, l := range r.ears {
+		l.Close()
+	}
+	r.ears = nil
+	r.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	for _, s := range r.servers {
+		wait(s, ctx)
+	}
+	r.p.ch.Close()
+	os.Exit(0)
+}
+
+// serveSieve tells ManageSieve clients that there is none (RFC 5804 section
+// 1.3: a server may greet with BYE).
+func serveSieve(l net.Listener) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		c.SetDeadline(time.Now().Add(5 * time.Second))
+		c.Write([]byte("BYE \"ManageSieve is not available here.\"\r\n"))
+		c.Close()
+	}
+}

@@ -1,0 +1,239 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"packetboat/internal/serve/imapd"
+	"packetboat/internal/serve/login"
+	"packetboat/internal/serve/pop3d"
+	"packetboat/internal/store"
+	"packetboat/internal/store/mbox"
+	"packetboat/internal/sys/maillog"
+	"packetboat/internal/sys/proc"
+)
+
+// mailRole holds all sessions of one user number. It runs as that user from
+// its first instruction.
+type mailRole struct {
+	p    *peer
+	log  *maillog.Log
+	imap *maillog.Log // writes "imap" before its lines, pop3d does so itself
+	u    setup
+	stop chan struct{} // closed when all sessions are to end
+
+	mu     sync.Mutex
+	stores map[string]*sharedStore // by mail location
+	active sync.WaitGroup
+}
+
+// sharedStore is one user's store, shared by the sessions that have it open.
+type sharedStore struct {
+	store.Store
+	users int
+}
+
+func runMail(string) error {
+	ch, err := proc.Inherited(channelFD)
+	if err != nil {
+		return err
+	}
+	// Many of these processes stand idle: memory is given back early.
+	debug.SetGCPercent(50)
+	r := &mailRole{p: newPeer(ch), log: roleLog(), imap: roleLogger().Program("imap"),
+		stop: make(chan struct{}), stores: make(map[string]*sharedStore)}
+	r.p.serve(r.handle)
+	// The parent closed the channel: it has no session of ours, or it is gone.
+	r.end()
+	return nil
+}
+
+func (r *mailRole) handle(e event) {
+	switch {
+	case e.Op == opSetup:
+		r.u = *e.Setup
+	case e.Op == opStop:
+		go r.end()
+	case e.Op == opSession && len(e.files) == 1:
+		r.active.Add(1)
+		go r.session(e)
+		return
+	}
+	e.close()
+}
+
+// stopTime is how long sessions may take to end when the system stops.
+const stopTime = 8 * time.Second
+
+// end asks every session to end, waits for them, and ends the process.
+func (r *mailRole) end() {
+	r.mu.Lock()
+	select {
+	case <-r.stop:
+	default:
+		close(r.stop)
+	}
+	r.mu.Unlock()
+	done := make(chan struct{})
+	go func() { r.active.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(stopTime):
+	}
+	os.Exit(0)
+}
+
+// session runs one client to its end and tells the parent.
+func (r *mailRole) session(e event) {
+	s := *e.Session
+	defer r.active.Done()
+	defer r.p.send(message{Op: opDone, Number: s.Number})
+	defer func() {
+		if p := recover(); p != nil {
+			r.log.DovecotError(fmt.Sprintf("%s(%s)", s.Proto, s.User), fmt.Sprintf("panic: %v\n%s", p, debug.Stack()))
+		}
+	}()
+	conn, err := net.FileConn(e.files[0])
+	e.close()
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	st, err := r.open(s.Mail)
+	if err != nil {
+		r.refuse(conn, s, err)
+		return
+	}
+	defer r.release(s.Mail)
+	if s.Proto == login.POP3 {
+		pop3d.Serve(politely(conn, r.stop), pop3d.User{Name: s.User, Store: st},
+			pop3d.Options{Log: r.log, UIDL: r.u.UIDL, NoFlags: r.u.NoFlagUpdates}, pop3d.Start{Pending: s.Pending, TLS: s.TLS, Session: s.Session})
+		return
+	}
+	imapd.Serve(politely(conn, r.stop), imapd.User{Name: s.User, Store: st},
+		imapd.Options{Log: r.imap, IdleNotify: r.u.IdleNotify}, imapd.Start{Tag: s.Tag, Pending: s.Pending, TLS: s.TLS, Session: s.Session})
+}
+
+// refuse tells a client whose mail cannot be opened, in its protocol.
+func (r *mailRole) refuse(conn net.Conn, s session, err error) {
+	r.log.DovecotError(fmt.Sprintf("%s(%s)<%d><%s>", s.Proto, s.User, os.Getpid(), s.Session), "mail location "+s.Mail+": "+err.Error())
+	const text = "Internal error occurred. Refer to server log for more information."
+	conn.SetWriteDeadline(time.Now().Add(10 * time.Second))
+	if s.Proto == login.POP3 {
+		fmt.Fprintf(conn, "-ERR [SYS/TEMP] %s\r\n", text)
+		return
+	}
+	fmt.Fprintf(conn, "%s NO [UNAVAILABLE] %s\r\n* BYE %s\r\n", s.Tag, text, text)
+}
+
+// open returns the store of a mail location; sessions of one user share it.
+func (r *mailRole) open(location string) (store.Store, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s := r.stores[location]; s != nil {
+		s.users++
+		return s, nil
+	}
+	l, err := parseLocation(location)
+	if err != nil {
+		return nil, err
+	}
+	st, err := mbox.Open(mbox.Options{Inbox: l.inbox, Folders: l.folders, Control: l.control,
+		LockTimeout: r.u.LockTimeout, DotlockStale: r.u.DotlockStale})
+	if err != nil {
+		return nil, err
+	}
+	r.stores[location] = &sharedStore{st, 1}
+	return r.stores[location], nil
+}
+
+func (r *mailRole) release(location string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.stores[location]
+	if s.users--; s.users > 0 {
+		return
+	}
+	delete(r.stores, location)
+	if err := s.Close(); err != nil {
+		r.log.DovecotError("mail", err.Error())
+	}
+}
+
+// politely wraps a connection so that, once stop is closed, its next read ends
+// as if the client had been silent too long: the session finishes the command
+// in hand and says goodbye.
+func politely(c net.Conn, stop <-chan struct{}) net.Conn {
+	var p net.Conn
+	var g *guard
+	switch t := c.(type) {
+	case *net.TCPConn:
+		w := &politeTCP{TCPConn: t, guard: guard{closed: make(chan struct{})}}
+		p, g = w, &w.guard
+	case *net.UnixConn:
+		w := &politeUnix{UnixConn: t, guard: guard{closed: make(chan struct{})}}
+		p, g = w, &w.guard
+	default:
+		return c
+	}
+	go func() {
+		select {
+		case <-stop:
+			g.stop(c)
+		case <-g.closed:
+		}
+	}()
+	return p
+}
+
+// guard keeps a session from moving its read deadline after the stop.
+type guard struct {
+	mu      sync.Mutex
+	stopped bool
+	closed  chan struct{}
+	once    sync.Once
+}
+
+func (g *guard) stop(c net.Conn) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.stopped = true
+	c.SetReadDeadline(time.Now())
+}
+
+// set sets a read deadline, or, after the stop, one that has passed.
+func (g *guard) set(c net.Conn, t time.Time) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.stopped {
+		t = time.Now()
+	}
+	return c.SetReadDeadline(t)
+}
+
+func (g *guard) close() { g.once.Do(func() { close(g.closed) }) }
+
+// politeTCP and politeUnix embed the real types, so that net.Buffers still
+// writes many pieces in one call.
+type politeTCP struct {
+	*net.TCPConn
+	guard
+}
+
+type politeUnix struct {
+	*net.UnixConn
+	guard
+}
+
+// SetReadDeadline and Close override those of the connection.
+func (p *politeTCP) SetReadDeadline(t time.Time) error { return p.guard.set(p.TCPConn, t) }
+
+func (p *politeTCP) Close() error { p.guard.close(); return p.TCPConn.Close() }
+
+func (p *politeUnix) SetReadDeadline(t time.Time) error { return p.guard.set(p.UnixConn, t) }
+
+func (p *politeUnix) Close() error { p.guard.close(); return p.UnixConn.Close() }

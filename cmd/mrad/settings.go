@@ -1,0 +1,216 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"packetboat/internal/auth"
+	"packetboat/internal/sys/config"
+	"packetboat/internal/sys/proc"
+)
+
+// settings is dovecot.conf as the parent needs it.
+type settings struct {
+	BaseDir      string   `dovecot:"base_dir"`
+	LogPath      string   `dovecot:"log_path"`
+	InfoLogPath  string   `dovecot:"info_log_path"`
+	Protocols    []string `dovecot:"protocols"`
+	Listen       []string `dovecot:"listen"`
+	SSL          string   `dovecot:"ssl"`
+	Cert         string   `dovecot:"ssl_cert,path"`
+	Key          string   `dovecot:"ssl_key,path"`
+	MinProtocol  string   `dovecot:"ssl_min_protocol"`
+	LoginUser    string   `dovecot:"default_login_user"`
+	InternalUser string   `dovecot:"default_internal_user"`
+	MailGroup    string   `dovecot:"mail_privileged_group"`
+	FirstUID     int      `dovecot:"first_valid_uid"`
+	Hostname     string   `dovecot:"hostname"`
+
+	conf     *config.Dovecot
+	path     string
+	services []config.DovecotService
+	limits   map[string]int // mail_max_userip_connections by protocol
+}
+
+// setup is what roles without files are told.
+type setup struct {
+	Greeting         string
+	DisablePlaintext bool
+	Verbose          bool
+	RequireTLS       bool
+	Trusted          []netip.Prefix
+	CertPEM, KeyPEM  []byte
+	Protocols        []string // TLS versions, as package cert reads them
+	Chroot           string   // empty folder
+	RunAs            *proc.User
+	LockTimeout      time.Duration
+	DotlockStale     time.Duration
+	IdleNotify       time.Duration
+	UIDL             string
+	NoFlagUpdates    bool
+	Hostname         string
+}
+
+// load reads the configuration; every problem is in the error.
+func load(path string) (*settings, error) {
+	conf, err := config.LoadDovecot(path)
+	if err != nil {
+		return nil, err
+	}
+	s := &settings{conf: conf, path: path, limits: make(map[string]int)}
+	if err := conf.Decode(s); err != nil {
+		return nil, err
+	}
+	if s.services, err = conf.Services(); err != nil {
+		return nil, err
+	}
+	for _, proto := range []string{"imap", "pop3"} {
+		var o struct {
+			Limit int `dovecot:"mail_max_userip_connections"`
+		}
+		if err := conf.For(config.Context{Protocol: proto}).Decode(&o); err != nil {
+			return nil, err
+		}
+		s.limits[proto] = o.Limit
+	}
+	if s.BaseDir, err = filepath.Abs(s.BaseDir); err != nil {
+		return nil, err
+	}
+	return s, s.check()
+}
+
+// known are the protocols that mrad speaks. sieve is listened to, so that
+// whoever asks is told; see serveSieve.
+var known = []string{"imap", "pop3", "lmtp", "sieve"}
+
+func (s *settings) check() error {
+	for _, p := range s.Protocols {
+		if !slices.Contains(known, p) && p != "none" {
+			return s.errorAt("protocols", fmt.Sprintf("protocol %q is not supported", p), "the protocols are "+strings.Join(known, ", "))
+		}
+	}
+	switch s.SSL {
+	case "yes", "no", "required":
+	default:
+		return s.errorAt("ssl", "value "+strconv.Quote(s.SSL)+" is none of yes, no, required", "write ssl = required")
+	}
+	if s.SSL != "no" && s.Cert == "" && s.conf.IsSet("ssl") {
+		return s.errorAt("ssl", "ssl_cert is not set", "write ssl_cert = </path/to/certificate.pem and ssl_key likewise, or ssl = no")
+	}
+	return nil
+}
+
+func (s *settings) errorAt(name, text, hint string) error {
+	file, line := s.conf.Where(name)
+	if file == "" {
+		file = s.path
+	}
+	return &config.Error{File: file, Line: line, Text: name + ": " + text, Hint: hint}
+}
+
+// tls tells whether TLS is offered at all.
+func (s *settings) tls() bool { return s.SSL != "no" && s.Cert != "" }
+
+func (s *settings) speaks(proto string) bool { return slices.Contains(s.Protocols, proto) }
+
+// service returns the service of a name.
+func (s *settings) service(name string) config.DovecotService {
+	for _, v := range s.services {
+		if v.Name == name {
+			return v
+		}
+	}
+	return config.DovecotService{Name: name}
+}
+
+// setupFor decodes what a role needs; it reads no file.
+func (s *settings) setupFor(proto string) (*setup, error) {
+	var o struct {
+		Greeting         string        `dovecot:"login_greeting"`
+		DisablePlaintext bool          `dovecot:"disable_plaintext_auth"`
+		Verbose          bool          `dovecot:"auth_verbose"`
+		Trusted          string        `dovecot:"login_trusted_networks"`
+		LockTimeout      time.Duration `dovecot:"mbox_lock_timeout"`
+		DotlockStale     time.Duration `dovecot:"mbox_dotlock_change_timeout"`
+		IdleNotify       time.Duration `dovecot:"imap_idle_notify_interval"`
+		UIDL             string        `dovecot:"pop3_uidl_format"`
+		NoFlagUpdates    bool          `dovecot:"pop3_no_flag_updates"`
+	}
+	if err := s.conf.For(config.Context{Protocol: proto}).Decode(&o); err != nil {
+		return nil, err
+	}
+	trusted, err := prefixes(o.Trusted)
+	if err != nil {
+		return nil, s.errorAt("login_trusted_networks", err.Error(), "write networks as 192.0.2.0/24")
+	}
+	u := &setup{Greeting: greeting(o.Greeting), DisablePlaintext: o.DisablePlaintext, Verbose: o.Verbose, RequireTLS: s.SSL == "required",
+		Trusted: trusted, LockTimeout: o.LockTimeout, DotlockStale: o.DotlockStale, IdleNotify: o.IdleNotify,
+		UIDL: o.UIDL, NoFlagUpdates: o.NoFlagUpdates, Hostname: s.Hostname}
+	if s.MinProtocol != "" {
+		u.Protocols = []string{">=" + s.MinProtocol}
+	}
+	return u, nil
+}
+
+// greeting keeps an administrator's text. Dovecot's own default is not said:
+// it would name another program.
+func greeting(s string) string {
+	if s == "Dovecot ready." || s == "Dovecot (Debian) ready." {
+		return ""
+	}
+	return s
+}
+
+func prefixes(s string) (list []netip.Prefix, err error) {
+	for _, word := range strings.FieldsFunc(s, func(r rune) bool { return r == ' ' || r == ',' }) {
+		p, err := netip.ParsePrefix(word)
+		if a, aerr := netip.ParseAddr(word); err != nil && aerr == nil {
+			p, err = a.Prefix(a.BitLen())
+		}
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, p)
+	}
+	return list, nil
+}
+
+// authOptions makes package auth's options.
+func (s *settings) authOptions() (auth.Options, error) {
+	o := auth.Options{}
+	if err := s.conf.Decode(&o); err != nil {
+		return o, err
+	}
+	// Zero means "the default" to package auth, and "none" in dovecot.conf.
+	if o.Delay == 0 {
+		o.Delay = -1
+	}
+	if o.FirstUID == 0 {
+		o.FirstUID = -1
+	}
+	o.AnyChars = o.Chars == ""
+	if o.Format == "" {
+		o.Format = "%u"
+	}
+	o.Host = s.Hostname
+	pass, err1 := s.conf.Passdbs()
+	user, err2 := s.conf.Userdbs()
+	if err := errors.Join(err1, err2); err != nil {
+		return o, err
+	}
+	for _, p := range pass {
+		o.Passdbs = append(o.Passdbs, auth.DB{Driver: p.Driver, Args: p.Args, Default: strings.Join(p.DefaultFields, " "),
+			Override: strings.Join(p.OverrideFields, " "), Deny: p.Deny, Master: p.Master})
+	}
+	for _, u := range user {
+		o.Userdbs = append(o.Userdbs, auth.DB{Driver: u.Driver, Args: u.Args, Default: strings.Join(u.DefaultFields, " "),
+			Override: strings.Join(u.OverrideFields, " ")})
+	}
+	return o, nil
+}

@@ -1,0 +1,242 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"packetboat/internal/sys/config"
+	"packetboat/internal/sys/proc"
+)
+
+// sockets are all listening sockets. The parent keeps them, so that they stay
+// open while a role is replaced.
+type sockets struct {
+	open map[string]*socket // by kind and address
+}
+
+// socket is one of them.
+type socket struct {
+	fileListener
+	as   listenAs
+	path string // of a unix socket
+}
+
+// bind opens what the configuration wants and is not open, and closes what is
+// no longer wanted. On an error nothing changes.
+func (s *sockets) bind(c *settings) error {
+	next := make(map[string]*socket)
+	var fresh []*socket
+	for _, w := range wanted(c) {
+		if old := s.open[w.key()]; old != nil {
+			next[w.key()] = old
+			continue
+		}
+		l, err := w.listen()
+		if err != nil {
+			for _, f := range fresh {
+				f.close()
+			}
+			return err
+		}
+		next[w.key()] = l
+		fresh = append(fresh, l)
+	}
+	for key, old := range s.open {
+		if next[key] == nil {
+			old.close()
+		}
+	}
+	s.open = next
+	return nil
+}
+
+// send hands the sockets of some services to a role.
+func (s *sockets) send(q *peer, services ...string) error {
+	for _, l := range s.open {
+		for _, name := range services {
+			if l.as.Service != name {
+				continue
+			}
+			f, err := l.File()
+			if err != nil {
+				return err
+			}
+			err = q.send(message{Op: opListen, Listen: &l.as}, f)
+			f.Close()
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return q.send(message{Op: opRun})
+}
+
+func (s *sockets) close() {
+	for _, l := range s.open {
+		l.close()
+	}
+	s.open = nil
+}
+
+func (l *socket) close() {
+	if l.path != "" {
+		os.Remove(l.path)
+	}
+	l.Close()
+}
+
+// want is one socket to be opened.
+type want struct {
+	as   listenAs
+	addr string               // host:port, or
+	unix *config.UnixListener // with its path made absolute
+}
+
+func (w want) key() string {
+	if w.unix != nil {
+		return w.as.Service + " " + w.unix.Path
+	}
+	return fmt.Sprintf("%s %v %s", w.as.Service, w.as.SSL, w.addr)
+}
+
+// inetServices are the services with ports, and their protocol.
+var inetServices = [...]struct{ service, proto string }{
+	{"imap-login", "imap"}, {"pop3-login", "pop3"}, {"managesieve-login", "sieve"}, {"lmtp", "lmtp"},
+}
+
+// wanted lists the sockets of a configuration.
+func wanted(c *settings) (list []want) {
+	for _, i := range inetServices {
+		if !c.speaks(i.proto) {
+			continue
+		}
+		for _, l := range c.service(i.service).Inet {
+			if l.Port == 0 || (l.SSL && !c.tls()) {
+				continue
+			}
+			for _, a := range c.addresses(l) {
+				list = append(list, want{as: listenAs{i.proto, l.SSL}, addr: net.JoinHostPort(a, strconv.Itoa(l.Port))})
+			}
+		}
+	}
+	if c.speaks("lmtp") {
+		list = append(list, wantUnix(c, "lmtp", "lmtp")...)
+	}
+	return append(list, wantUnix(c, "auth", "auth")...)
+}
+
+// wantUnix lists the unix sockets of a service. Of auth's only those for
+// authentication clients are made: the others are between Dovecot's own
+// processes.
+func wantUnix(c *settings, service, as string) (list []want) {
+	for _, l := range c.service(service).Unix {
+		base := filepath.Base(l.Path)
+		internal := strings.HasPrefix(base, "auth-userdb") || strings.HasPrefix(base, "auth-master") || strings.HasPrefix(base, "auth-login") ||
+			strings.HasPrefix(l.Path, "login/") || strings.HasPrefix(l.Path, "token-login/")
+		if l.Mode == 0 || (service == "auth" && internal) {
+			continue
+		}
+		l.Path = c.unixPath(l)
+		list = append(list, want{as: listenAs{Service: as}, unix: &l})
+	}
+	return list
+}
+
+// addresses returns where an inet_listener listens. "*" and "::" are all of a
+// family; IPv6 is left out where the machine has none.
+func (c *settings) addresses(l config.InetListener) (out []string) {
+	list := l.Address
+	if len(list) == 0 {
+		list = c.Listen
+	}
+	for _, a := range list {
+		switch {
+		case a == "*":
+			out = append(out, "0.0.0.0")
+		case a == "::" || a == "[::]":
+			if proc.HasIPv6() {
+				out = append(out, "::")
+			}
+		default:
+			out = append(out, strings.Trim(a, "[]"))
+		}
+	}
+	return out
+}
+
+func (w want) listen() (*socket, error) {
+	if w.unix != nil {
+		return w.listenUnix()
+	}
+	network := "tcp4"
+	if strings.HasPrefix(w.addr, "[") {
+		network = "tcp6" // IPv6 alone: the IPv4 address is a socket of its own
+	}
+	l, err := net.Listen(network, w.addr)
+	if err != nil {
+		return nil, fmt.Errorf("service %s: listen(%s) failed: %s", w.as.Service, w.addr, proc.ErrText(err))
+	}
+	return &socket{fileListener: l.(*net.TCPListener), as: w.as}, nil
+}
+
+// listenUnix makes a unix socket with its owner and mode. One that a former
+// run left is taken away; one that somebody answers is not.
+func (w want) listenUnix() (*socket, error) {
+	path := w.unix.Path
+	uid, gid, err := owner(w.unix)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, err
+	}
+	if c, err := net.Dial("unix", path); err == nil {
+		c.Close()
+		return nil, fmt.Errorf("service %s: socket %s is in use", w.as.Service, path)
+	}
+	if fi, err := os.Lstat(path); err == nil && fi.Mode()&os.ModeSocket != 0 {
+		os.Remove(path)
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("service %s: listen(%s) failed: %s", w.as.Service, path, proc.ErrText(err))
+	}
+	u := l.(*net.UnixListener)
+	u.SetUnlinkOnClose(false) // close does it: a File of the listener must not
+	s := &socket{fileListener: u, as: w.as, path: path}
+	if os.Geteuid() == 0 {
+		err = os.Lchown(path, uid, gid)
+	}
+	if err == nil {
+		err = os.Chmod(path, os.FileMode(w.unix.Mode)&os.ModePerm)
+	}
+	if err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// owner looks up whose socket it is; empty names are root's.
+func owner(l *config.UnixListener) (uid, gid int, err error) {
+	if os.Geteuid() != 0 {
+		return -1, -1, nil
+	}
+	if l.User != "" {
+		u, err := proc.LookupUser(l.User)
+		if err != nil {
+			return 0, 0, fmt.Errorf("unix_listener %s: user %s: %w", l.Path, l.User, err)
+		}
+		uid = u.UID
+	}
+	if l.Group != "" {
+		if gid, err = proc.LookupGroup(l.Group); err != nil {
+			return 0, 0, fmt.Errorf("unix_listener %s: group %s: %w", l.Path, l.Group, err)
+		}
+	}
+	return uid, gid, nil
+}
