@@ -22,6 +22,10 @@ const (
 	defaultHeaderLimit = 50 << 20
 )
 
+// maxName is the length in octets within which a field's colon must stand when
+// the reader's buffer is smaller.
+const maxName = 1000
+
 // Field is one header field. Its slices belong to the reader and hold until
 // the next field is read.
 type Field struct {
@@ -127,11 +131,15 @@ func (h *HeaderReader) Next() (Field, error) {
 // first puts the first line of a field into buf.
 func (h *HeaderReader) first() error {
 	if h.line == nil {
-		line, err := h.r.ReadSlice('\n')
+		err := bufio.ErrBufferFull
+		for errors.Is(err, bufio.ErrBufferFull) && NameLen(h.line) == 0 && len(h.line) < maxName {
+			var line []byte
+			line, err = h.r.ReadSlice('\n')
+			h.line = append(h.line, line...)
+		}
 		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, bufio.ErrBufferFull) {
 			return err
 		}
-		h.line = append(h.line, line...)
 	}
 	switch {
 	case isEmptyLine(h.line):
