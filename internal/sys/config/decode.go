@@ -77,6 +77,33 @@ func (m *Main) decodeField(v reflect.Value, name string) error {
 	return fmt.Errorf("parameter %s: cannot decode into a %s", name, v.Type())
 }
 
+// CheckValue reads the value of a parameter as its type in the table says, and
+// returns the error that Decode would; a name that is not in the table has no
+// type, but its references must be understood too.
+func (m *Main) CheckValue(name string) error {
+	p, ok := LookupParam(name)
+	if !ok {
+		_, err := m.Lookup(name)
+		return err
+	}
+	var v any
+	switch p.Type {
+	case TypeBool:
+		v = new(bool)
+	case TypeInt:
+		v = new(int)
+	case TypeLong:
+		v = new(int64)
+	case TypeTime:
+		v = new(time.Duration)
+	case TypeMatch:
+		v = new([]string)
+	default:
+		v = new(string)
+	}
+	return m.decodeField(reflect.ValueOf(v).Elem(), name)
+}
+
 func (m *Main) decodeBool(v reflect.Value, name, value string) error {
 	yes := strings.EqualFold(value, "yes")
 	if !yes && !strings.EqualFold(value, "no") {

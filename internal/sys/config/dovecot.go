@@ -201,6 +201,28 @@ func (d *Dovecot) Where(name string) (file string, line int) {
 // Root returns the general settings, without those of filters.
 func (d *Dovecot) Root() *Block { return d.root }
 
+// Merged returns the general settings with those of the filters that match a
+// For put over them.
+func (d *Dovecot) Merged() *Block {
+	m := d.root
+	for i := len(d.layers) - 2; i >= 0; i-- {
+		m = m.merged(d.layers[i])
+	}
+	return m
+}
+
+// Find returns a setting of the block; "plugin/x" is the setting x of its block
+// plugin. It returns nil when it is not set.
+func (b *Block) Find(name string) *Value { return b.find(name) }
+
+// WithServices returns the root block with the built-in services below those
+// that it changes.
+func (b *Block) WithServices(builtin []*Block) *Block {
+	m := *b
+	m.Blocks = mergeBlocks(slices.Clone(builtin), b.Blocks, "")
+	return &m
+}
+
 // Filters calls fn for each filter with its settings, in the order in which
 // doveconf prints them.
 func (d *Dovecot) Filters(fn func(f Filter, b *Block)) {

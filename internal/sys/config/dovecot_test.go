@@ -51,18 +51,18 @@ func TestDovecotValues(t *testing.T) {
 
 func TestDovecotErrors(t *testing.T) {
 	for text, want := range map[string]string{
-		"nosuch = x":                        "dovecot.conf:1: Unknown setting: nosuch",
-		"a {\n}":                            "dovecot.conf:1: Unknown setting: a",
-		"service x { y = z }":               "dovecot.conf:1: Garbage after '{'",
-		"service imap\n{":                   "dovecot.conf:1: Expecting '{'",
-		"}":                                 "dovecot.conf:1: Unexpected '}'",
-		"disable_plaintext_auth = maybe":    "dovecot.conf:1: Invalid boolean value: maybe (use yes or no)",
-		"auth_failure_delay = 30":           "dovecot.conf:1: Time interval '30' is missing units (add e.g. 's' for seconds)",
-		"\n!include nosuch":                 "dovecot.conf:2: No matches",
-		"service auth {\n":                  "dovecot.conf:1: missing '}' of the section that starts here",
-		"auth_cache_size = 1 X":             "dovecot.conf:1: Invalid size: 1 X",
-		"hostname = $nosuch":                "dovecot.conf:1: Unknown variable: $nosuch",
-		"protocol a {\nprotocol b {\n}\n}":  "dovecot.conf:2: Nested protocol { protocol { .. } } block not allowed",
+		"nosuch = x":                         "dovecot.conf:1: Unknown setting: nosuch",
+		"a {\n}":                             "dovecot.conf:1: Unknown setting: a",
+		"service x { y = z }":                "dovecot.conf:1: Garbage after '{'",
+		"service imap\n{":                    "dovecot.conf:1: Expecting '{'",
+		"}":                                  "dovecot.conf:1: Unexpected '}'",
+		"disable_plaintext_auth = maybe":     "dovecot.conf:1: Invalid boolean value: maybe (use yes or no)",
+		"auth_failure_delay = 30":            "dovecot.conf:1: Time interval '30' is missing units (add e.g. 's' for seconds)",
+		"\n!include nosuch":                  "dovecot.conf:2: No matches",
+		"service auth {\n":                   "dovecot.conf:1: missing '}' of the section that starts here",
+		"auth_cache_size = 1 X":              "dovecot.conf:1: Invalid size: 1 X",
+		"hostname = $nosuch":                 "dovecot.conf:1: Unknown variable: $nosuch",
+		"protocol a {\nprotocol b {\n}\n}":   "dovecot.conf:2: Nested protocol { protocol { .. } } block not allowed",
 		"passdb {\n  driver = pam\n  x=1\n}": "dovecot.conf:3: Unknown setting: passdb { x",
 	} {
 		_, err := ParseDovecot(filepath.Join(t.TempDir(), "dovecot.conf"), text)
@@ -79,7 +79,7 @@ func TestDovecotErrors(t *testing.T) {
 func TestDovecotIncludes(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
-		"dovecot.conf": "!include conf.d/*.conf\n!include_try missing.conf\n!include_try local.conf\nssl_cert = <cert.pem\n",
+		"dovecot.conf":     "!include conf.d/*.conf\n!include_try missing.conf\n!include_try local.conf\nssl_cert = <cert.pem\n",
 		"conf.d/10-a.conf": "hostname = a\n", "conf.d/20-b.conf": "hostname = b\n", "conf.d/.hidden.conf": "hostname = h\n",
 		"local.conf": "login_greeting = l\n!include_try local.conf\n", "cert.pem": "CERT\n",
 	} {

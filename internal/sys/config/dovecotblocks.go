@@ -174,13 +174,24 @@ func (b *Block) sub(kind string) []*Block {
 	return list
 }
 
+// BuiltinServices returns the service blocks that Dovecot has without any
+// configuration.
+func BuiltinServices() ([]*Block, error) {
+	const name = "built-in services"
+	r := newDovecotReader(name)
+	if err := r.read(name, dovecotServices); err != nil || len(r.errs) > 0 {
+		return nil, fmt.Errorf("%s: %w", name, errors.Join(append(r.errs, err)...))
+	}
+	return r.d.root.Blocks, nil
+}
+
 // Services returns every service, the built-in ones included, by name.
 func (d *Dovecot) Services() ([]DovecotService, error) {
-	r := newDovecotReader("built-in services")
-	if err := r.read("built-in services", dovecotServices); err != nil || len(r.errs) > 0 {
-		return nil, fmt.Errorf("built-in services: %w", errors.Join(append(r.errs, err)...))
+	builtin, err := BuiltinServices()
+	if err != nil {
+		return nil, err
 	}
-	blocks := mergeBlocks(r.d.root.Blocks, d.Blocks("service"), "service")
+	blocks := mergeBlocks(builtin, d.Blocks("service"), "service")
 	return decodeAll(d, blocks, "service", func(s *DovecotService, b *Block) error {
 		s.Name = b.Name
 		var err1, err2, err3 error

@@ -10,7 +10,8 @@ import (
 )
 
 // dovecotTable holds one setting a line, sorted: block ("-" for the root),
-// name, type, flags (h = hidden from doveconf -a and -d), state, default. An
+// name, type, flags (h = hidden from doveconf
+// -a and -d, n = no default), state, default. An
 // enum's default is followed by its other values, separated by colons; an
 // alias's default is the name it stands for.
 //
@@ -28,6 +29,7 @@ type DovecotParam struct {
 	Name    string
 	Type    string // str vars bool uint octal port time msecs size enum map alias
 	Hidden  bool   // not shown by doveconf -a and -d unless set
+	Unset   bool   // has no default, not even an empty one, and is not shown unless set
 	State   State
 	Default string // as doveconf -d shows it
 	Enum    []string
@@ -77,7 +79,7 @@ func rowKey(p DovecotParam) string {
 
 func parseDovecotRow(row string) DovecotParam {
 	f := strings.SplitN(row, "\t", 6)
-	p := DovecotParam{Block: f[0], Name: f[1], Type: f[2], Hidden: f[3] == "h", State: State(f[4]), Default: f[5]}
+	p := DovecotParam{Block: f[0], Name: f[1], Type: f[2], Hidden: strings.Contains(f[3], "h"), Unset: strings.Contains(f[3], "n"), State: State(f[4]), Default: f[5]}
 	if p.Block == "-" {
 		p.Block = ""
 	}

@@ -20,6 +20,32 @@ type expander struct {
 	// recurse expands the values of names too; otherwise they are put in as
 	// they are.
 	recurse bool
+	// scan visits every name in every branch and puts nothing out.
+	scan bool
+}
+
+// ExpandWith expands value, and the values of the names in it, with a lookup of
+// the caller's: test says that only the value's emptiness counts. The error's
+// text is Postfix's.
+func ExpandWith(value string, lookup func(name string, test bool) (value string, ok bool)) (string, error) {
+	if strings.IndexByte(value, '$') < 0 {
+		return value, nil
+	}
+	x := expander{lookup: lookup, recurse: true}
+	if err := x.expand(value); err != nil {
+		return "", err
+	}
+	return string(x.out), nil
+}
+
+// References calls fn for every name that value refers to, in every branch of
+// its conditions.
+func References(value string, fn func(name string)) error {
+	x := expander{scan: true, lookup: func(name string, _ bool) (string, bool) {
+		fn(name)
+		return "", true
+	}}
+	return x.expand(value)
 }
 
 // maxSteps bounds the work of one expansion: 2^100 references fit into a
@@ -64,6 +90,9 @@ func (x *expander) expand(value string) error {
 }
 
 func (x *expander) put(s string) error {
+	if x.scan {
+		return nil
+	}
 	if len(x.out)+len(s) > maxExpand {
 		return badSyntax("value grows past %d bytes", maxExpand)
 	}
@@ -189,7 +218,7 @@ func (x *expander) choose(yes bool, op byte, rest string) error {
 		if err != nil {
 			return err
 		}
-		if yes {
+		if yes || x.scan {
 			if err := x.expand(text); err != nil {
 				return err
 			}
@@ -209,7 +238,7 @@ func (x *expander) choose(yes bool, op byte, rest string) error {
 	if after != "" {
 		return badSyntax("unexpected input at: \"...%s}>>>%s\"", text, clip(after))
 	}
-	if yes {
+	if yes && !x.scan {
 		return nil
 	}
 	return x.expand(text)
@@ -292,6 +321,7 @@ func (x *expander) compare(left, op, suffix, right string) (bool, error) {
 	}
 	d := 0
 	switch {
+	case x.scan:
 	case suffix == "level":
 		if d, err = compareLevels(l, r); err != nil {
 			return false, err
@@ -318,7 +348,7 @@ func (x *expander) compare(left, op, suffix, right string) (bool, error) {
 
 // sub expands a text on its own.
 func (x *expander) sub(text string) (string, error) {
-	y := expander{lookup: x.lookup, depth: x.depth, steps: x.steps, recurse: x.recurse}
+	y := expander{lookup: x.lookup, depth: x.depth, steps: x.steps, recurse: x.recurse, scan: x.scan}
 	err := y.expand(text)
 	x.steps, x.undef = y.steps, x.undef || y.undef
 	return string(y.out), err

@@ -130,9 +130,9 @@ func trimSpace(s string) string {
 	return s
 }
 
-// splitNameValue takes a "name = value" line apart; problem is Postfix's text
-// when it is none.
-func splitNameValue(line string) (name, value, problem string) {
+// SplitNameValue takes a "name = value" text apart, as Postfix does for main.cf,
+// -o options and table definitions; problem is Postfix's text when it is none.
+func SplitNameValue(line string) (name, value, problem string) {
 	line = skipSpace(line)
 	if line == "" {
 		return "", "", "missing attribute name"

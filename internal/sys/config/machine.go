@@ -21,9 +21,28 @@ func (m *Main) hostname() string {
 	}
 	// mydomain counts only where it is set: its default comes from here.
 	if _, ok := m.Raw("mydomain"); ok {
-		return name + "." + m.Get("mydomain")
+		return name + "." + m.settled("mydomain")
 	}
 	return name + "." + noDomain
+}
+
+// settled returns the value of a name that a computed default needs. Computed
+// defaults are empty in it, as they are in Postfix while it computes one: so
+// "myhostname = mail.$mydomain" alone is "mail.", and nothing goes in circles.
+func (m *Main) settled(name string) string {
+	get := func(name string, _ bool) (string, bool) {
+		if s, ok := m.find(name); ok {
+			return s.Value, true
+		}
+		p, ok := LookupParam(name)
+		return p.Default, ok && !strings.HasPrefix(p.Default, "@")
+	}
+	raw, _ := get(name, false)
+	value, err := ExpandWith(raw, get)
+	if err != nil {
+		return ""
+	}
+	return value
 }
 
 // noDomain is the domain of a machine that has none.
@@ -31,7 +50,7 @@ const noDomain = "localdomain"
 
 // domain is the default of mydomain: myhostname without its first label.
 func (m *Main) domain() string {
-	if _, rest, ok := strings.Cut(m.Get("myhostname"), "."); ok {
+	if _, rest, ok := strings.Cut(m.settled("myhostname"), "."); ok {
 		return rest
 	}
 	return noDomain
@@ -41,7 +60,7 @@ func (m *Main) domain() string {
 // the masks that mynetworks_style asks for. An interface that cannot be read
 // gives no address: that trusts less, never more.
 func (m *Main) networks() string {
-	style := m.Get("mynetworks_style")
+	style := m.settled("mynetworks_style")
 	var list []string
 	for _, p := range m.interfaces() {
 		p = styled(p, style)
@@ -53,7 +72,8 @@ func (m *Main) networks() string {
 			list = append(list, s)
 		}
 	}
-	return strings.Join(list, " ")
+	// Postfix ends the list with a space, which shows where others refer to it.
+	return strings.Join(append(list, ""), " ")
 }
 
 // styled widens the address of p to the network that style names: host, the
@@ -81,8 +101,8 @@ func styled(p netip.Prefix, style string) netip.Prefix {
 // interfaces returns the addresses of inet_interfaces with the masks of this
 // machine's interfaces, IPv4 first, as far as inet_protocols allows them.
 func (m *Main) interfaces() []netip.Prefix {
-	wanted := Fields(m.Get("inet_interfaces"))
-	protocols := m.Get("inet_protocols")
+	wanted := Fields(m.settled("inet_interfaces"))
+	protocols := m.settled("inet_protocols")
 	var v4, v6 []netip.Prefix
 	for _, p := range localPrefixes() {
 		if !interfaceWanted(wanted, p.Addr()) {

@@ -65,7 +65,7 @@ func ParseMain(dir, path, text string) (*Main, []Warning, error) {
 		if !ok {
 			break
 		}
-		name, value, problem := splitNameValue(line)
+		name, value, problem := SplitNameValue(line)
 		if problem != "" {
 			return nil, r.warns, &Error{File: path, Line: r.first, Text: fmt.Sprintf("%s: \"%s\"", problem, line),
 				Hint:    "write \"name = value\"; a line that continues a value starts with white space",
@@ -209,14 +209,7 @@ func (m *Main) origin(name, value string) (string, error) {
 // Expand expands the $names of value over this configuration, with the names'
 // own values expanded too. Unknown names are empty.
 func (m *Main) Expand(value string) (string, error) {
-	if strings.IndexByte(value, '$') < 0 {
-		return value, nil
-	}
-	x := expander{lookup: func(name string, _ bool) (string, bool) { return m.reference(name) }, recurse: true}
-	if err := x.expand(value); err != nil {
-		return "", err
-	}
-	return string(x.out), nil
+	return ExpandWith(value, func(name string, _ bool) (string, bool) { return m.reference(name) })
 }
 
 // reference returns the unexpanded value behind $name.

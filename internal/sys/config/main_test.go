@@ -35,6 +35,8 @@ func TestMainValues(t *testing.T) {
 		{"service", "", "dovecot_destination_recipient_limit", "50"},
 		{"raw", "mailbox_command = /x -a \"$EXTENSION\"\n", "mailbox_command", "/x -a \"$EXTENSION\""},
 		{"mydomain", "myhostname = a.b.c\n", "mydomain", "b.c"},
+		{"circle", "myhostname = mail.$mydomain\n", "myhostname", "mail."},
+		{"circle of networks", "inet_interfaces = $mynetworks\n", "mynetworks", ""},
 		{"myorigin", "myhostname = a.b.c\n", "myorigin", "a.b.c"},
 		{"config directory", "", "config_directory", "/etc/postfix"},
 		{"nul", "relayhost = a\x00b\n", "relayhost", "a"},

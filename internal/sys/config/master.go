@@ -201,7 +201,7 @@ func (s *Service) optionValue(value string, warns *[]Warning) string {
 		return value
 	}
 	value = s.unbrace(value, warns)
-	name, val, problem := splitNameValue(value)
+	name, val, problem := SplitNameValue(value)
 	if problem != "" {
 		s.warn(warns, fmt.Sprintf("%s: \"%s\"", problem, value))
 		return value
@@ -241,7 +241,7 @@ func (s *Service) readOptions() {
 			continue
 		}
 		if i++; i < len(s.Args) {
-			if name, value, problem := splitNameValue(s.Args[i]); problem == "" {
+			if name, value, problem := SplitNameValue(s.Args[i]); problem == "" {
 				s.Options = append(s.Options, Setting{name, value, s.File, s.Line})
 			}
 		}

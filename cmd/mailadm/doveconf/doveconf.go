@@ -1,0 +1,262 @@
+// Package doveconf is doveconf(1): it shows the settings of dovecot.conf in the
+// form that Dovecot's own command prints, and every error of it at once.
+package doveconf
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"strings"
+
+	"packetboat/internal/sys/config"
+)
+
+// The version that the output claims: configurations of it are understood.
+const version = "2.3.19.1 (packetboat)"
+
+// exitConfig is the exit code for a configuration with errors (FATAL_DEFAULT of
+// Dovecot).
+const exitConfig = 89
+
+// scope says which settings are printed.
+type scope int
+
+const (
+	scopeAll     scope = iota // -a: all that are not hidden
+	scopeHidden               // -s, and for settings asked for by name: all
+	scopeChanged              // -n: those that differ from their default
+	scopeSet                  // -N: those that are set
+)
+
+// options are those of the command line.
+type options struct {
+	path     string
+	scope    scope
+	defaults bool
+	hideName bool
+	expand   bool
+	simple   bool
+	secrets  bool
+	filter   config.Context
+	names    []string
+	// filtering says that the settings of a filter are printed: what is set there
+	// counts, whatever the default is.
+	filtering bool
+}
+
+// Run runs doveconf with args, the arguments without the program's name. The
+// exit code is 0, or 89 for a configuration or command line with errors.
+func Run(args []string, stdout, stderr io.Writer) int {
+	o, err := parse(args)
+	if err != nil {
+		fmt.Fprintf(stderr, "doveconf: Fatal: %v\n", err)
+		return exitConfig
+	}
+	out := bufio.NewWriter(stdout)
+	defer out.Flush()
+	if len(o.names) == 0 && !o.simple {
+		fmt.Fprintf(out, "# %s: %s\n", version, o.path)
+		out.Flush()
+	}
+	d, err := load(o)
+	if err != nil {
+		report(err, stderr)
+		return exitConfig
+	}
+	warn(d, stderr)
+	return show(o, d, out, stderr)
+}
+
+// load reads the configuration, or none for -d.
+func load(o *options) (*config.Dovecot, error) {
+	if o.defaults {
+		return config.ParseDovecot("<defaults>", "")
+	}
+	return config.LoadDovecot(o.path)
+}
+
+func show(o *options, d *config.Dovecot, out *bufio.Writer, stderr io.Writer) int {
+	p := &printer{options: o, out: out}
+	if o.filter != (config.Context{}) {
+		d = d.For(o.filter)
+	}
+	root := d.Merged()
+	if o.scope == scopeAll || o.scope == scopeHidden {
+		builtin, err := config.BuiltinServices()
+		if err != nil {
+			report(err, stderr)
+			return exitConfig
+		}
+		root = root.WithServices(builtin)
+	}
+	switch {
+	case o.simple:
+		p.simpleBlock("", p.items(root, "", false))
+	case len(o.names) > 0:
+		for _, name := range o.names {
+			p.one(root, name)
+		}
+	default:
+		header(o, out)
+		p.print(p.items(root, "", false), "")
+		p.filters(d)
+	}
+	return 0
+}
+
+// header prints the comment lines after the first.
+func header(o *options, out *bufio.Writer) {
+	host, _ := os.Hostname()
+	fmt.Fprintf(out, "# OS: %s\n# Hostname: %s\n", system(), host)
+	if o.scope == scopeAll {
+		out.WriteString("# NOTE: Send doveconf -n output instead when asking for help.\n")
+	}
+}
+
+// system names the kernel and the distribution.
+func system() string {
+	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease")
+	release, _ := os.ReadFile("/etc/os-release")
+	name := ""
+	for line := range strings.Lines(string(release)) {
+		if v, ok := strings.CutPrefix(line, "PRETTY_NAME="); ok {
+			name = strings.Trim(strings.TrimSpace(v), `"`)
+		}
+	}
+	return strings.TrimSpace("Linux " + strings.TrimSpace(string(kernel)) + " " + name)
+}
+
+// report prints every error of a configuration in Dovecot's words.
+func report(err error, stderr io.Writer) {
+	list := []error{err}
+	if j, ok := err.(interface{ Unwrap() []error }); ok {
+		list = j.Unwrap()
+	}
+	for _, e := range list {
+		text := e.Error()
+		var ce *config.Error
+		if errors.As(e, &ce) && ce.Postfix != "" {
+			text = ce.Postfix
+		}
+		fmt.Fprintf(stderr, "doveconf: Fatal: %s\n", text)
+		if ce != nil && ce.Hint != "" {
+			fmt.Fprintf(stderr, "doveconf: Hint: %s\n", ce.Hint)
+		}
+	}
+}
+
+// warn prints the warnings; the first obsolete setting brings a note.
+func warn(d *config.Dovecot, stderr io.Writer) {
+	noted := false
+	for _, w := range d.Warnings {
+		kind := "Warning"
+		switch {
+		case strings.HasPrefix(w.Postfix, "Obsolete setting") && !noted:
+			fmt.Fprintln(stderr, "doveconf: Warning: NOTE: You can get a new clean config file with: doveconf -Pn > dovecot-new.conf")
+			noted = true
+		case strings.HasPrefix(w.Postfix, "Could not"):
+			kind = "Error"
+		}
+		fmt.Fprintf(stderr, "doveconf: %s: %s\n", kind, w.Postfix)
+	}
+}
+
+// parse reads the command line.
+func parse(args []string) (*options, error) {
+	o := &options{path: config.DefaultDovecot}
+	if p := os.Getenv("CONFIG_FILE"); p != "" {
+		o.path = p
+	}
+	for len(args) > 0 && len(args[0]) > 1 && args[0][0] == '-' {
+		group := args[0][1:]
+		args = args[1:]
+		if group == "-" {
+			break
+		}
+		for group != "" {
+			c := group[0]
+			group = group[1:]
+			if strings.IndexByte("cfmio", c) < 0 {
+				if err := o.flag(c); err != nil {
+					return nil, err
+				}
+				continue
+			}
+			value := group
+			if group = ""; value == "" {
+				if len(args) == 0 {
+					return nil, fmt.Errorf("option -%c needs a value", c)
+				}
+				value, args = args[0], args[1:]
+			}
+			if err := o.option(c, value); err != nil {
+				return nil, err
+			}
+		}
+	}
+	o.names = args
+	if len(args) > 0 && o.scope == scopeAll {
+		o.scope = scopeHidden
+	}
+	return o, nil
+}
+
+func (o *options) flag(c byte) error {
+	switch c {
+	case 'a', 'p':
+	case 'd':
+		o.defaults = true
+	case 'h':
+		o.hideName = true
+	case 'n':
+		o.scope = scopeChanged
+	case 'N':
+		o.scope = scopeSet
+	case 's':
+		o.scope = scopeHidden
+	case 'S':
+		o.simple = true
+	case 'P':
+		o.secrets = true
+	case 'x':
+		o.expand = true
+	default:
+		return fmt.Errorf("unknown option -%c (usage: doveconf [-adnNPSx] [-c config] [-f filter] [-h] [setting...])", c)
+	}
+	return nil
+}
+
+func (o *options) option(c byte, value string) error {
+	switch c {
+	case 'c':
+		o.path = value
+	case 'f':
+		return o.addFilter(value)
+	case 'm': // a module's settings: the table does not separate them
+	default:
+		return fmt.Errorf("option -%c is not supported", c)
+	}
+	return nil
+}
+
+// addFilter reads -f protocol=imap, lname=host, local=address, remote=address.
+func (o *options) addFilter(arg string) error {
+	key, value, _ := strings.Cut(arg, "=")
+	var err error
+	switch key {
+	case "service", "protocol":
+		o.filter.Protocol = value
+	case "lname":
+		o.filter.LocalName = value
+	case "local":
+		o.filter.Local, err = netip.ParseAddr(value)
+	case "remote":
+		o.filter.Remote, err = netip.ParseAddr(value)
+	default:
+		return fmt.Errorf("Unknown filter argument: %s", arg) //nolint:staticcheck // Dovecot's words
+	}
+	return err
+}

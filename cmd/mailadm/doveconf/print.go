@@ -1,0 +1,379 @@
+package doveconf
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"packetboat/internal/sys/config"
+)
+
+// item is a setting or a section to be printed.
+type item struct {
+	sort  string // what Dovecot sorts by
+	name  string
+	value string
+	label string // of a section: its kind, for printing after it the name
+	items []item
+	block bool
+}
+
+// printer prints settings in doveconf's form.
+type printer struct {
+	*options
+	out *bufio.Writer
+	// pending are the opening lines of sections in which nothing was printed yet.
+	pending []string
+}
+
+// items returns what is to be printed of a block at path of the table; inside
+// says that it is a section, of which every set value is shown.
+func (p *printer) items(b *config.Block, path string, inside bool) []item {
+	var list []item
+	if path == "plugin" || path == "dict" {
+		for _, v := range b.Values {
+			list = append(list, item{sort: v.Name + "=", name: v.Name, value: p.value(v)})
+		}
+	} else {
+		for _, t := range config.DovecotParams(path) {
+			if value, ok := p.shown(b, t, inside); ok {
+				list = append(list, item{sort: t.Name + "=", name: t.Name, value: value})
+			}
+		}
+	}
+	count := map[string]int{}
+	for _, s := range b.Blocks {
+		key := strconv.Itoa(count[s.Kind])
+		count[s.Kind]++
+		sub := s.Kind
+		if path != "" {
+			sub = path + "/" + s.Kind
+		}
+		if s.Name != "" {
+			key = escapeSection(s.Name)
+		}
+		list = append(list, item{sort: s.Kind + "/" + key + "/", name: s.Name, label: s.Kind, items: p.items(s, sub, true), block: true})
+	}
+	slices.SortStableFunc(list, func(a, b item) int { return strings.Compare(sortKey(a.sort), sortKey(b.sort)) })
+	return list
+}
+
+// sortKey makes the end of a name sort first, as Dovecot does.
+func sortKey(s string) string { return strings.ReplaceAll(s, "=", "\x01") }
+
+// escapeSection is how Dovecot writes a section's name in its own keys, by
+// which it sorts.
+func escapeSection(s string) string {
+	return strings.NewReplacer("=", `\e`, "/", `\s`, `\`, `\\`, " ", `\_`, ",", `\+`).Replace(s)
+}
+
+// shown tells whether a setting is printed, and its value.
+func (p *printer) shown(b *config.Block, t config.DovecotParam, inside bool) (string, bool) {
+	v := b.Find(t.Name)
+	if v == nil {
+		switch {
+		case t.Type == "alias" || t.Type == "map" || t.Unset || inside && isKey(t.Name, t.Block):
+			return "", false
+		case p.scope == scopeChanged && isCapability(t.Name):
+			return t.Default, !p.filtering
+		case p.scope == scopeAll && !t.Hidden || p.scope == scopeHidden:
+			return t.Default, true
+		}
+		// The original shows these of a section whether set or not.
+		return t.Default, p.scope == scopeChanged && inside && t.Type == "vars"
+	}
+	value := p.value(*v)
+	if p.scope == scopeChanged && !inside && !p.filtering && value == t.Default {
+		return "", false
+	}
+	return value, true
+}
+
+// isKey tells the setting of a section that is its name.
+func isKey(name, block string) bool {
+	switch block {
+	case "service/unix_listener", "service/fifo_listener":
+		return name == "path"
+	}
+	return name == "name"
+}
+
+// isCapability tells the settings whose default ManageSieve computes, so that
+// they always differ.
+func isCapability(name string) bool {
+	return name == "managesieve_notify_capability" || name == "managesieve_sieve_capability"
+}
+
+// value returns a value as it is written in a configuration file.
+func (p *printer) value(v config.Value) string {
+	if !p.expand {
+		return v.Show
+	}
+	if !v.FromFile {
+		return v.Value
+	}
+	text, err := os.ReadFile(v.Value)
+	if err != nil {
+		return v.Show
+	}
+	return string(text)
+}
+
+// print prints items, each section with the lines in it.
+func (p *printer) print(items []item, indent string) {
+	for _, it := range items {
+		if !it.block {
+			p.open()
+			p.out.WriteString(indent + it.name + " = " + p.quoted(it.name, it.value) + "\n")
+			continue
+		}
+		p.section(it.label, it.name, indent, func() { p.print(it.items, indent+"  ") })
+	}
+}
+
+// section prints a section around what body prints; without any it prints nothing.
+func (p *printer) section(kind, name, indent string, body func()) {
+	head := indent + kind
+	if strings.Contains(name, " ") {
+		name = `"` + escape(name) + `"`
+	}
+	if name != "" {
+		head += " " + name
+	}
+	p.pending = append(p.pending, head+" {\n")
+	depth := len(p.pending)
+	body()
+	if len(p.pending) >= depth {
+		p.pending = p.pending[:depth-1]
+		return
+	}
+	p.out.WriteString(indent + "}\n")
+}
+
+// open prints the opening lines that wait.
+func (p *printer) open() {
+	for _, line := range p.pending {
+		p.out.WriteString(line)
+	}
+	p.pending = p.pending[:0]
+}
+
+// quoted returns a value as it is printed: without secrets, and in quotes when
+// it would not be read back as it is.
+func (p *printer) quoted(name, value string) string {
+	if !p.secrets {
+		if isSecret(name) && value != "" {
+			return "# hidden, use -P to show it"
+		}
+		if hidden, ok := hideSecrets(value); ok {
+			value = hidden
+		}
+	}
+	if value != "" && (strings.Contains(value, "#") || strings.TrimFunc(value, isWhite) != value) {
+		return `"` + escape(value) + `"`
+	}
+	return value
+}
+
+func isWhite(c rune) bool { return c == ' ' || c == '\t' }
+
+func escape(s string) string { return strings.NewReplacer(`\`, `\\`, `"`, `\"`, `'`, `\'`).Replace(s) }
+
+func isSecret(name string) bool {
+	return strings.HasPrefix(name, "ssl_dh") || strings.HasSuffix(name, "_password") || strings.HasSuffix(name, "_key") || strings.HasSuffix(name, "_nonce")
+}
+
+// hideSecrets takes out what follows words such as password= in a value.
+func hideSecrets(value string) (string, bool) {
+	var b strings.Builder
+	rest, found := value, false
+	for {
+		at, word := nextSecret(rest)
+		if at < 0 {
+			b.WriteString(rest)
+			return b.String(), found
+		}
+		inWord := at > 0 && isAlnum(rest[at-1]) || at == 0 && b.Len() > 0 && isAlnum(b.String()[b.Len()-1])
+		n := at + len(word)
+		switch {
+		case strings.HasSuffix(word, "://"):
+			end := n + strings.IndexAny(rest[n:]+" ", " \t/@")
+			if user := end < len(rest) && rest[end] == '@' && end > n; user {
+				b.WriteString(rest[:n] + "#hidden_use-P_to_show#")
+				found, n = true, end
+				rest = rest[n:]
+				continue
+			}
+		case !inWord:
+			eq := n + strings.IndexAny(rest[n:]+"=", "= \t")
+			for eq < len(rest) && isWhite(rune(rest[eq])) {
+				eq++
+			}
+			if eq < len(rest) && rest[eq] == '=' {
+				end := eq + strings.IndexAny(rest[eq:]+" ", " \t;:")
+				b.WriteString(rest[:eq+1] + "#hidden_use-P_to_show#")
+				rest, found = rest[min(end, len(rest)):], true
+				continue
+			}
+			n = min(eq, len(rest))
+		}
+		b.WriteString(rest[:n])
+		rest = rest[n:]
+	}
+}
+
+func isAlnum(c byte) bool {
+	return c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+}
+
+// nextSecret finds the first word in s that may stand before a secret.
+func nextSecret(s string) (at int, word string) {
+	at = -1
+	for _, w := range [...]string{"key", "secret", "pass", "http://", "https://", "ftp://"} {
+		if i := strings.Index(s, w); i >= 0 && (at < 0 || i < at) {
+			at, word = i, w
+		}
+	}
+	return at, word
+}
+
+// filters prints the settings of protocol, local and remote blocks.
+func (p *printer) filters(d *config.Dovecot) {
+	p.filtering = true
+	saved := p.scope
+	p.scope = scopeSet
+	d.Filters(func(f config.Filter, b *config.Block) {
+		p.filter(filterHeads(f), "", func(indent string) { p.print(p.items(b, "", false), indent) })
+	})
+	p.scope, p.filtering = saved, false
+}
+
+// filter prints body inside the sections of a filter.
+func (p *printer) filter(heads [][2]string, indent string, body func(indent string)) {
+	if len(heads) == 0 {
+		body(indent)
+		return
+	}
+	p.section(heads[0][0], heads[0][1], indent, func() { p.filter(heads[1:], indent+"  ", body) })
+}
+
+// filterHeads returns the sections that make a filter, the outer ones first.
+func filterHeads(f config.Filter) [][2]string {
+	var list [][2]string
+	if f.Local.IsValid() {
+		list = append(list, [2]string{"local", network(f.Local.String())})
+	}
+	if f.LocalName != "" {
+		list = append(list, [2]string{"local_name", f.LocalName})
+	}
+	if f.Remote.IsValid() {
+		list = append(list, [2]string{"remote", network(f.Remote.String())})
+	}
+	if f.Protocol != "" {
+		list = append(list, [2]string{"protocol", f.Protocol})
+	}
+	return list
+}
+
+// network leaves out the mask of a single address.
+func network(s string) string {
+	addr, bits, _ := strings.Cut(s, "/")
+	if bits == "32" && !strings.Contains(addr, ":") || bits == "128" {
+		return addr
+	}
+	return s
+}
+
+// one prints the setting or sections called name.
+func (p *printer) one(root *config.Block, name string) {
+	if b := strings.Split(name, "/"); len(b) > 1 || isSection(root, name) {
+		p.sections(root, b)
+		return
+	}
+	for _, it := range p.items(root, "", false) {
+		if it.name != name || it.block {
+			continue
+		}
+		if p.hideName {
+			fmt.Fprintln(p.out, it.value)
+		} else {
+			fmt.Fprintf(p.out, "%s = %s\n", name, it.value)
+		}
+	}
+}
+
+func isSection(root *config.Block, name string) bool {
+	return slices.ContainsFunc(root.Blocks, func(b *config.Block) bool { return b.Kind == name })
+}
+
+// sections prints the sections that match a path such as service/auth, or the
+// settings of one: plugin/quota.
+func (p *printer) sections(root *config.Block, path []string) {
+	for _, it := range p.items(root, "", false) {
+		switch {
+		case !it.block || it.label != path[0]:
+		case len(path) == 1 || len(path) == 2 && it.name == path[1]:
+			p.print([]item{it}, "")
+		case len(path) == 2 && it.name == "":
+			for _, sub := range it.items {
+				if sub.name == path[1] && p.hideName {
+					fmt.Fprintln(p.out, sub.value)
+				} else if sub.name == path[1] {
+					fmt.Fprintf(p.out, "%s = %s\n", strings.Join(path, "/"), sub.value)
+				}
+			}
+		}
+	}
+}
+
+// simpleBlock prints key=value lines with whole paths as keys (-S).
+func (p *printer) simpleBlock(prefix string, items []item) {
+	lists := map[string][]string{}
+	var order []string
+	for _, it := range items {
+		if !it.block {
+			p.simpleLine(prefix+it.name, it.value)
+			continue
+		}
+		if lists[it.label] == nil {
+			order = append(order, it.label)
+		}
+		key := strings.TrimSuffix(strings.TrimPrefix(it.sort, it.label+"/"), "/")
+		lists[it.label] = append(lists[it.label], key)
+	}
+	for _, kind := range order {
+		keys := strings.Join(lists[kind], " ")
+		if kind == "plugin" || kind == "dict" {
+			keys = ""
+		}
+		p.simpleLine(prefix+kind, keys)
+		for _, it := range items {
+			if it.block && it.label == kind {
+				p.simpleSection(prefix, it)
+			}
+		}
+	}
+}
+
+func (p *printer) simpleSection(prefix string, it item) {
+	at := prefix + strings.TrimSuffix(it.sort, "/") + "/"
+	if it.label == "plugin" || it.label == "dict" {
+		at = prefix + it.label + "/"
+	} else if it.name != "" {
+		p.simpleLine(at+"name", it.name)
+	}
+	p.simpleBlock(at, it.items)
+}
+
+// simpleLine prints a line unless names were asked for and it is none of them.
+func (p *printer) simpleLine(key, value string) {
+	wanted := len(p.names) == 0 || slices.ContainsFunc(p.names, func(n string) bool {
+		return key == n || strings.HasPrefix(key, n+"/")
+	})
+	if wanted {
+		p.out.WriteString(key + "=" + value + "\n")
+	}
+}
