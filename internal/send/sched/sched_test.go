@@ -749,8 +749,8 @@ func TestStorm(t *testing.T) {
 			t.Errorf("left %v, %d %d %d", f, active, ready, waiting)
 		}
 		log := normal(w.log.String())
-		if strings.Count(log, "(queue active)") < 600 || !strings.Contains(log, "suspended") {
-			t.Error("no storm")
+		if n := strings.Count(log, "(queue active)"); n < 600 {
+			t.Errorf("%d messages only", n)
 		}
 	})
 }
