@@ -67,7 +67,6 @@ type Intake struct {
 type file interface {
 	ID() string
 	Write(p []byte) (int, error)
-	WriteString(s string) (int, error)
 	Commit(env *mail.Envelope) error
 	Abort()
 }
