@@ -179,6 +179,10 @@ func (d *decoder) afterCR(p []byte) (used int) {
 
 // last ends BDAT's last line if it has no end of its own.
 func (d *decoder) last() {
+	if d.cr {
+		d.count(1, false)
+		d.write([]byte{' '})
+	}
 	if !d.cont {
 		return
 	}

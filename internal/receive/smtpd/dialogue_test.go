@@ -177,9 +177,10 @@ func like(pattern, s string) bool {
 type peer struct {
 	who   string
 	conn  net.Conn
-	lines []string // log lines since the session began
 	log   func() []string
 	queue *memQueue
+	body  func(id string) string // of a real Postfix
+	id    string                 // of the last "queued as"
 }
 
 func (d *dialogue) run(t *testing.T, p *peer) {
@@ -207,7 +208,9 @@ func (d *dialogue) run(t *testing.T, p *peer) {
 	p.conn.Close()
 	for _, st := range logs {
 		if !await(func() bool { return hasLine(p.log(), st.text) }) {
-			t.Errorf("%s:%d: %s: no log line %q in\n\t%s", d.file, st.line, p.who, st.text, strings.Join(p.log(), "\n\t"))
+			lines := p.log()
+			t.Errorf("%s:%d: %s: no log line %q in the last of\n\t%s", d.file, st.line, p.who, st.text,
+				strings.Join(lines[max(0, len(lines)-8):], "\n\t"))
 		}
 	}
 }
@@ -231,29 +234,36 @@ func (d *dialogue) step(st step, p *peer, r *bufio.Reader, before int) string {
 		}
 		io.WriteString(p.conn, s) // a server that closed shows at the next reply
 	case "<-":
-		return answer(r, st.text)
+		return p.answer(r, st.text)
 	case "queued":
 		if p.queue != nil && !await(func() bool { return fmt.Sprint(len(p.queue.messages())-before) == st.text }) {
 			return fmt.Sprintf("%d messages queued, want %s", len(p.queue.messages())-before, st.text)
 		}
 	case "body":
+		got := ""
 		if p.queue != nil {
 			m := p.queue.messages()
-			if got := m[len(m)-1].body.String(); got != unescape(st.text) {
-				return fmt.Sprintf("body is %q, want %q", got, unescape(st.text))
-			}
+			got = m[len(m)-1].body.String()
+		} else {
+			got = p.body(p.id)
+		}
+		if got != unescape(st.text) {
+			return fmt.Sprintf("body is %.300q, want %.300q", got, unescape(st.text))
 		}
 	}
 	return ""
 }
 
 // answer reads what want describes.
-func answer(r *bufio.Reader, want string) string {
+func (p *peer) answer(r *bufio.Reader, want string) string {
 	whole, isWhole := strings.CutSuffix(want, "*")
 	isWhole = isWhole && len(whole) == 3
 	for {
 		line, err := r.ReadString('\n')
 		got := strings.TrimSuffix(line, "\r\n")
+		if _, id, ok := strings.Cut(got, "queued as "); ok {
+			p.id = id
+		}
 		switch {
 		case err != nil && want == "EOF" && line == "":
 			return ""

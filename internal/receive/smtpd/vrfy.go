@@ -9,8 +9,6 @@ func (c *session) vrfy(cmd *command) bool {
 	switch {
 	case c.s.opts.NoVRFY:
 		return c.fail("502 5.5.1 VRFY command is disabled")
-	case c.s.opts.HeloRequired && c.st.Helo == "":
-		return c.fail("503 5.5.1 Error: send HELO/EHLO first")
 	case len(cmd.args) < 2:
 		return c.fail("501 5.5.4 Syntax: VRFY address [SMTPUTF8]")
 	}

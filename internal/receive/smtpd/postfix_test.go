@@ -1,0 +1,221 @@
+package smtpd
+
+import (
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// realPostfix is a private Postfix: own configuration, queue and log, on ports
+// of 127.0.0.1.
+type realPostfix struct {
+	dir   string
+	addrs map[string]string // by service
+}
+
+// postfixServices are the options that make Postfix's services those of
+// services().
+var postfixServices = map[string][]string{
+	"plain":  {},
+	"limits": {"smtpd_helo_required=yes", "smtpd_hard_error_limit=5", "smtpd_soft_error_limit=3", "smtpd_recipient_limit=3", "smtpd_data_restrictions=reject_unauth_pipelining"},
+	"strict": {"strict_rfc821_envelopes=yes", "disable_vrfy_command=yes"},
+	"now":    {"smtpd_delay_reject=no", "smtpd_helo_restrictions=reject_invalid_helo_hostname,reject_non_fqdn_helo_hostname", "smtpd_sender_restrictions=reject_non_fqdn_sender"},
+	"closed": {"smtpd_delay_reject=no", "smtpd_client_restrictions=permit_mynetworks,reject"},
+	"lists": {"smtpd_sender_restrictions=warn_if_reject,reject_non_fqdn_sender",
+		"smtpd_recipient_restrictions=reject_non_fqdn_recipient,reject_multi_recipient_bounce,permit_mynetworks,defer_if_permit,reject_unauth_destination",
+		"smtpd_relay_restrictions=permit_mynetworks,reject_unauth_destination"},
+	"auth": {"smtpd_sasl_auth_enable=yes", "smtpd_sasl_type=dovecot", "smtpd_sasl_path=$queue_directory/../auth.sock"},
+}
+
+const postfixMain = `compatibility_level = 3.6
+queue_directory = DIR/q
+data_directory = DIR/data
+maillog_file = DIR/mail.log
+maillog_file_prefixes = DIR
+myhostname = mail.example.org
+mydomain = example.org
+myorigin = mail.example.org
+mydestination = mail.example.org, localhost
+mynetworks = 127.0.0.1/32
+inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+smtpd_banner = $myhostname ESMTP Postfix (Debian/GNU)
+message_size_limit = 200000
+smtpd_error_sleep_time = 0
+smtpd_timeout = 2s
+smtpd_client_connection_count_limit = 0
+smtpd_forbid_bare_newline = normalize
+smtpd_forbid_bare_newline_exclusions =
+virtual_alias_domains = va.test
+virtual_alias_maps = inline:{ info@va.test=alice }
+virtual_mailbox_domains = vm.test
+virtual_mailbox_maps = inline:{ bob@vm.test=bob }
+relay_domains = relay.test
+relay_recipient_maps = inline:{ ok@relay.test=x }
+local_recipient_maps = inline:{ alice=x bob=x postmaster=x root=x }
+alias_maps =
+recipient_delimiter = +
+smtpd_tls_cert_file = DIR/etc/cert.pem
+smtpd_tls_key_file = DIR/etc/cert.pem
+smtpd_relay_restrictions = permit_mynetworks permit_sasl_authenticated defer_unauth_destination
+defer_transports = smtp relay local virtual
+`
+
+const postfixMaster = `postlog unix-dgram n - n - 1 postlogd
+pickup unix n - n 60 1 pickup
+cleanup unix n - n - 0 cleanup
+qmgr unix n - n 300 1 qmgr
+tlsmgr unix - - n 1000? 1 tlsmgr
+rewrite unix - - n - - trivial-rewrite
+bounce unix - - n - 0 bounce
+defer unix - - n - 0 bounce
+trace unix - - n - 0 bounce
+proxymap unix - - n - - proxymap
+smtp unix - - n - - smtp
+relay unix - - n - - smtp
+error unix - - n - - error
+retry unix - - n - - error
+local unix - n n - - local
+virtual unix - n n - - virtual
+anvil unix - - n - 1 anvil
+`
+
+// startPostfix starts it, or skips the test where that is not possible.
+func startPostfix(t *testing.T) *realPostfix {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("needs root: Postfix starts only as root")
+	}
+	if testing.Short() {
+		t.Skip("-short: no comparison with Postfix")
+	}
+	if _, err := exec.LookPath("postfix"); err != nil {
+		t.Skip("Postfix is not installed")
+	}
+	b, err := exec.Command("postconf", "-d", "-h", "mail_version").Output()
+	if err != nil || !strings.HasPrefix(string(b), "3.") {
+		t.Skipf("no real Postfix here: %s %v", b, err)
+	}
+	p := &realPostfix{dir: t.TempDir(), addrs: map[string]string{}}
+	p.layDown(t)
+	if out, err := p.command("start").CombinedOutput(); err != nil {
+		t.Skipf("Postfix does not start here: %v: %s", err, out)
+	}
+	t.Cleanup(func() { p.command("stop").Run() })
+	p.await(t)
+	return p
+}
+
+func (p *realPostfix) command(verb string) *exec.Cmd {
+	return exec.Command("postfix", "-c", p.dir+"/etc", verb)
+}
+
+func (p *realPostfix) layDown(t *testing.T) {
+	t.Helper()
+	// The folders of a test are closed to others; Postfix's own users must pass.
+	for d := p.dir; strings.HasPrefix(d, os.TempDir()+"/"); d = filepath.Dir(d) {
+		os.Chmod(d, 0o755)
+	}
+	for _, d := range []string{"etc", "q", "data"} {
+		if err := os.Mkdir(p.dir+"/"+d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out, err := exec.Command("chown", "postfix", p.dir+"/data").CombinedOutput(); err != nil {
+		t.Skipf("no user postfix: %s", out)
+	}
+	master := postfixMaster
+	for name, opts := range postfixServices {
+		addr := freePort(t)
+		p.addrs[name] = addr
+		master += addr + " inet n - n - - smtpd\n"
+		for _, o := range opts {
+			k, v, _ := strings.Cut(o, "=")
+			master += "  -o { " + k + " = " + v + " }\n"
+		}
+	}
+	write(t, p.dir+"/etc/main.cf", strings.ReplaceAll(postfixMain, "DIR", p.dir))
+	write(t, p.dir+"/etc/master.cf", master)
+	if b, err := os.ReadFile("/etc/postfix/postfix-files"); err == nil {
+		write(t, p.dir+"/etc/postfix-files", string(b))
+	}
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func (p *realPostfix) await(t *testing.T) {
+	t.Helper()
+	if !await(func() bool {
+		c, err := net.Dial("tcp", p.addrs["plain"])
+		if err == nil {
+			c.Close()
+		}
+		return err == nil
+	}) {
+		t.Skip("Postfix does not answer here")
+	}
+}
+
+var smtpdLine = regexp.MustCompile(`postfix/smtpd\[\d+\]: (.*)`)
+
+// log returns the texts of smtpd's lines.
+func (p *realPostfix) log() []string {
+	b, _ := os.ReadFile(p.dir + "/mail.log")
+	var out []string
+	for _, m := range smtpdLine.FindAllStringSubmatch(string(b), -1) {
+		out = append(out, m[1])
+	}
+	return out
+}
+
+// body returns the message that a "queued as" reply names, without Received.
+func (p *realPostfix) body(id string) string {
+	b, _ := exec.Command("postcat", "-c", p.dir+"/etc", "-h", "-b", "-q", id).Output()
+	text := string(b)
+	for range 3 {
+		_, text, _ = strings.Cut(text, "\n")
+	}
+	return text
+}
+
+// TestPostfixAgrees runs the dialogues against a real Postfix: so the files
+// tell the truth about it, and our server has to follow. Sessions run side by
+// side, because some wait for time-outs.
+func TestPostfixAgrees(t *testing.T) {
+	p := startPostfix(t)
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, 6)
+	for _, d := range readDialogues(t) {
+		if d.service == "auth" {
+			continue
+		}
+		wg.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			conn := dialFrom(t, d.from, p.addrs[d.service])
+			defer conn.Close()
+			d.run(t, &peer{who: "postfix", conn: conn, log: p.log, body: p.body})
+		})
+	}
+	wg.Wait()
+}
