@@ -73,7 +73,11 @@ func (c *cat) show(name string) int {
 	f, path, err := c.find(name)
 	if err != nil {
 		c.w.Flush()
-		return c.fatal(1, "open queue file %s: %s", visible(name), proc.ErrText(err))
+		why := proc.ErrText(err)
+		if errors.Is(err, fs.ErrNotExist) {
+			why = "No such file or directory"
+		}
+		return c.fatal(1, "open queue file %s: %s", visible(name), why)
 	}
 	defer f.Close()
 	m, content, err := queue.ReadFile(f)
