@@ -52,17 +52,30 @@ func (p *printer) items(b *config.Block, path string, inside bool) []item {
 		if path != "" {
 			sub = path + "/" + s.Kind
 		}
-		if s.Name != "" {
+		it := item{name: s.Name, label: s.Kind, items: p.items(s, sub, !isList(s.Kind)), block: true}
+		if isList(s.Kind) {
+			it.name = ""
+		} else if s.Name != "" {
 			key = escapeSection(s.Name)
 		}
-		list = append(list, item{sort: s.Kind + "/" + key + "/", name: s.Name, label: s.Kind, items: p.items(s, sub, true), block: true})
+		it.sort = s.Kind + "/" + key + "/"
+		list = append(list, it)
 	}
 	slices.SortStableFunc(list, func(a, b item) int { return strings.Compare(sortKey(a.sort), sortKey(b.sort)) })
 	return list
 }
 
-// sortKey makes the end of a name sort first, as Dovecot does.
-func sortKey(s string) string { return strings.ReplaceAll(s, "=", "\x01") }
+// sortKey makes strings.Compare sort as Dovecot does: the end of a name first,
+// then bytes as signed numbers.
+func sortKey(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if b[i] = c ^ 0x80; c == '=' {
+			b[i] = 0
+		}
+	}
+	return string(b)
+}
 
 // escapeSection is how Dovecot writes a section's name in its own keys, by
 // which it sorts.
@@ -70,9 +83,16 @@ func escapeSection(s string) string {
 	return strings.NewReplacer("=", `\e`, "/", `\s`, `\`, `\\`, " ", `\_`, ",", `\+`).Replace(s)
 }
 
+// isList tells the sections that are a list without names; a name that one has
+// is shown as a setting in it.
+func isList(kind string) bool { return kind == "passdb" || kind == "userdb" }
+
 // shown tells whether a setting is printed, and its value.
 func (p *printer) shown(b *config.Block, t config.DovecotParam, inside bool) (string, bool) {
 	v := b.Find(t.Name)
+	if t.Name == "name" && isList(t.Block) && b.Name != "" {
+		v = &config.Value{Name: t.Name, Value: b.Name, Show: b.Name}
+	}
 	if v == nil {
 		switch {
 		case t.Type == "alias" || t.Type == "map" || t.Unset || inside && isKey(t.Name, t.Block):
@@ -98,7 +118,7 @@ func isKey(name, block string) bool {
 	case "service/unix_listener", "service/fifo_listener":
 		return name == "path"
 	}
-	return name == "name"
+	return name == "name" && !isList(block)
 }
 
 // isCapability tells the settings whose default ManageSieve computes, so that
@@ -169,13 +189,20 @@ func (p *printer) quoted(name, value string) string {
 			return "# hidden, use -P to show it"
 		}
 		if hidden, ok := hideSecrets(value); ok {
-			value = hidden
+			if needsQuotes(value) {
+				hidden = escape(hidden) // without quotes around it, as Dovecot does
+			}
+			return hidden
 		}
 	}
-	if value != "" && (strings.Contains(value, "#") || strings.TrimFunc(value, isWhite) != value) {
+	if needsQuotes(value) {
 		return `"` + escape(value) + `"`
 	}
 	return value
+}
+
+func needsQuotes(value string) bool {
+	return strings.Contains(value, "#") || strings.TrimFunc(value, isWhite) != value
 }
 
 func isWhite(c rune) bool { return c == ' ' || c == '\t' }
