@@ -26,10 +26,7 @@ import (
 const maxRecord = 64 << 10                         // octets of data in one record
 const statusBad, statusWrite, statusSize = 1, 2, 4 // exit codes, bits of Postfix's cleanup_user(3)
 
-var (
-	errBad       = errors.New("malformed input")
-	errCancelled = errors.New("cancelled") // sendmail went away before the end
-)
+var errBad, errCancelled = errors.New("malformed input"), errors.New("sendmail went away")
 
 func main() {
 	// A panic of a set-id program prints nothing of the process.
@@ -133,6 +130,7 @@ func finish(f *os.File) error {
 
 // report tells sendmail the status and returns it as the exit code.
 func report(err error) (status int) {
+	text := strings.ReplaceAll(fmt.Sprint(err), "\n", "; ")
 	switch status = statusWrite; {
 	case errors.Is(err, errCancelled):
 		return 0
@@ -141,10 +139,10 @@ func report(err error) (status int) {
 	case errors.Is(err, errBad):
 		status = statusBad
 	case errors.Is(err, syscall.EFBIG):
-		status, err = statusSize, errors.New("File too large")
+		status, text = statusSize, "File too large"
 	}
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "postdrop: warning: uid=%d: %v\n", os.Getuid(), err)
+		fmt.Fprintf(os.Stderr, "postdrop: warning: uid=%d: %s\n", os.Getuid(), text)
 	}
 	fmt.Printf("status\x00%d\x00reason\x00\x00\x00", status)
 	return status

@@ -118,15 +118,26 @@ func (m *Message) envelope(kind byte, data []byte) error {
 	case FullName:
 		m.FullName = string(data)
 	case Sender:
-		m.Env.Sender = mail.Address(data)
+		m.Env.Sender = address(data)
 	case Verp:
 		m.Env.Verp = string(data)
 	case Recipient:
-		return m.recipient(string(data))
+		return m.recipient(address(data))
 	default:
 		return &CorruptError{fmt.Sprintf("unexpected record type %d", kind)}
 	}
 	return nil
+}
+
+// address returns an address without control bytes, which could end a line of
+// a header or of the log.
+func address(data []byte) mail.Address {
+	for i, c := range data {
+		if c < ' ' || c == 0x7f {
+			data[i] = '?'
+		}
+	}
+	return mail.Address(data)
 }
 
 // arrived takes postdrop's time stamp, with microseconds.
@@ -138,11 +149,11 @@ func (m *Message) arrived(s string) {
 }
 
 // recipient adds one recipient; a notify_flags attribute before it is used up.
-func (m *Message) recipient(addr string) error {
+func (m *Message) recipient(addr mail.Address) error {
 	if len(m.Env.Rcpts) >= MaxRecipients {
 		return &CorruptError{"too many recipients"}
 	}
-	m.Env.Rcpts = append(m.Env.Rcpts, mail.Rcpt{Addr: mail.Address(addr), Notify: m.notify, ORCPT: m.orcpt})
+	m.Env.Rcpts = append(m.Env.Rcpts, mail.Rcpt{Addr: addr, Notify: m.notify, ORCPT: m.orcpt})
 	m.notify, m.orcpt = 0, ""
 	return nil
 }
