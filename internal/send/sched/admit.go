@@ -258,16 +258,20 @@ func (s *Sched) drop(m *message) (again bool) {
 	return m.gone
 }
 
-// reports turns results into what package bounce wants.
-func (m *message) reports(action string, pick func(i int, r *mail.Result) bool) []bounce.Report {
+// reports turns results into what package bounce wants. word is the action of all
+// of them; empty takes each one's own.
+func (m *message) reports(word string, pick func(i int, r *mail.Result) bool) []bounce.Report {
 	var out []bounce.Report
 	for i, r := range m.results {
 		if r == nil || !pick(i, r) {
 			continue
 		}
-		a := action
-		if r.Status.Action != "" && a == "" {
+		a := word
+		if a == "" {
 			a = r.Status.Action
+		}
+		if a == "" || a == PassedOn {
+			a = action(r.Status, r.Program)
 		}
 		out = append(out, bounce.Report{Rcpt: &m.Env.Rcpts[i], Status: r.Status, Relay: relayWord(r), Action: a})
 	}
