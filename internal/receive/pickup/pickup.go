@@ -279,7 +279,7 @@ func (p *Pickup) submit(d *maildrop.Message) error {
 	if d.Remote {
 		m.SetRemote()
 	}
-	if err := m.Start(&d.Env); err != nil {
+	if err := m.Start(d.Env); err != nil {
 		return err
 	}
 	if err := d.WriteContent(m); err != nil {
