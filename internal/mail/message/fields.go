@@ -7,6 +7,7 @@ import "bytes"
 // says that a boundary of an outer multipart ended the header: no body follows.
 func (p *parser) header(t *Part) (boundary []byte, cut bool) {
 	start := p.pos
+	p.fresh, p.headEOL = true, 0
 	for {
 		line := p.peek()
 		if len(line) == 0 {
@@ -14,6 +15,7 @@ func (p *parser) header(t *Part) (boundary []byte, cut bool) {
 		}
 		if emptyLine(line) {
 			p.lines++
+			p.headEOL = lineEnd(line)
 			p.skip(len(line))
 			break
 		}
@@ -66,6 +68,7 @@ func (p *parser) eachPiece(fn func(piece []byte, next bool)) {
 			return
 		}
 		next = eol > 0
+		p.headEOL = eol
 		if eol > 0 {
 			p.lines++
 			if c := p.peek(); len(c) == 0 || c[0] != ' ' && c[0] != '\t' || emptyLine(c) {

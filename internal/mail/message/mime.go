@@ -62,10 +62,13 @@ type parser struct {
 	a, b  int   // buf[a:b] is read and not used yet
 	pos   int64 // offset of buf[a]
 	lines int64 // line ends before pos
-	parts int
-	kept  int
-	field []byte // the field value being unfolded
-	marks [][]byte
+
+	fresh   bool  // a header has just been read, and
+	headEOL int64 // its last line ended with so many octets
+	parts   int
+	kept    int
+	field   []byte // the field value being unfolded
+	marks   [][]byte
 }
 
 // Parser makes trees of messages and keeps its buffers for the next one. It is
@@ -176,7 +179,14 @@ func (p *parser) part(t *Part, digest bool, depth int) stop {
 	default:
 		s = p.body()
 	}
-	t.BodySize, t.Lines = s.end-t.BodyPos(), s.lines-before
+	t.BodySize, t.Lines = s.end-t.BodyPos(), max(s.lines-before, 0)
+	if t.BodySize < 0 {
+		// A boundary stands where the body should. The line end before it is
+		// the boundary's; the parts around this one count it all the same.
+		s.lines++
+		s.end = t.BodyPos()
+		t.HeaderSize, t.BodySize = t.HeaderSize+t.BodySize, 0
+	}
 	return s
 }
 
@@ -212,6 +222,9 @@ func (p *parser) multipart(t *Part, boundary []byte, depth int) stop {
 // body reads to the next boundary.
 func (p *parser) body() stop {
 	eol, first := int64(0), true
+	if p.fresh {
+		eol, p.fresh = p.headEOL, false
+	}
 	for {
 		line := p.peek()
 		if len(line) == 0 {

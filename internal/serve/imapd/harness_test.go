@@ -217,3 +217,9 @@ func memory(t testing.TB, msgs [][]byte) *memstore.Store {
 	}
 	return st
 }
+
+// TestMain pins the zone, which INTERNALDATE shows.
+func TestMain(m *testing.M) {
+	time.Local = time.UTC
+	os.Exit(m.Run())
+}

@@ -172,10 +172,7 @@ func (sr *searcher) testDate(k *syntax.Key) bool {
 	case syntax.KeyBefore, syntax.KeyOn, syntax.KeySince:
 		day = dayOf(unixTime(sr.m.Date))
 	case syntax.KeySentBefore, syntax.KeySentOn, syntax.KeySentSince:
-		var ok bool
-		if day, ok = sr.sent(); !ok {
-			return false
-		}
+		day = sr.sent()
 	default:
 		return sr.testText(k)
 	}
@@ -193,16 +190,31 @@ func dayOf(t time.Time) time.Time {
 	return time.Date(y, m, d, 0, 0, 0, 0, time.UTC)
 }
 
-// sent returns the day of the Date field, in the sender's zone.
-func (sr *searcher) sent() (time.Time, bool) {
-	var day time.Time
-	ok := false
+// sent returns the day of the Date field, in the sender's zone. Where it is
+// missing or makes no sense the day is that of time 0, as in Dovecot.
+func (sr *searcher) sent() (day time.Time) {
+	day = time.Unix(0, 0).UTC()
 	sr.eachField("Date", func(value []byte) bool {
-		t, err := mail.ParseDate(strings.TrimSpace(string(unfold(value))))
-		if err == nil {
-			day, ok = dayOf(t), true
+		if t, ok := parseDate(strings.TrimSpace(string(unfold(value)))); ok {
+			day = dayOf(t)
 		}
 		return false
 	})
-	return day, ok
+	return day
+}
+
+// parseDate reads a Date field; without a zone that can be read it is UTC.
+func parseDate(text string) (time.Time, bool) {
+	if t, err := mail.ParseDate(text); err == nil {
+		return t, true
+	}
+	if _, rest, ok := strings.Cut(text, ","); ok {
+		text = rest
+	}
+	words := strings.Fields(text)
+	if len(words) < 4 {
+		return time.Time{}, false
+	}
+	t, err := time.Parse("2 Jan 2006 15:04:05", strings.Join(words[:4], " "))
+	return t, err == nil
 }

@@ -43,7 +43,7 @@ func (sr *searcher) testText(k *syntax.Key) bool {
 // inField tells whether one of the fields named holds the text.
 func (sr *searcher) inField(k *syntax.Key) (found bool) {
 	sr.eachField(k.Header, func(value []byte) bool {
-		found = k.Text == "" || strings.Contains(fieldText(k.Header, value), k.Text)
+		found = k.Text == "" || strings.Contains(fieldText(k, value), k.Text)
 		return !found
 	})
 	return found
@@ -51,18 +51,18 @@ func (sr *searcher) inField(k *syntax.Key) (found bool) {
 
 // fieldText is what a field's value says to a reader: addresses are written
 // anew, so that quoting makes no difference; encoded words are decoded.
-func fieldText(name string, value []byte) string {
+func fieldText(k *syntax.Key, value []byte) string {
 	line := string(unfold(value))
-	switch strings.ToLower(name) {
-	case "from", "to", "cc", "bcc", "sender", "reply-to":
+	if k.Address {
 		if list := addressText(value); list != "" {
 			line = list
 		}
-	case "subject":
-		line = strings.Join(strings.Fields(decodeWords(line)), " ")
-		return fold(line)
 	}
-	return fold(decodeWords(line))
+	line = decodeWords(line)
+	if strings.EqualFold(k.Header, "Subject") {
+		line = strings.Join(strings.Fields(line), " ")
+	}
+	return fold(line)
 }
 
 // decodeWords decodes RFC 2047's encoded words; what cannot be decoded stays.
@@ -70,7 +70,7 @@ func decodeWords(s string) string {
 	if !strings.Contains(s, "=?") {
 		return s
 	}
-	d := mime.WordDecoder{CharsetReader: charset.Reader}
+	d := mime.WordDecoder{CharsetReader: wordCharset}
 	out, err := d.DecodeHeader(s)
 	if err != nil {
 		return s
@@ -78,16 +78,31 @@ func decodeWords(s string) string {
 	return out
 }
 
+// wordCharset is charset.Reader for encoded words: RFC 2231's language is cut
+// off, and text of an unknown charset is taken as it is.
+func wordCharset(name string, r io.Reader) (io.Reader, error) {
+	name, _, _ = strings.Cut(name, "*")
+	if conv, err := charset.Reader(name, r); err == nil {
+		return conv, nil
+	}
+	return r, nil
+}
+
 // addressText writes an address list as "Name <local@host>, ...".
 func addressText(value []byte) string {
 	var b strings.Builder
+	first := true
 	message.EachEnvAddress(value, func(a message.EnvAddress) bool {
-		if a.Mailbox == nil && a.Host == nil {
+		if a.Host == nil { // the start of a group, or its end
+			b.Write(a.Mailbox)
+			b.WriteString(map[bool]string{true: ": ", false: ";"}[a.Mailbox != nil])
+			first = true
 			return true
 		}
-		if b.Len() > 0 {
+		if !first {
 			b.WriteString(", ")
 		}
+		first = false
 		if len(a.Name) > 0 {
 			b.Write(quoteName(a.Name))
 			b.WriteByte(' ')
@@ -155,7 +170,7 @@ func eachHeaderField(header []byte, fn func(name, value []byte) bool) {
 		header = header[end:]
 		name, value, ok := bytes.Cut(field, []byte(":"))
 		if !ok {
-			continue
+			name, value = nil, field // no field: TEXT looks at it all the same
 		}
 		value = bytes.TrimRight(bytes.TrimLeft(value, " \t"), "\r\n")
 		if !fn(bytes.TrimRight(name, " \t"), value) {
@@ -214,7 +229,7 @@ func (sr *searcher) inPart(p *message.Part, text string, headers bool) bool {
 			return true
 		}
 	}
-	if len(p.Children) > 0 || !p.IsText() {
+	if len(p.Children) > 0 || !p.IsText() && !bytes.EqualFold(p.Type, []byte("message")) || !decodable(p) {
 		return false
 	}
 	r, err := sr.box.Read(sr.m.UID, p.BodyPos(), p.BodySize)
@@ -223,6 +238,16 @@ func (sr *searcher) inPart(p *message.Part, text string, headers bool) bool {
 	}
 	defer r.Close()
 	return streamHolds(decodeBody(io.LimitReader(r, p.BodySize), p), text)
+}
+
+// decodable tells whether the part's transfer encoding is known: what cannot be
+// decoded is not searched.
+func decodable(p *message.Part) bool {
+	switch strings.ToLower(string(p.Encoding)) {
+	case "", "7bit", "8bit", "binary", "base64", "quoted-printable":
+		return true
+	}
+	return false
 }
 
 // decodeBody undoes the part's transfer encoding and charset. An unknown

@@ -118,7 +118,7 @@ func findPart(p *message.Part, nums []int) *message.Part {
 				return nil
 			}
 			p = p.Children[n-1]
-		case n != 1:
+		case n != 1 || i+1 < len(nums) && !p.Message:
 			return nil
 		}
 		if i+1 < len(nums) && p.Message {
@@ -213,23 +213,32 @@ func filterHeader(br *bufio.Reader, sec *imap.FetchItemBodySection, w io.Writer)
 	if not {
 		names = sec.HeaderFieldsNot
 	}
-	begin, keep := true, false
+	begin, keep, any := true, false, false
 	for {
 		line, err := br.ReadSlice('\n')
-		if begin && (len(line) == 0 || line[0] == '\n' || string(line) == "\r\n") {
+		if begin && len(line) == 0 {
+			if not || len(sec.Part) > 0 && !any {
+				return nil // no empty line was there, and none is made up
+			}
+			break
+		}
+		if begin && (line[0] == '\n' || string(line) == "\r\n") {
 			break
 		}
 		if begin && line[0] != ' ' && line[0] != '\t' {
 			keep = named(line, names) != not
 		}
 		if keep {
+			any = true
+			noNULs(line)
 			if _, err := w.Write(line); err != nil {
 				return err
 			}
 		}
 		begin = err == nil
 		if err == io.EOF {
-			break
+			begin = true
+			continue
 		}
 		if err != nil && err != bufio.ErrBufferFull {
 			return err

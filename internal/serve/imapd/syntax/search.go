@@ -41,15 +41,16 @@ const (
 // Key is a node of a search. go-imap's SearchCriteria cannot say "SMALLER 0",
 // nor WITHIN, nor in which order the client wrote its keys; this can.
 type Key struct {
-	Op     KeyOp
-	Not    bool
-	Keys   []Key
-	Set    Set
-	Flag   imap.Flag
-	Header string
-	Text   string // UTF-8
-	Num    int64
-	Date   time.Time // midnight UTC of the day
+	Op      KeyOp
+	Not     bool
+	Keys    []Key
+	Set     Set
+	Flag    imap.Flag
+	Header  string
+	Address bool   // FROM, TO, CC, BCC: addresses are compared as addresses
+	Text    string // UTF-8
+	Num     int64
+	Date    time.Time // midnight UTC of the day
 }
 
 // ErrCharset is a charset that nobody knows: NO [BADCHARSET].
@@ -205,7 +206,9 @@ const (
 // textKey knows the keys that take something.
 func textKey(word string) (Key, argKind) {
 	switch word {
-	case "BCC", "CC", "FROM", "SUBJECT", "TO":
+	case "BCC", "CC", "FROM", "TO":
+		return Key{Op: KeyHeader, Header: word, Address: true}, argString
+	case "SUBJECT":
 		return Key{Op: KeyHeader, Header: word}, argString
 	case "HEADER":
 		return Key{Op: KeyHeader}, argHeader
