@@ -84,6 +84,10 @@ func (m *mapTool) run(args []string, spec, usage string) int {
 	if (m.headers || m.body || m.mime) && m.query != "-" {
 		return m.fatal(1, "specify -b -h or -m only with \"-q -\"")
 	}
+	if m.mime && !m.headers && !m.body {
+		m.warn("ignoring -m option without -b or -h")
+		m.mime = false
+	}
 	return m.do(rest)
 }
 
@@ -137,7 +141,7 @@ func (m *mapTool) do(specs []string) int {
 	case m.hasRemove:
 		return m.delete(specs)
 	case m.list:
-		return m.each(specs, m.sequence)
+		return m.each(specs[:1], m.sequence)
 	case m.insert:
 		return m.each(specs, m.add)
 	}
@@ -280,7 +284,7 @@ func (m *mapTool) queryInput(specs []string) int {
 		return code == 0
 	}
 	var err error
-	if m.headers || m.body || m.mime {
+	if m.headers || m.body {
 		err = m.messageKeys(ask)
 	} else {
 		err = inputLines(m.stdin, ask)

@@ -78,7 +78,7 @@ func (r *messageReader) flush() {
 	if strings.EqualFold(strings.TrimSpace(name), "content-type") {
 		r.kind = value
 	}
-	if r.m.headers || (r.m.mime && !r.m.body) {
+	if r.m.headers {
 		r.stopped = !r.ask(field)
 	}
 }

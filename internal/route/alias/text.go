@@ -157,7 +157,7 @@ func internal(list []token) string {
 func external(list []token) string {
 	var b strings.Builder
 	for i, t := range list {
-		if i > 0 && (list[i-1].is(',') || list[i-1].word() && t.word() || list[i-1].is(';') && t.word()) {
+		if i > 0 && list[i-1].word() && (t.word() || t.is('<')) {
 			b.WriteByte(' ')
 		}
 		switch t.kind {
@@ -169,6 +169,9 @@ func external(list []token) string {
 			b.WriteString(atomText(t.text))
 		default:
 			b.WriteString(t.text)
+		}
+		if t.is(',') {
+			b.WriteByte(' ')
 		}
 	}
 	return b.String()

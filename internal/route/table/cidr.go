@@ -152,7 +152,7 @@ func (t *cidrTable) Lookup(_ context.Context, key string) (string, bool, error) 
 	if err != nil {
 		return "", false, err
 	}
-	addr, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(key, "["), "]"))
+	addr, err := netip.ParseAddr(key)
 	if err != nil {
 		return "", false, nil
 	}

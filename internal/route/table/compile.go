@@ -1,6 +1,7 @@
 package table
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"regexp/syntax"
@@ -108,7 +109,22 @@ func build(pattern, text string) (*regexp.Regexp, error) {
 	case e.Code == syntax.ErrInvalidRepeatOp && len(e.Expr) > 1:
 		return nil, &unsupportedError{pattern, "a possessive repetition (\"" + e.Expr + "\")"}
 	}
+	if why, ok := posixText()[e.Code]; ok {
+		return nil, errors.New(why)
+	}
 	return nil, fmt.Errorf("%s: %s", e.Code, e.Expr)
+}
+
+// posixText gives the words of regcomp(3) to mistakes.
+func posixText() map[syntax.ErrorCode]string {
+	return map[syntax.ErrorCode]string{
+		syntax.ErrMissingParen:          `Unmatched ( or \(`,
+		syntax.ErrUnexpectedParen:       `Unmatched ) or \)`,
+		syntax.ErrMissingBracket:        "Unmatched [, [^, [:, [., or [=",
+		syntax.ErrInvalidCharRange:      "Invalid range end",
+		syntax.ErrTrailingBackslash:     "Trailing backslash",
+		syntax.ErrMissingRepeatArgument: "Invalid preceding regular expression",
+	}
 }
 
 // fromPOSIX writes an extended expression of POSIX (with the GNU escapes \< \>

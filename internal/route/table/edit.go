@@ -2,8 +2,10 @@ package table
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -25,34 +27,36 @@ type Edit struct {
 }
 
 const (
-	// lockTries times lockWait is how long an Edit waits for another one.
-	lockTries = 200
-	lockWait  = 50 * time.Millisecond
+	// lockTries bounds how often a source is put anew under a waiting Edit.
+	lockTries = 10
+	// lockWait is how long an Edit waits for another one.
+	lockWait = 20 * time.Second
 	// maxEdit is the largest source that can be edited, in bytes.
 	maxEdit = 1 << 30
 )
 
-// lock takes an exclusive lock on the source as it is now: another Edit may
-// have put a new file in its place while we waited.
-func (e Edit) lock() (*os.File, error) {
+// lock opens and locks the source as it is now: another Edit may have put a new
+// file in its place while we waited.
+func (e Edit) lock() (*os.File, *disk.MailboxLock, error) {
 	for range lockTries {
-		if _, err := os.Stat(e.Path); err != nil {
-			return nil, err
+		f, err := os.OpenFile(e.Path, os.O_RDWR, 0)
+		if err != nil {
+			return nil, nil, err
 		}
-		f, err := disk.LockFile(e.Path)
-		if err == nil {
-			mine, err1 := f.Stat()
-			now, err2 := os.Stat(e.Path)
-			if err1 == nil && err2 == nil && os.SameFile(mine, now) {
-				return f, nil
-			}
+		l, err := disk.LockMailbox(context.Background(), e.Path, f, disk.LockOptions{Wait: lockWait})
+		if err != nil {
 			f.Close()
-		} else if !errors.Is(err, disk.ErrRunning) {
-			return nil, err
+			return nil, nil, err
 		}
-		time.Sleep(lockWait)
+		mine, err1 := f.Stat()
+		now, err2 := os.Stat(e.Path)
+		if err1 == nil && err2 == nil && os.SameFile(mine, now) {
+			return f, l, nil
+		}
+		l.Unlock()
+		f.Close()
 	}
-	return nil, fmt.Errorf("%s: locked by another process", e.Path)
+	return nil, nil, fmt.Errorf("%s: changed again and again", e.Path)
 }
 
 // Delete removes the entries of some keys. It returns how many of the keys were
@@ -102,11 +106,12 @@ func (e Edit) change(fn func([]byte) []byte) error {
 		return err
 	}
 	e.Path = real
-	f, err := e.lock()
+	f, lock, err := e.lock()
 	if err != nil {
 		return err
 	}
 	defer f.Close()
+	defer lock.Unlock()
 	fi, err := f.Stat()
 	if err != nil {
 		return err
@@ -114,7 +119,7 @@ func (e Edit) change(fn func([]byte) []byte) error {
 	if fi.Size() > maxEdit {
 		return &fs.PathError{Op: "edit", Path: e.Path, Err: errors.New("file too large")}
 	}
-	text, err := os.ReadFile(e.Path)
+	text, err := io.ReadAll(io.LimitReader(f, maxEdit))
 	if err != nil {
 		return err
 	}

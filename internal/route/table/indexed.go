@@ -68,12 +68,12 @@ func readIndex(f *os.File, path string, o Options) (*index, []string, error) {
 	return compileIndex(f, path, isAlias, !o.NoFold)
 }
 
-// looksLikeAliases tells whether each of the first logical lines begins with
-// "name:", the form of aliases(5), and no line has another form. Only files
-// whose name speaks of aliases are asked, and the file is left at its start.
+// looksLikeAliases tells whether most of the first logical lines begin with
+// "name:", the form of aliases(5). Only files whose name speaks of aliases are
+// asked, and the file is left at its start.
 func looksLikeAliases(f *os.File) (bool, error) {
 	const enough = 64
-	l, seen := newLines(f), 0
+	l, seen, yes := newLines(f), 0, 0
 	for ; seen < enough; seen++ {
 		line, _, err := l.next()
 		if err == io.EOF {
@@ -82,16 +82,13 @@ func looksLikeAliases(f *os.File) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		key, _ := splitKey(line)
-		_, after, colon := bytes.Cut(line[len(key)-1:], []byte(":"))
-		if !colon && bytes.HasPrefix(bytes.TrimLeft(line[len(key):], " \t"), []byte(":")) {
-			after, colon = nil, true // "name : value"
-		}
-		if !colon || bytes.HasPrefix(after, []byte(":")) {
-			return false, rewind(f)
+		key, value := splitKey(line)
+		ends := bytes.HasSuffix(key, []byte(":")) && !bytes.HasSuffix(key, []byte("::"))
+		if ends || bytes.HasPrefix(value, []byte(":")) || bytes.IndexByte(key, ':') > 0 && len(value) == 0 {
+			yes++
 		}
 	}
-	return seen > 0, rewind(f)
+	return yes*2 > seen, rewind(f)
 }
 
 func rewind(f *os.File) error {

@@ -70,7 +70,7 @@ func (p patternReader) read(r io.Reader) ([]rule, []string, error) {
 			return nil, nil, fmt.Errorf("line %d: %w", n, u)
 		}
 		if err != nil {
-			problems = report(problems, "%s map %s, line %d: %v: skipping this rule", p.kind, p.path, n, err)
+			problems = report(problems, "%s map %s, line %d: %v", p.kind, p.path, n, err)
 			continue
 		}
 		if rules = append(rules, one); len(rules) > maxRules {
@@ -113,7 +113,7 @@ func (p patternReader) parse(s string) (rule, error) {
 	}
 	if r.op == opMatch {
 		if value == "" {
-			return r, fmt.Errorf("using empty replacement string")
+			return r, fmt.Errorf("no replacement text: using empty string")
 		}
 		if err := r.template(value, p.noSub); err != nil {
 			return r, err
@@ -134,7 +134,7 @@ func cutPattern(s string) (pattern, flags, value string, err error) {
 	}
 	d := s[0]
 	if isAlnum(d) {
-		return "", "", "", fmt.Errorf("garbage before regexp: need \"/pattern/\"")
+		return "", "", "", fmt.Errorf("ignoring unrecognized request")
 	}
 	var b strings.Builder
 	for i := 1; i < len(s); i++ {
@@ -170,9 +170,9 @@ func (r *rule) template(value string, noSub bool) error {
 	case err != nil:
 		return err
 	case used > 0 && r.not:
-		return fmt.Errorf("$number found in negative match replacement text")
+		return fmt.Errorf("$number found in negative match replacement text: skipping this rule")
 	case used > 0 && noSub:
-		return fmt.Errorf("regular expression substitution is not allowed")
+		return fmt.Errorf("regular expression substitution is not allowed: skipping this rule")
 	}
 	return nil
 }
@@ -181,7 +181,7 @@ func (r *rule) template(value string, noSub bool) error {
 func (r *rule) checkGroups() error {
 	_, used, _ := expand(r.value, nil)
 	if r.op == opMatch && used > r.re.NumSubexp() {
-		return fmt.Errorf("out of range replacement index \"%d\"", used)
+		return fmt.Errorf("out of range replacement index \"%d\": skipping this rule", used)
 	}
 	return nil
 }

@@ -58,7 +58,7 @@ func openInline(name string, o Options, _ int) (Table, error) {
 		k, v, ok := strings.Cut(it, "=")
 		k, v = strings.TrimSpace(k), strings.TrimSpace(v)
 		if !ok || k == "" || v == "" {
-			return nil, fmt.Errorf("bad syntax: \"inline:%s\"; need \"inline:{name=value...}\"", name)
+			return nil, fmt.Errorf("missing '=' after attribute name: \"inline:%s\"; need \"inline:{name=value...}\"", name)
 		}
 		if !o.NoFold {
 			k = strings.ToLower(k)
