@@ -1,9 +1,10 @@
 # Target file for the side-by-side benchmark (see its README: TARGET_DIR=.../test/bench
 # ./compare packetboat,postfix SCENARIO...). The programs are those of bin/, or of OURS_BIN.
 B=${OURS_BIN:-$(cd "$(dirname "${BASH_SOURCE[0]}")/../../bin" && pwd)}
-PBC=/etc/packetboat-bench PBS=/var/spool/packetboat-bench
+# The places of the incumbents: the run sees copies of them on its own disk.
+PBC=/etc/postfix PBS=/var/spool/postfix
 T_BINDS="$PBC $PBS"
-SENDMAIL=$PBC/sendmail SMTP_PORT=25 IMAP_PORT=143 IMAPS_PORT=993 POP_PORT=110 POPS_PORT=995
+SENDMAIL=$PBC/bin/sendmail SMTP_PORT=25 IMAP_PORT=143 IMAPS_PORT=993 POP_PORT=110 POPS_PORT=995
 QDRAIN="$PBS/maildrop $PBS/incoming $PBS/active"
 QALL="$QDRAIN $PBS/deferred"
 LDAS="deliver"
@@ -14,7 +15,7 @@ t_setup() {
 	compatibility_level = 3.6
 	queue_directory = $PBS
 	data_directory = $PBS/data
-	command_directory = $B
+	command_directory = $PBC/bin
 	daemon_directory = $B
 	mydestination = localhost, bench.test
 	myhostname = vm.bench.test
@@ -41,12 +42,9 @@ t_setup() {
 	virtual  unix - n n - - virtual
 	lmtp     unix - - n - - lmtp
 	X
-	# The wrapper names the configuration; exec costs what a link would.
-	cp "$B/sendmail" $PBC/sendmail.bin; cp "$B/postdrop" $PBC/postdrop
-	chgrp postdrop $PBC/postdrop; chmod 2555 $PBC/postdrop
-	echo "alternate_config_directories = $PBC" >> $PBC/main.cf
-	SENDMAIL=$PBC/sendmail
-	printf '#!/bin/sh\nMAIL_CONFIG=%s exec %s/sendmail.bin "$@"\n' $PBC $PBC > $PBC/sendmail; chmod 755 $PBC/sendmail
+	# postdrop must be set-gid: bin/ is built by an ordinary user.
+	mkdir -p $PBC/bin; cp "$B/sendmail" "$B/postdrop" $PBC/bin/; ln -sf "$B/mailadm" $PBC/bin/postqueue
+	chgrp postdrop $PBC/bin/postdrop; chmod 2555 $PBC/bin/postdrop
 	: > $PBC/users
 	local i; for i in $(seq -w 0 99); do echo "u0$i:{PLAIN}bench:$((21000+10#$i)):$((21000+10#$i))::/srv/home/u0$i"; done > $PBC/users
 	chmod 644 $PBC/users
