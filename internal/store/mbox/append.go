@@ -23,7 +23,15 @@ func (m *mailbox) Append(msgs []store.New) ([]uint32, error) {
 	if m.ro {
 		return nil, store.ErrReadOnly
 	}
-	lock, err := m.lock()
+	now := time.Now()
+	dates := make([]int64, len(msgs))
+	for i := range msgs {
+		if msgs[i].Date.IsZero() {
+			msgs[i].Date = now
+		}
+		dates[i] = msgs[i].Date.Unix()
+	}
+	lock, err := m.lockWith(func() string { return appendNote(m.f, dates) })
 	if err != nil {
 		return nil, err
 	}
@@ -117,11 +125,7 @@ func (m *mailbox) wants(s *state, msg *store.New, i, n int, numbered bool) wante
 }
 
 func (m *mailbox) appendMsg(a *appender, r *bufio.Reader, msg *store.New, w wanted) error {
-	at := msg.Date
-	if at.IsZero() {
-		at = time.Now()
-	}
-	a.Write(appendFrom(make([]byte, 0, 128), envelopeSender(m.store.o.Sender), at))
+	a.Write(appendFrom(make([]byte, 0, 128), envelopeSender(m.store.o.Sender), msg.Date))
 	r.Reset(msg.Body)
 	if _, err := copyMessage(a, r, true, func(a *appender) { a.Write(w.block(0)) }); err != nil {
 		return err
@@ -147,7 +151,11 @@ func (m *mailbox) raiseBase(s *state, last uint32) error {
 	m.view.Lock()
 	defer m.view.Unlock()
 	m.read.drop()
-	if err := r.patch(s.snap.Msgs[0].Pos, hdr, out); err != nil {
+	err = r.patch(s.snap.Msgs[0].Pos, hdr, out)
+	if err == nil {
+		err = r.writePatches()
+	}
+	if err != nil {
 		return err
 	}
 	n := *s

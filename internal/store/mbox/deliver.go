@@ -73,7 +73,7 @@ func (b *batch) run(sys sysfs) error {
 		return err
 	}
 	defer f.Close()
-	lock, err := lockForAppend(sys, b.path, f, b.o)
+	lock, err := lockForAppend(sys, b.path, f, b.o, b.dates())
 	if err != nil {
 		return err
 	}
@@ -90,6 +90,19 @@ func (b *batch) run(sys sysfs) error {
 		b.fail(a.base, err)
 	}
 	return b.commit(sys, a, f, st)
+}
+
+// dates settles the date of every From_ line and returns them.
+func (b *batch) dates() []int64 {
+	now := time.Now()
+	list := make([]int64, len(b.msgs))
+	for i := range b.msgs {
+		if b.msgs[i].Date.IsZero() {
+			b.msgs[i].Date = now
+		}
+		list[i] = b.msgs[i].Date.Unix()
+	}
+	return list
 }
 
 // copyAll copies the messages into a. A message that cannot be read, or that
@@ -152,11 +165,7 @@ func (b *batch) commit(sys sysfs, a *appender, f *os.File, old disk.Stat) error 
 const readBuffer = 32 << 10
 
 func appendOne(a *appender, r *bufio.Reader, d *Delivery) error {
-	at := d.Date
-	if at.IsZero() {
-		at = time.Now()
-	}
-	head := appendFrom(make([]byte, 0, 256), envelopeSender(string(d.Sender)), at)
+	head := appendFrom(make([]byte, 0, 256), envelopeSender(string(d.Sender)), d.Date)
 	if d.ReturnPath {
 		head = appendHeader(head, "Return-Path", "<"+d.Sender.Quoted()+">")
 	}
@@ -211,8 +220,9 @@ func openToWrite(path string, o DeliverOptions) (*os.File, error) {
 // lockForAppend locks the mailbox, repairs what a crash left, and makes sure
 // that the locked file is still the one of that name: Python's mailbox
 // replaces the file.
-func lockForAppend(sys sysfs, path string, f *os.File, o DeliverOptions) (*disk.MailboxLock, error) {
-	lock, err := disk.LockMailbox(context.Background(), path, f, disk.LockOptions{Wait: o.Wait, Stale: o.Stale})
+func lockForAppend(sys sysfs, path string, f *os.File, o DeliverOptions, dates []int64) (*disk.MailboxLock, error) {
+	lock, err := disk.LockMailbox(context.Background(), path, f, disk.LockOptions{Wait: o.Wait, Stale: o.Stale,
+		Note: func() string { return appendNote(f, dates) }, Dead: func(note string) { undoAppend(sys, f, note) }})
 	if err != nil {
 		return nil, err
 	}

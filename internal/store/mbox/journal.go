@@ -2,6 +2,7 @@ package mbox
 
 import (
 	"bufio"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -35,6 +36,11 @@ const (
 	journalHeader = 160 // octets, blank padded: the tail begins here
 	copyChunk     = 256 << 10
 )
+
+// patchBase in place of a base says that the journal's tail is a list of
+// patches: offset and length in eight octets each, then the data. The file
+// keeps its length.
+const patchBase = -1
 
 // journalName returns where the journal of the mailbox at path stands: beside
 // it, or in the control folder where the mailbox's own is not writable.
@@ -81,6 +87,37 @@ func (j *journal) Write(p []byte) (int, error) {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
+// patch adds one patch to the tail.
+func (j *journal) patch(p patch) error {
+	b := binary.BigEndian.AppendUint64(nil, uint64(p.off))
+	b = binary.BigEndian.AppendUint64(b, uint64(len(p.data)))
+	_, err := j.Write(append(b, p.data...))
+	return err
+}
+
+// applyPatches writes the patches of a journal into the mailbox.
+func (p plan) applyPatches(sys sysfs, j io.ReaderAt, f *os.File, size int64) error {
+	for at := int64(journalHeader); at < journalHeader+p.tail; {
+		var head [16]byte
+		if err := readFull(j, head[:], at); err != nil {
+			return err
+		}
+		off, n := binary.BigEndian.Uint64(head[:]), binary.BigEndian.Uint64(head[8:])
+		if off > uint64(size) || n > uint64(size)-off {
+			return errors.New("a journal does not fit its mailbox")
+		}
+		data := make([]byte, n)
+		if err := readFull(j, data, at+16); err != nil {
+			return err
+		}
+		if err := sys.WriteAt(f, data, int64(off)); err != nil {
+			return err
+		}
+		at += 16 + int64(n)
+	}
+	return sys.Sync(f)
+}
+
 // commit makes the journal count: from here on the mailbox is the new one.
 // The tail belongs at base of the mailbox f.
 func (j *journal) commit(f *os.File, base int64) error {
@@ -124,7 +161,7 @@ func readPlan(r io.ReaderAt) (plan, bool) {
 	var p plan
 	_, err := fmt.Sscanf(string(b), journalMagic+"\ninode %d\nbase %d\nold %d\ntail %d\ncrc %d\n",
 		&p.inode, &p.base, &p.old, &p.tail, &p.crc)
-	return p, err == nil && p.base >= 0 && p.tail >= 0 && p.old >= p.base
+	return p, err == nil && p.base >= patchBase && p.tail >= 0 && p.old >= p.base
 }
 
 // recoverJournal finishes what a journal beside the mailbox, or in control,
@@ -189,6 +226,9 @@ func (p plan) sound(j io.ReaderAt) bool {
 // program appended behind the old end meanwhile is kept: it moves behind the
 // new end.
 func (p plan) apply(sys sysfs, j io.ReaderAt, f *os.File, size int64) error {
+	if p.base == patchBase {
+		return p.applyPatches(sys, j, f, size)
+	}
 	end := p.base + p.tail
 	extra, err := p.surplus(f, size)
 	if err != nil {

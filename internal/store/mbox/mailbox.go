@@ -157,7 +157,8 @@ func (m *mailbox) open() (f *os.File, ro bool, err error) {
 func (m *mailbox) recover() error {
 	_, err1 := disk.StatPath(journalName(m.path, ""))
 	_, err2 := disk.StatPath(journalName(m.path, m.control))
-	if m.ro || (errors.Is(err1, fs.ErrNotExist) && errors.Is(err2, fs.ErrNotExist)) {
+	none := errors.Is(err1, fs.ErrNotExist) && errors.Is(err2, fs.ErrNotExist)
+	if m.ro || none && !disk.LockIsStale(m.path, m.store.o.DotlockStale) {
 		return nil
 	}
 	lock, err := m.lock()
@@ -169,9 +170,12 @@ func (m *mailbox) recover() error {
 
 // lock takes the mailbox's locks for writing; what a crash left is repaired
 // under them before anybody sees it.
-func (m *mailbox) lock() (*disk.MailboxLock, error) {
+func (m *mailbox) lock() (*disk.MailboxLock, error) { return m.lockWith(nil) }
+
+// lockWith is lock with a note for the dotlock.
+func (m *mailbox) lockWith(note func() string) (*disk.MailboxLock, error) {
 	lock, err := disk.LockMailbox(context.Background(), m.path, m.f,
-		disk.LockOptions{Wait: m.store.o.LockTimeout, Stale: m.store.o.DotlockStale})
+		disk.LockOptions{Wait: m.store.o.LockTimeout, Stale: m.store.o.DotlockStale, Note: note, Dead: m.undo})
 	if err != nil {
 		return nil, err
 	}
@@ -183,6 +187,13 @@ func (m *mailbox) lock() (*disk.MailboxLock, error) {
 		return nil, err
 	}
 	return lock, nil
+}
+
+// undo takes back what a dead process had not finished appending.
+func (m *mailbox) undo(note string) {
+	m.view.Lock()
+	defer m.view.Unlock()
+	undoAppend(m.sys, m.f, note)
 }
 
 // rescan brings the state up to the file, which is locked at least for

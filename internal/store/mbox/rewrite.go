@@ -3,6 +3,7 @@ package mbox
 import (
 	"errors"
 	"io"
+	"os"
 	"slices"
 	"time"
 
@@ -19,14 +20,25 @@ type rewrite struct {
 	number bool // every message gets its X-UID
 	first  int  // index of the first message that stays; it holds X-IMAPbase
 	buf    []byte
+
+	patches []patch // lines that fit their room, not yet written
+	held    int     // octets of them
+}
+
+// patch is octets that take the place of as many others.
+type patch struct {
+	off  int64
+	data []byte
 }
 
 // write brings the file up to the state, without the messages of drop, and
 // returns when that is on disk. mu is held.
 //
-// Lines that fit are written over the old ones, one write(2) a message. From
-// the first message on that goes or grows, the file is written anew through a
-// journal. Every step leaves a sound mailbox; see journal.go.
+// Lines that fit are written over the old ones, one write(2) a message; where
+// that write is more than one disk sector, which a power cut could tear, all go
+// through a journal first. From the first message on that goes or grows, the
+// file is written anew, always through a journal. Every step leaves a sound
+// mailbox; see journal.go.
 func (m *mailbox) write(drop map[uint32]bool) error {
 	for range 3 {
 		err := m.writeOnce(drop)
@@ -167,12 +179,15 @@ func (r *rewrite) nothingAfter(from int) bool {
 	return true
 }
 
+// maxHeld is how many octets of patches wait in memory.
+const maxHeld = 4 << 20
+
 // inPlace writes the lines that fit their room, up to the first message that
 // goes or grows, whose index it returns; -1 when there is none.
 func (r *rewrite) inPlace() (int, error) {
 	for i := range r.s.recs {
 		if !r.keeps(i) || i == r.first && r.s.pseudo > 0 {
-			return i, nil
+			return i, r.writePatches()
 		}
 		w, change := r.want(i)
 		if !change {
@@ -184,16 +199,16 @@ func (r *rewrite) inPlace() (int, error) {
 		}
 		out := compose(hdr, w)
 		if len(out) != len(hdr) {
-			return i, nil
+			return i, r.writePatches()
 		}
 		if err := r.patch(r.s.snap.Msgs[i].Pos, hdr, out); err != nil {
 			return 0, err
 		}
 	}
-	return -1, nil
+	return -1, r.writePatches()
 }
 
-// patch writes the octets of out that differ from hdr.
+// patch notes the octets of out that differ from hdr.
 func (r *rewrite) patch(pos int64, hdr, out []byte) error {
 	a, b := 0, len(hdr)
 	for a < b && hdr[a] == out[a] {
@@ -205,7 +220,55 @@ func (r *rewrite) patch(pos int64, hdr, out []byte) error {
 	if a == b {
 		return nil
 	}
-	return r.m.sys.WriteAt(r.m.f, out[a:b], pos+int64(a))
+	r.patches = append(r.patches, patch{pos + int64(a), out[a:b]})
+	if r.held += len(out); r.held > maxHeld {
+		return r.writePatches()
+	}
+	return nil
+}
+
+// sector is what a disk writes whole or not at all.
+const sector = 512
+
+// torn tells whether a power cut could leave a half of p.
+func (p patch) torn() bool {
+	return p.off/sector != (p.off+int64(len(p.data))-1)/sector
+}
+
+// writePatches writes what patch noted.
+func (r *rewrite) writePatches() error {
+	list := r.patches
+	r.patches, r.held = nil, 0
+	if !slices.ContainsFunc(list, patch.torn) {
+		return writeAll(r.m.sys, r.m.f, list)
+	}
+	j, err := newJournal(r.m.sys, r.m.path, r.m.control)
+	if err != nil {
+		return err
+	}
+	defer j.f.Close()
+	for _, p := range list {
+		if err == nil {
+			err = j.patch(p)
+		}
+	}
+	if err == nil {
+		err = j.commit(r.m.f, patchBase)
+	}
+	if err != nil {
+		j.abort()
+		return err
+	}
+	return replayFile(r.m.sys, j.path, j.f, r.m.f)
+}
+
+func writeAll(sys sysfs, f *os.File, list []patch) error {
+	for _, p := range list {
+		if err := sys.WriteAt(f, p.data, p.off); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // shift writes the file anew from message from on, which stands at base.

@@ -16,13 +16,17 @@ import (
 )
 
 // maxDotlock is how much of a foreign dotlock is read.
-const maxDotlock = 256
+const maxDotlock = 1024
 
 // dotlock tries once to make the dotlock, breaking a stale one. It returns
 // false while somebody holds it.
 func (l *MailboxLock) dotlock(path string, o LockOptions) (bool, error) {
+	note := ""
+	if o.Note != nil {
+		note = o.Note()
+	}
 	for {
-		err := l.link(path, o.Note)
+		err := l.link(path, note)
 		switch {
 		case err == nil:
 			return true, nil
@@ -77,8 +81,8 @@ func breakStale(path string, o LockOptions) bool {
 	if !stale(st, content, o.Stale) {
 		return false
 	}
-	if o.Dead != nil {
-		o.Dead(content)
+	if _, note, ok := strings.Cut(content, "\n"); ok && o.Dead != nil {
+		o.Dead(note)
 	}
 	away := fmt.Sprintf("%s.%d.stale", path, os.Getpid())
 	if os.Rename(path, away) != nil {
@@ -88,6 +92,16 @@ func breakStale(path string, o LockOptions) bool {
 		os.Link(away, path)
 	}
 	return os.Remove(away) == nil
+}
+
+// LockIsStale tells whether the mailbox at path has a dotlock that LockMailbox
+// would break. Without a dotlock it costs one system call.
+func LockIsStale(path string, limit time.Duration) bool {
+	if limit <= 0 {
+		limit = defaultLockStale
+	}
+	st, err := StatPath(path + ".lock")
+	return err == nil && st.Regular && stale(st, readDotlock(path+".lock"), limit)
 }
 
 // stale tells whether the lock has no living owner. Locks without a number

@@ -14,10 +14,13 @@ import (
 type LockOptions struct {
 	Wait  time.Duration // give up after this time; 0 = 20 s (deliver_lock_attempts x deliver_lock_delay)
 	Stale time.Duration // a dotlock older than this is nobody's (stale_lock_time); 0 = 500 s
-	Note  string        // one more line for the dotlock file, for whoever finds it after a crash
-	// Dead, if set, is called with the dotlock's content when the lock of a dead
-	// process is found, while the fcntl lock is held and before the dotlock is broken.
-	Dead func(content string)
+	// Note, if set, is called while the fcntl lock is held and gives one more
+	// line for the dotlock file, for whoever finds it after a crash.
+	Note func() string
+	// Dead, if set, is called with the dotlock's lines behind the first one when
+	// the lock of a dead process is found, while the fcntl lock is held and
+	// before the dotlock is broken.
+	Dead func(note string)
 }
 
 // Figures of LockOptions' zero value.

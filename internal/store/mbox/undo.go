@@ -1,0 +1,99 @@
+package mbox
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"packetboat/internal/sys/disk"
+)
+
+// An append that a crash interrupts leaves a part of a message. While one is
+// under way its dotlock says, behind the process number, where the file ended
+// and which dates the From_ lines have that are being written:
+//
+//	4711
+//	append 12345 3x1795445464 1x1795445465
+//
+// No answer is given before the dotlock is gone, so whoever breaks the dotlock
+// of a dead process may cut the file back: the sender still has the mail. What
+// another program appended behind it has other dates; then nothing is cut.
+
+// maxRuns bounds the note; a batch of more different dates has none.
+const maxRuns = 16
+
+// appendNote returns the note for an append to f.
+func appendNote(f *os.File, dates []int64) string {
+	st, err := disk.StatFile(f)
+	if err != nil {
+		return ""
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "append %d", st.Size)
+	runs := 0
+	for i := 0; i < len(dates); runs++ {
+		n := 1
+		for i+n < len(dates) && dates[i+n] == dates[i] {
+			n++
+		}
+		fmt.Fprintf(&b, " %dx%d", n, dates[i])
+		i += n
+	}
+	if runs > maxRuns {
+		return ""
+	}
+	return b.String() + "\n"
+}
+
+// undoAppend cuts f back to where a dead process began to append, if what
+// stands behind is that process's alone. What fails leaves the part of a
+// message there, for people to see.
+func undoAppend(sys sysfs, f *os.File, note string) {
+	size, dates, ok := readNote(note)
+	st, err := disk.StatFile(f)
+	if !ok || err != nil || st.Size <= size {
+		return
+	}
+	from, known := size, len(dates)
+	var lead [2]byte
+	n, _ := f.ReadAt(lead[:], size)
+	for _, c := range lead[:n] {
+		if c == '\n' {
+			from++
+		}
+	}
+	i := 0
+	s := newScanner(f, st.Size, &keywords{}, func(c *scanned) {
+		if i >= known || c.msg.Date != dates[i] {
+			ok = false
+		}
+		i++
+	})
+	// A From_ line that is cut short is no From_ line: nothing of it is foreign.
+	if err := s.run(from); ok && (err == nil || i == 0 && st.Size-from < maxFrom) {
+		if sys.Truncate(f, size) == nil {
+			sys.Sync(f)
+		}
+	}
+}
+
+// readNote reads what appendNote wrote.
+func readNote(note string) (size int64, dates []int64, ok bool) {
+	words := strings.Fields(note)
+	if len(words) < 3 || words[0] != "append" {
+		return 0, nil, false
+	}
+	if _, err := fmt.Sscanf(words[1], "%d", &size); err != nil || size < 0 {
+		return 0, nil, false
+	}
+	for _, w := range words[2:] {
+		var n, date int64
+		if _, err := fmt.Sscanf(w, "%dx%d", &n, &date); err != nil || n < 1 || n > 10000 {
+			return 0, nil, false
+		}
+		for range n {
+			dates = append(dates, date)
+		}
+	}
+	return size, dates, true
+}
