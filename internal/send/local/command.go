@@ -84,9 +84,9 @@ func (d *delivery) environment(t *alias.Dest) ([]string, error) {
 	}
 	set("LOCAL", t.Local)
 	set("DOMAIN", t.Addr.Domain())
-	set("RECIPIENT", t.Addr.Quoted())
-	set("SENDER", d.sender(t).Quoted())
-	set("ORIGINAL_RECIPIENT", d.orig().Quoted())
+	set("RECIPIENT", string(t.Addr))
+	set("SENDER", string(d.sender(t)))
+	set("ORIGINAL_RECIPIENT", string(d.orig()))
 	if t.Ext != "" {
 		set("EXTENSION", t.Ext)
 	}

@@ -58,6 +58,9 @@ func (p reply) status(delivered string) *mail.Status {
 		}
 	}
 	class := byte('0' + p.code/100)
+	if class == '3' {
+		class = '4' // no message is finished with a 3yz reply
+	}
 	if code == "" || code[0] != class {
 		code = string(class) + ".0.0"
 	}
