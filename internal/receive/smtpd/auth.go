@@ -74,19 +74,21 @@ func (c *session) auth(cmd *command) bool {
 	switch {
 	case c.s.opts.HeloRequired && c.st.Helo == "":
 		return c.fail("503 5.5.1 Error: send HELO/EHLO first")
-	case !c.s.opts.SASL || c.s.deps.Auth == nil || !c.s.ehlo.has("AUTH"):
+	case !c.canAuth():
 		return c.fail("503 5.5.1 Error: authentication not enabled")
 	case c.tx.active:
 		return c.fail("503 5.5.1 Error: MAIL transaction in progress")
-	case c.s.opts.TLSAuthOnly && !c.st.TLS:
-		return c.fail("538 5.7.11 Encryption required for requested authentication mechanism")
 	case c.st.User != "":
 		return c.fail("503 5.5.1 Error: already authenticated")
 	case len(cmd.args) < 2 || len(cmd.args) > 3:
 		return c.fail("501 5.5.4 Syntax: AUTH mechanism")
 	}
 	mech := strings.ToUpper(cmd.args[1].text)
-	if !slices.Contains(c.mechs(), mech) {
+	mechs := c.mechs()
+	if len(mechs) == 0 {
+		return c.fail("454 4.7.0 Temporary authentication failure: Connection lost to authentication server")
+	}
+	if !slices.Contains(mechs, mech) {
 		return c.denyAuth(mech, "Invalid authentication mechanism", "")
 	}
 	req := wire.Request{Service: c.s.opts.SASLService, Mech: mech, Local: addrPort(c.raw.LocalAddr()),
@@ -159,7 +161,7 @@ func (c *session) challenge(mech string, challenge []byte) ([]byte, authStep) {
 	line, err := c.response()
 	switch {
 	case errors.Is(err, errLongAuth):
-		c.denyAuth(mech, "Authentication response too long", "")
+		c.reply("500 5.5.6 SASL response limit exceeded")
 		return nil, authStop
 	case err != nil:
 		c.broken(err)

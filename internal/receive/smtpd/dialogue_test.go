@@ -2,6 +2,7 @@ package smtpd
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -11,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"packetboat/internal/auth/wire"
 )
 
 // A dialogue file holds sessions. Its lines are:
@@ -284,6 +287,7 @@ func services() map[string]func(w *world) {
 	return map[string]func(w *world){
 		"plain":  func(*world) {},
 		"limits": limited,
+		"auth":   func(w *world) { w.opts.SASL = true },
 		"strict": func(w *world) { w.opts.Strict821, w.opts.NoVRFY = true, true },
 		"now": func(w *world) {
 			w.pol.DelayReject = "no"
@@ -314,10 +318,13 @@ func TestDialogues(t *testing.T) {
 	if len(all) < 50 {
 		t.Errorf("only %d dialogues were found", len(all))
 	}
+	sock := t.TempDir() + "/auth.sock"
+	startAuth(t, sock)
 	worlds := map[string]*world{}
 	for name, change := range services() {
 		worlds[name] = newWorld()
 		change(worlds[name])
+		worlds[name].deps.Auth = wire.New(func(context.Context) (net.Conn, error) { return net.Dial("unix", sock) })
 		worlds[name].start(t)
 	}
 	for _, d := range all {
