@@ -174,6 +174,7 @@ func (s *Sched) ended(d *dest, good bool, down *mail.Status) {
 	d.busy--
 	d.tr.busy--
 	switch {
+	case s.stopping: // our own end breaks conversations: that says nothing of the site
 	case down != nil && d.dead == nil:
 		d.failed(s.o.FailedCohorts, down)
 		if d.dead != nil {

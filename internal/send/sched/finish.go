@@ -146,7 +146,7 @@ func (s *Sched) finish(m *message) {
 	gone, o := m.gone, s.o
 	s.mu.Unlock()
 	var next time.Time
-	if !gone {
+	if !gone && !s.interrupted(m) {
 		next = s.conclude(m, &o)
 	}
 	again := s.drop(m)
@@ -156,6 +156,20 @@ func (s *Sched) finish(m *message) {
 	if again {
 		s.Changed(m.ID)
 	}
+}
+
+// interrupted tells whether Stop cut jobs of the message short. It stays active
+// then, so that the next start tries it at once and not after a backoff.
+func (s *Sched) interrupted(m *message) bool {
+	if s.ctx.Err() == nil {
+		return false
+	}
+	for _, r := range m.results {
+		if r != nil && r.Status.Outcome == mail.Deferred {
+			return true
+		}
+	}
+	return false
 }
 
 // conclude sends the reports and removes the message or puts it aside; then it
