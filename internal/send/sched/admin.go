@@ -90,15 +90,15 @@ func (s *Sched) FlushAll() int {
 	return n
 }
 
-// FlushID tries one deferred message now ("postqueue -i"). Destinations that are
-// dead stay so, but for this message's. It tells whether the message waited.
+// FlushID tries one deferred message now ("postqueue -i"), also at a destination
+// that is dead. It tells whether the message waited.
 func (s *Sched) FlushID(id string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.waiting.remove(id) {
 		return false
 	}
-	s.due.push(candidate{id: id, from: queue.Deferred})
+	s.due.push(candidate{id: id, from: queue.Deferred, force: true})
 	s.setTimer()
 	s.wake.Signal()
 	return true

@@ -18,6 +18,7 @@ type message struct {
 	*queue.Message
 	started  time.Time
 	deferred bool // it was deferred before
+	force    bool // somebody asked for it: dead destinations are tried
 
 	// The rest is guarded by Sched.mu.
 	results []*mail.Result // by recipient; nil = no answer yet, or Done earlier
@@ -55,7 +56,7 @@ func (s *Sched) next() (candidate, *message) {
 		}
 		c := s.pick()
 		if s.active[c.id] == nil {
-			m := &message{deferred: c.from == queue.Deferred, running: 1, Message: &queue.Message{ID: c.id}}
+			m := &message{deferred: c.from == queue.Deferred, force: c.force, running: 1, Message: &queue.Message{ID: c.id}}
 			s.active[c.id] = m
 			return c, m
 		}

@@ -95,6 +95,9 @@ func (s *Sched) enqueue(groups []*group) {
 			tr.dests[d.key] = d
 		}
 		d.todo = append(d.todo, g)
+		if d.dead != nil && g.m.force {
+			d.wakeUp()
+		}
 		if d.dead != nil {
 			s.suspend(d)
 			continue
@@ -177,9 +180,7 @@ func (s *Sched) ended(d *dest, good bool, down *mail.Status) {
 	case s.stopping: // our own end breaks conversations: that says nothing of the site
 	case down != nil && d.dead == nil:
 		d.failed(s.o.FailedCohorts, down)
-		if d.dead != nil {
-			s.bury(d)
-		}
+		s.punish(d)
 	case good:
 		d.succeeded()
 	}
@@ -216,25 +217,32 @@ func (d *dest) failed(limit int, cause *mail.Status) {
 	}
 }
 
-// bury suspends a dead destination for minimal_backoff_time: what waits for it
-// is deferred without another try. The caller holds s.mu.
-func (s *Sched) bury(d *dest) {
+// punish keeps a failing destination in mind for minimal_backoff_time. When it is
+// dead, what waits for it is deferred without another try. The caller holds s.mu.
+func (s *Sched) punish(d *dest) {
+	if d.revive != nil {
+		d.revive.Stop()
+	}
 	d.revive = time.AfterFunc(s.o.MinBackoff, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		d.wakeUp()
 		s.dispatch()
 	})
-	s.suspend(d)
+	if d.dead != nil {
+		s.suspend(d)
+	}
 }
 
-// wakeUp lets a dead destination be tried again.
+// wakeUp forgives a destination its failures; a dead one is tried again.
 func (d *dest) wakeUp() {
 	if d.revive != nil {
 		d.revive.Stop()
 	}
+	if d.dead != nil {
+		d.window = d.tr.l.InitialConcurrency
+	}
 	d.dead, d.cohorts, d.credit = nil, 0, 0
-	d.window = d.tr.l.InitialConcurrency
 	if d.busy == 0 && len(d.todo) == 0 {
 		delete(d.tr.dests, d.key)
 		return

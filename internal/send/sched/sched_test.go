@@ -333,6 +333,14 @@ func TestDeadSite(t *testing.T) {
 		if w.count() != first {
 			t.Error("tried while suspended")
 		}
+		var id string
+		w.q.IDs(queue.Deferred, func(i string) error { id = i; return nil })
+		w.s.FlushID(id)
+		time.Sleep(time.Second)
+		if w.count() != first+1 {
+			t.Errorf("postqueue -i: %d tries, not %d", w.count(), first+1)
+		}
+		time.Sleep(time.Minute)
 		w.mu.Lock()
 		w.reply = always(fine, "x")
 		w.mu.Unlock()
@@ -340,6 +348,9 @@ func TestDeadSite(t *testing.T) {
 		w.stop()
 		if n := w.files(); len(n) != 0 {
 			t.Errorf("left: %v", n)
+		}
+		if n := len(w.s.transports["smtp"].dests); n != 0 {
+			t.Errorf("%d destinations are still in memory", n)
 		}
 	})
 }

@@ -10,10 +10,11 @@ import (
 
 // candidate is a message that may become active.
 type candidate struct {
-	id   string
-	from queue.Folder
-	env  *mail.Envelope // nil: read it from the file
-	size int64
+	id    string
+	from  queue.Folder
+	env   *mail.Envelope // nil: read it from the file
+	size  int64
+	force bool // somebody asked for this very message
 }
 
 // fifo is a queue of candidates.
