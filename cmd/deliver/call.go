@@ -39,13 +39,15 @@ type call struct {
 	rc       []string // procmail: rc files
 }
 
-// parse reads the arguments after the program's name.
-func parse(name string, args []string) (*call, error) {
+// parse reads the arguments after the program's name. Dovecot has dovecot-lda
+// under the name /usr/lib/dovecot/deliver, too.
+func parse(argv0 string, args []string) (*call, error) {
+	name := filepath.Base(argv0)
 	c := &call{name: name}
 	if name == "procmail" {
 		return c, c.parseProcmail(args)
 	}
-	c.lda = name == "dovecot-lda"
+	c.lda = name == "dovecot-lda" || filepath.Base(filepath.Dir(argv0)) == "dovecot"
 	fs := pflag.NewFlagSet(name, pflag.ContinueOnError)
 	fs.SetOutput(io.Discard)
 	fs.BoolVarP(&c.lmtp, "lmtp", "z", false, "LMTP on descriptor 3")

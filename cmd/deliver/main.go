@@ -16,7 +16,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"path/filepath"
 	"runtime/debug"
 
 	"packetboat/internal/deliver"
@@ -54,7 +53,7 @@ func run(argv []string, stdin io.Reader, stderr io.Writer) (code int) {
 			code = exTempFail
 		}
 	}()
-	c, err := parse(filepath.Base(argv[0]), argv[1:])
+	c, err := parse(argv[0], argv[1:])
 	if err == nil {
 		err = c.run(stdin)
 	}

@@ -77,7 +77,8 @@ func (m *mailbox) create() error {
 func (m *mailbox) appendAll(s *state, msgs []store.New) error {
 	numbered := s.numbered()
 	if numbered && len(s.recs) > 0 {
-		if err := m.raiseBase(s, s.snap.UIDNext-1+uint32(len(msgs))); err != nil {
+		var err error
+		if numbered, err = m.raiseBase(s, s.snap.UIDNext-1+uint32(len(msgs))); err != nil {
 			return err
 		}
 	}
@@ -134,19 +135,20 @@ func (m *mailbox) appendMsg(a *appender, r *bufio.Reader, msg *store.New, w want
 }
 
 // raiseBase writes the highest UID into the first message. The figure has a
-// fixed width, so nothing moves.
-func (m *mailbox) raiseBase(s *state, last uint32) error {
+// fixed width, so nothing moves; false when keywords that the file does not
+// name yet leave no room.
+func (m *mailbox) raiseBase(s *state, last uint32) (bool, error) {
 	r := &rewrite{m: m, s: s, first: 0}
 	hdr, err := r.header(0)
 	if err != nil {
-		return err
+		return false, err
 	}
 	w, _ := r.want(0)
 	rec := &s.recs[0]
 	w.last, w.flags, w.kw, w.old = last, rec.flags, rec.kw, rec.old
 	out := compose(hdr, w)
-	if len(out) != len(hdr) {
-		return errors.New("the first message has no room for the mailbox's state")
+	if len(out) != len(hdr) || s.pseudo > 0 {
+		return false, nil
 	}
 	m.view.Lock()
 	defer m.view.Unlock()
@@ -156,10 +158,10 @@ func (m *mailbox) raiseBase(s *state, last uint32) error {
 		err = r.writePatches()
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	n := *s
-	n.base.last = last
+	n.base.last, n.base.names = last, len(w.names)
 	m.state.Store(&n)
-	return nil
+	return true, nil
 }

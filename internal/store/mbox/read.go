@@ -193,7 +193,8 @@ func (r *reader) headerLine(line []byte) {
 	switch {
 	case mid:
 	case !r.from:
-		r.from, r.own = true, true
+		r.from = true
+		return
 	case line[0] == '\n' || len(line) == 2 && line[0] == '\r':
 		r.header, r.own = false, false
 	case line[0] != ' ' && line[0] != '\t':
