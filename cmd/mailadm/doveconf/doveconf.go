@@ -11,7 +11,8 @@ import (
 	"os"
 	"strings"
 
-	"packetboat/internal/sys/config"
+	"packetboat/internal/sys/config/base"
+	"packetboat/internal/sys/config/dovecot"
 )
 
 // The version that the output claims: configurations of it are understood.
@@ -40,7 +41,7 @@ type options struct {
 	expand   bool
 	simple   bool
 	secrets  bool
-	filter   config.Context
+	filter   dovecot.Context
 	names    []string
 	// filtering says that the settings of a filter are printed: what is set there
 	// counts, whatever the default is.
@@ -71,21 +72,21 @@ func Run(args []string, stdout, stderr io.Writer) int {
 }
 
 // load reads the configuration, or none for -d.
-func load(o *options) (*config.Dovecot, error) {
+func load(o *options) (*dovecot.Config, error) {
 	if o.defaults {
-		return config.ParseDovecot("<defaults>", "")
+		return dovecot.Parse("<defaults>", "")
 	}
-	return config.LoadDovecot(o.path)
+	return dovecot.Load(o.path)
 }
 
-func show(o *options, d *config.Dovecot, out *bufio.Writer, stderr io.Writer) int {
+func show(o *options, d *dovecot.Config, out *bufio.Writer, stderr io.Writer) int {
 	p := &printer{options: o, out: out}
-	if o.filter != (config.Context{}) {
+	if o.filter != (dovecot.Context{}) {
 		d = d.For(o.filter)
 	}
 	root := d.Merged()
 	if o.scope == scopeAll || o.scope == scopeHidden {
-		builtin, err := config.BuiltinServices()
+		builtin, err := dovecot.BuiltinServices()
 		if err != nil {
 			report(err, stderr)
 			return exitConfig
@@ -137,7 +138,7 @@ func report(err error, stderr io.Writer) {
 	}
 	for _, e := range list {
 		text := e.Error()
-		var ce *config.Error
+		var ce *base.Error
 		if errors.As(e, &ce) && ce.Postfix != "" {
 			text = ce.Postfix
 		}
@@ -149,7 +150,7 @@ func report(err error, stderr io.Writer) {
 }
 
 // warn prints the warnings; the first obsolete setting brings a note.
-func warn(d *config.Dovecot, stderr io.Writer) {
+func warn(d *dovecot.Config, stderr io.Writer) {
 	noted := false
 	for _, w := range d.Warnings {
 		kind := "Warning"
@@ -166,7 +167,7 @@ func warn(d *config.Dovecot, stderr io.Writer) {
 
 // parse reads the command line.
 func parse(args []string) (*options, error) {
-	o := &options{path: config.DefaultDovecot}
+	o := &options{path: dovecot.DefaultPath}
 	if p := os.Getenv("CONFIG_FILE"); p != "" {
 		o.path = p
 	}

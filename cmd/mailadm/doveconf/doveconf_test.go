@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -42,7 +43,7 @@ func lay(t *testing.T, from string) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if i == 0 && !strings.HasPrefix(e.Name(), "conf.d__") {
+		if i == 0 && !slices.ContainsFunc(list, func(e os.DirEntry) bool { return strings.HasPrefix(e.Name(), "conf.d__") }) {
 			os.WriteFile(filepath.Join(dir, "dovecot.conf"), text, 0o644)
 		}
 		path := filepath.Join(dir, strings.ReplaceAll(e.Name(), "__", "/"))

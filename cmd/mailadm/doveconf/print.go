@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"strings"
 
-	"packetboat/internal/sys/config"
+	"packetboat/internal/sys/config/dovecot"
 )
 
 // item is a setting or a section to be printed.
@@ -31,14 +31,14 @@ type printer struct {
 
 // items returns what is to be printed of a block at path of the table; inside
 // says that it is a section, of which every set value is shown.
-func (p *printer) items(b *config.Block, path string, inside bool) []item {
+func (p *printer) items(b *dovecot.Block, path string, inside bool) []item {
 	var list []item
 	if path == "plugin" || path == "dict" {
 		for _, v := range b.Values {
 			list = append(list, item{sort: v.Name + "=", name: v.Name, value: p.value(v)})
 		}
 	} else {
-		for _, t := range config.DovecotParams(path) {
+		for _, t := range dovecot.Params(path) {
 			if value, ok := p.shown(b, t, inside); ok {
 				list = append(list, item{sort: t.Name + "=", name: t.Name, value: value})
 			}
@@ -88,10 +88,10 @@ func escapeSection(s string) string {
 func isList(kind string) bool { return kind == "passdb" || kind == "userdb" }
 
 // shown tells whether a setting is printed, and its value.
-func (p *printer) shown(b *config.Block, t config.DovecotParam, inside bool) (string, bool) {
+func (p *printer) shown(b *dovecot.Block, t dovecot.Param, inside bool) (string, bool) {
 	v := b.Find(t.Name)
 	if t.Name == "name" && isList(t.Block) && b.Name != "" {
-		v = &config.Value{Name: t.Name, Value: b.Name, Show: b.Name}
+		v = &dovecot.Value{Name: t.Name, Value: b.Name, Show: b.Name}
 	}
 	if v == nil {
 		switch {
@@ -128,7 +128,7 @@ func isCapability(name string) bool {
 }
 
 // value returns a value as it is written in a configuration file.
-func (p *printer) value(v config.Value) string {
+func (p *printer) value(v dovecot.Value) string {
 	if !p.expand {
 		return v.Show
 	}
@@ -268,11 +268,11 @@ func nextSecret(s string) (at int, word string) {
 }
 
 // filters prints the settings of protocol, local and remote blocks.
-func (p *printer) filters(d *config.Dovecot) {
+func (p *printer) filters(d *dovecot.Config) {
 	p.filtering = true
 	saved := p.scope
 	p.scope = scopeSet
-	d.Filters(func(f config.Filter, b *config.Block) {
+	d.Filters(func(f dovecot.Filter, b *dovecot.Block) {
 		p.filter(filterHeads(f), "", func(indent string) { p.print(p.items(b, "", false), indent) })
 	})
 	p.scope, p.filtering = saved, false
@@ -288,7 +288,7 @@ func (p *printer) filter(heads [][2]string, indent string, body func(indent stri
 }
 
 // filterHeads returns the sections that make a filter, the outer ones first.
-func filterHeads(f config.Filter) [][2]string {
+func filterHeads(f dovecot.Filter) [][2]string {
 	var list [][2]string
 	if f.Local.IsValid() {
 		list = append(list, [2]string{"local", network(f.Local.String())})
@@ -315,7 +315,7 @@ func network(s string) string {
 }
 
 // one prints the setting or sections called name.
-func (p *printer) one(root *config.Block, name string) {
+func (p *printer) one(root *dovecot.Block, name string) {
 	if b := strings.Split(name, "/"); len(b) > 1 || isSection(root, name) {
 		p.sections(root, b)
 		return
@@ -332,13 +332,13 @@ func (p *printer) one(root *config.Block, name string) {
 	}
 }
 
-func isSection(root *config.Block, name string) bool {
-	return slices.ContainsFunc(root.Blocks, func(b *config.Block) bool { return b.Kind == name })
+func isSection(root *dovecot.Block, name string) bool {
+	return slices.ContainsFunc(root.Blocks, func(b *dovecot.Block) bool { return b.Kind == name })
 }
 
 // sections prints the sections that match a path such as service/auth, or the
 // settings of one: plugin/quota.
-func (p *printer) sections(root *config.Block, path []string) {
+func (p *printer) sections(root *dovecot.Block, path []string) {
 	for _, it := range p.items(root, "", false) {
 		switch {
 		case !it.block || it.label != path[0]:

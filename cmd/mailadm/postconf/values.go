@@ -119,6 +119,8 @@ func (t *tool) builtins() {
 		t.table[name] = &param{name: name, class: classBuiltin, readOnly: true, value: value, fixed: true}
 	}
 	t.table["process_id"].readOnly = true
+	// The default is that of the program, whatever -c says.
+	t.table["config_directory"].value, t.table["config_directory"].fixed = config.DefaultDir, true
 }
 
 // byService adds the parameters that belong to the delivery services and the

@@ -9,77 +9,52 @@
 package config
 
 import (
-	"errors"
-	"fmt"
-	"strings"
+	"packetboat/internal/sys/config/base"
+	"packetboat/internal/sys/config/dovecot"
 )
 
-// Limits of what the readers take. Real files stay far below them: the largest
-// of the 129 public main.cf files that we know has 34 kB.
-const (
-	maxFile    = 8 << 20 // bytes of one configuration file
-	maxExpand  = 1 << 20 // bytes of one value after expansion
-	maxNesting = 100     // depth of $name references, as in Postfix
-)
+// maxNesting is the depth of $name references, as in Postfix.
+const maxNesting = 100
 
 // Warning is something in a configuration file that does not stop the reader.
-type Warning struct {
-	File string // path of the file
-	Line int    // line, from 1; 0 = the file as a whole
-	Text string // what is wrong, without the place
-	// Postfix is the whole text that Postfix prints after "warning: ".
-	Postfix string
-}
+type Warning = base.Warning
 
-// String returns "file:line: text".
-func (w Warning) String() string { return place(w.File, w.Line) + w.Text }
-
-// Error is something that a configuration must not have. It prints as
-// "file:line: text"; Hint says what to write instead.
-type Error struct {
-	File string // path of the file; empty = not from a file (a command line)
-	Line int    // line, from 1; 0 = the file as a whole
-	Text string // what is wrong, without the place
-	Hint string // what was expected or what to do; may be empty
-	// Postfix is the whole text that Postfix prints after "fatal: "; empty
-	// where there is no such text.
-	Postfix string
-}
-
-// Error returns "file:line: text".
-func (e *Error) Error() string { return place(e.File, e.Line) + e.Text }
+// Error is something that a configuration must not have, with its place and a
+// hint what to write instead.
+type Error = base.Error
 
 // Report formats err for people: one "error:" line for each problem, and a
 // "hint:" line after it where there is one.
-func Report(err error) string {
-	var b strings.Builder
-	for _, e := range flatten(err) {
-		fmt.Fprintf(&b, "error: %v\n", e)
-		var ce *Error
-		if errors.As(e, &ce) && ce.Hint != "" {
-			fmt.Fprintf(&b, "hint: %s\n", ce.Hint)
-		}
-	}
-	return b.String()
-}
+func Report(err error) string { return base.Report(err) }
 
-// flatten takes apart what errors.Join put together.
-func flatten(err error) []error {
-	if err == nil {
-		return nil
-	}
-	if j, ok := err.(interface{ Unwrap() []error }); ok {
-		return j.Unwrap()
-	}
-	return []error{err}
-}
+// The types of Dovecot's configuration.
+type (
+	Dovecot        = dovecot.Config       // a whole dovecot.conf
+	DovecotParam   = dovecot.Param        // one setting of the table
+	DovecotService = dovecot.Service      // a service block
+	Block          = dovecot.Block        // any block
+	Value          = dovecot.Value        // a setting of a block
+	Filter         = dovecot.Filter       // protocol, local, remote
+	Context        = dovecot.Context      // what filters match
+	Passdb         = dovecot.Passdb       // a passdb block
+	Userdb         = dovecot.Userdb       // a userdb block
+	Namespace      = dovecot.Namespace    // a namespace block
+	Mailbox        = dovecot.Mailbox      // a mailbox of a namespace
+	UnixListener   = dovecot.UnixListener // of a service
+	InetListener   = dovecot.InetListener // of a service
+	Vars           = dovecot.Vars         // values of %variables
+)
 
-func place(file string, line int) string {
-	switch {
-	case file == "":
-		return ""
-	case line == 0:
-		return file + ": "
-	}
-	return fmt.Sprintf("%s:%d: ", file, line)
-}
+// DefaultDovecot is the configuration file when -c does not name another.
+const DefaultDovecot = dovecot.DefaultPath
+
+// LoadDovecot reads path; an empty path is DefaultDovecot. All errors are
+// returned at once, joined, each an *Error with its place.
+func LoadDovecot(path string) (*Dovecot, error) { return dovecot.Load(path) }
+
+// ParseDovecot reads the text of a dovecot.conf, whose name in messages and for
+// relative includes is path.
+func ParseDovecot(path, content string) (*Dovecot, error) { return dovecot.Parse(path, content) }
+
+// Expand replaces the %variables of a Dovecot value.
+func Expand(value string, vars Vars) (string, error) { return dovecot.Expand(value, vars) }

@@ -1,8 +1,9 @@
 package config
 
 import (
-	"fmt"
 	"strings"
+
+	"packetboat/internal/sys/config/base"
 )
 
 // expander replaces the $name references of a value, as mac_expand(3) of
@@ -52,15 +53,6 @@ func References(value string, fn func(name string)) error {
 // hundred levels of two each.
 const maxSteps = 100_000
 
-// syntaxError is a reference that cannot be understood; its text is Postfix's.
-type syntaxError string
-
-func (e syntaxError) Error() string { return string(e) }
-
-func badSyntax(format string, args ...any) error {
-	return syntaxError(fmt.Sprintf(format, args...))
-}
-
 // expand appends the expansion of value to x.out.
 func (x *expander) expand(value string) error {
 	for value != "" {
@@ -93,8 +85,8 @@ func (x *expander) put(s string) error {
 	if x.scan {
 		return nil
 	}
-	if len(x.out)+len(s) > maxExpand {
-		return badSyntax("value grows past %d bytes", maxExpand)
+	if len(x.out)+len(s) > base.MaxExpand {
+		return base.Bad("value grows past %d bytes", base.MaxExpand)
 	}
 	x.out = append(x.out, s...)
 	return nil
@@ -104,9 +96,9 @@ func (x *expander) put(s string) error {
 // without its parentheses, and the rest.
 func cutReference(s, whole string) (expr, rest string, err error) {
 	if s != "" && (s[0] == '{' || s[0] == '(') {
-		n := balance(s)
+		n := base.Balance(s)
 		if n < 0 {
-			return "", "", badSyntax("truncated macro reference: \"%s\"", whole)
+			return "", "", base.Bad("truncated macro reference: \"%s\"", whole)
 		}
 		expr, rest = s[1:n-1], s[n:]
 	} else {
@@ -117,30 +109,9 @@ func cutReference(s, whole string) (expr, rest string, err error) {
 		expr, rest = s[:n], s[n:]
 	}
 	if expr == "" {
-		return "", "", badSyntax("empty macro name: \"%s\"", whole)
+		return "", "", base.Bad("empty macro name: \"%s\"", whole)
 	}
 	return expr, rest, nil
-}
-
-// balance returns the length of the group that s starts with, its closing
-// parenthesis included, or -1 when there is none.
-func balance(s string) int {
-	open, closing := s[0], byte('}')
-	if open == '(' {
-		closing = ')'
-	}
-	level := 0
-	for i := 0; i < len(s); i++ {
-		switch s[i] {
-		case open:
-			level++
-		case closing:
-			if level--; level == 0 {
-				return i + 1
-			}
-		}
-	}
-	return -1
 }
 
 func isName(c byte) bool {
@@ -150,10 +121,10 @@ func isName(c byte) bool {
 // reference expands one reference.
 func (x *expander) reference(expr string) error {
 	if x.depth++; x.depth > maxNesting {
-		return badSyntax("unreasonable macro call nesting: \"%s\"", expr)
+		return base.Bad("unreasonable macro call nesting: \"%s\"", expr)
 	}
 	if x.steps++; x.steps > maxSteps {
-		return badSyntax("too many macro references: \"%s\"", expr)
+		return base.Bad("too many macro references: \"%s\"", expr)
 	}
 	defer func() { x.depth-- }()
 	value, found, op, rest, err := x.subject(expr)
@@ -174,7 +145,7 @@ func (x *expander) subject(expr string) (value string, found bool, op byte, rest
 			return value, true, 0, "", err
 		}
 		if rest[0] != '?' && rest[0] != ':' {
-			return "", false, 0, "", badSyntax("\"?\" or \":\" expected at: \"...}>>>%s\"", clip(rest))
+			return "", false, 0, "", base.Bad("\"?\" or \":\" expected at: \"...}>>>%s\"", clip(rest))
 		}
 		return value, true, rest[0], rest[1:], nil
 	}
@@ -190,7 +161,7 @@ func (x *expander) subject(expr string) (value string, found bool, op byte, rest
 		op, rest = rest[0], rest[1:]
 	default:
 		at := len(expr) - len(name) + n
-		return "", false, 0, "", badSyntax("attribute name syntax error at: \"...%s>>>%s\"", expr[:at], clip(expr[at:]))
+		return "", false, 0, "", base.Bad("attribute name syntax error at: \"...%s>>>%s\"", expr[:at], clip(expr[at:]))
 	}
 	value, found = x.lookup(name[:n], op != 0)
 	return value, found, op, rest, nil
@@ -227,7 +198,7 @@ func (x *expander) choose(yes bool, op byte, rest string) error {
 			return nil
 		}
 		if after[0] != ':' {
-			return badSyntax("\":\" expected at: \"...%s}>>>%s\"", text, clip(after))
+			return base.Bad("\":\" expected at: \"...%s}>>>%s\"", text, clip(after))
 		}
 		rest = after[1:]
 	}
@@ -236,7 +207,7 @@ func (x *expander) choose(yes bool, op byte, rest string) error {
 		return err
 	}
 	if after != "" {
-		return badSyntax("unexpected input at: \"...%s}>>>%s\"", text, clip(after))
+		return base.Bad("unexpected input at: \"...%s}>>>%s\"", text, clip(after))
 	}
 	if yes && !x.scan {
 		return nil
@@ -254,9 +225,9 @@ func operand(s string) (text, rest string, err error) {
 
 // curly takes {text} and the white space after it off s.
 func curly(s string) (text, rest string, err error) {
-	n := balance(s)
+	n := base.Balance(s)
 	if n < 0 {
-		return "", "", badSyntax("unbalanced {} in attribute expression: \"%s\"", s)
+		return "", "", base.Bad("unbalanced {} in attribute expression: \"%s\"", s)
 	}
 	return s[1 : n-1], skipSpace(s[n:]), nil
 }
@@ -274,7 +245,7 @@ func (x *expander) relation(s string) (value, rest string, err error) {
 	}
 	op := after[:n]
 	if !isRelation(op) {
-		return "", "", badSyntax("\"==\" or \"!=\" or \"<\" or \"<=\" or \">=\" or \">\" expected at: \"...%s}>>>%s\"", left, clip(after))
+		return "", "", base.Bad("\"==\" or \"!=\" or \"<\" or \"<=\" or \">=\" or \">\" expected at: \"...%s}>>>%s\"", left, clip(after))
 	}
 	k := n
 	for k < len(after) && isName(after[k]) && after[k] != '_' {
@@ -283,11 +254,11 @@ func (x *expander) relation(s string) (value, rest string, err error) {
 	// The one suffix there is compares compatibility levels: 3.10 > 3.9.
 	suffix := after[n:k]
 	if suffix != "" && suffix != "level" {
-		return "", "", badSyntax("bad operator suffix at: \"...%s>>>%s\"", op, suffix)
+		return "", "", base.Bad("bad operator suffix at: \"...%s>>>%s\"", op, suffix)
 	}
 	right := skipSpace(after[k:])
 	if !strings.HasPrefix(right, "{") {
-		return "", "", badSyntax("\"{expression}\" expected at: \"...{%s} %s>>>%s\"", left, after[:k], clip(after[k:]))
+		return "", "", base.Bad("\"{expression}\" expected at: \"...{%s} %s>>>%s\"", left, after[:k], clip(after[k:]))
 	}
 	right, rest, err = curly(right)
 	if err != nil {
@@ -326,7 +297,7 @@ func (x *expander) compare(left, op, suffix, right string) (bool, error) {
 		if d, err = compareLevels(l, r); err != nil {
 			return false, err
 		}
-	case isDigits(l) && isDigits(r):
+	case base.IsDigits(l) && base.IsDigits(r):
 		d = compareDigits(l, r)
 	default:
 		d = strings.Compare(l, r)
@@ -354,15 +325,6 @@ func (x *expander) sub(text string) (string, error) {
 	return string(y.out), err
 }
 
-func isDigits(s string) bool {
-	for i := 0; i < len(s); i++ {
-		if s[i] < '0' || s[i] > '9' {
-			return false
-		}
-	}
-	return s != ""
-}
-
 // compareDigits compares decimal numbers of any length.
 func compareDigits(a, b string) int {
 	a, b = strings.TrimLeft(a, "0"), strings.TrimLeft(b, "0")
@@ -378,8 +340,8 @@ func compareLevels(a, b string) (int, error) {
 		var x, y string
 		x, a, _ = strings.Cut(a, ".")
 		y, b, _ = strings.Cut(b, ".")
-		if !isDigits(x) || !isDigits(y) {
-			return 0, badSyntax("malformed compatibility level syntax: \"%s\"", x)
+		if !base.IsDigits(x) || !base.IsDigits(y) {
+			return 0, base.Bad("malformed compatibility level syntax: \"%s\"", x)
 		}
 		if d := compareDigits(x, y); d != 0 || a == "" && b == "" {
 			return d, nil

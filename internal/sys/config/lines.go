@@ -2,32 +2,10 @@ package config
 
 import (
 	"fmt"
-	"io"
-	"os"
 	"strings"
-)
 
-// readText reads a whole configuration file.
-func readText(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	var b strings.Builder
-	if fi, err := f.Stat(); err == nil && fi.Size() < maxFile {
-		b.Grow(int(fi.Size()))
-	}
-	n, err := io.Copy(&b, io.LimitReader(f, maxFile+1))
-	if err != nil {
-		return "", fmt.Errorf("read %s: %w", path, err)
-	}
-	if n > maxFile {
-		return "", &Error{File: path, Text: fmt.Sprintf("more than %d bytes", maxFile),
-			Hint: "a configuration file of that size is a mistake; large tables belong into maps"}
-	}
-	return b.String(), nil
-}
+	"packetboat/internal/sys/config/base"
+)
 
 // lineReader takes the logical lines of main.cf, master.cf and map sources out
 // of a text, as postconf(5) defines them: a line that starts with white space
@@ -52,16 +30,16 @@ func (r *lineReader) next() (string, bool) {
 			return "", false
 		}
 		if !isSpace(s[0]) {
-			return cutNUL(s), true
+			return base.CutNUL(s), true
 		}
-		shown := cutNUL(s)
+		shown := base.CutNUL(s)
 		more := ""
 		if len(s) > 30 {
 			more = "..."
 		}
 		shown = shown[:min(30, len(shown))]
-		text := fmt.Sprintf("logical line must not start with whitespace: \"%s%s\"", shown, more)
-		r.warns = append(r.warns, Warning{File: r.file, Line: r.first, Text: text, Postfix: r.file + ": " + text})
+		what := fmt.Sprintf("logical line must not start with whitespace: \"%s%s\"", shown, more)
+		r.warns = append(r.warns, Warning{File: r.file, Line: r.first, Text: what, Postfix: r.file + ": " + what})
 	}
 }
 
@@ -101,14 +79,6 @@ func (r *lineReader) continues() bool {
 	}
 	c := r.text[r.pos]
 	return c == '#' || isSpace(c)
-}
-
-// cutNUL ends s at its first NUL byte, where Postfix's strings end.
-func cutNUL(s string) string {
-	if i := strings.IndexByte(s, 0); i >= 0 {
-		return s[:i]
-	}
-	return s
 }
 
 // isSpace is isspace(3) in the C locale.

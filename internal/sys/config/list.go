@@ -3,6 +3,8 @@ package config
 import (
 	"fmt"
 	"strings"
+
+	"packetboat/internal/sys/config/base"
 )
 
 // Fields splits a list as Postfix does: at commas and white space, which count
@@ -86,7 +88,7 @@ func patterns(out []string, list string, negate bool, depth int) ([]string, erro
 // patternFile appends the patterns of a file: one list a line, lines that start
 // with # ignored.
 func patternFile(out []string, path string, negate bool, depth int) ([]string, error) {
-	text, err := readText(path)
+	text, err := base.Read(path)
 	if err != nil {
 		return nil, err
 	}

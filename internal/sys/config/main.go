@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"packetboat/internal/sys/config/base"
 )
 
 // DefaultDir is where the configuration is when neither -c nor the environment
@@ -43,7 +45,7 @@ func LoadMain(dir string) (*Main, []Warning, error) {
 		dir = DefaultDir
 	}
 	path := filepath.Join(dir, "main.cf")
-	text, err := readText(path)
+	text, err := base.Read(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, &Error{File: path, Text: "no such file",
 			Hint: "install the package, or name the directory of main.cf with -c or MAIL_CONFIG", Postfix: "open " + path + ": No such file or directory"}
@@ -198,12 +200,12 @@ func (m *Main) origin(name, value string) (string, error) {
 	if name != "myorigin" || !strings.HasPrefix(value, "/") {
 		return value, nil
 	}
-	text, err := readText(value)
+	text, err := base.Read(value)
 	if err != nil {
 		return "", m.paramError(name, err.Error(), "put the machine's mail name into that file, or set myorigin to a name")
 	}
 	line, _, _ := strings.Cut(text, "\n")
-	return trimSpace(cutNUL(line)), nil
+	return trimSpace(base.CutNUL(line)), nil
 }
 
 // Expand expands the $names of value over this configuration, with the names'

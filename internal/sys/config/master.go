@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"packetboat/internal/sys/config/base"
 )
 
 // The number of fixed columns of master.cf: service, type, private,
@@ -59,7 +61,7 @@ func LoadMaster(dir string) ([]Service, []Warning, error) {
 		dir = DefaultDir
 	}
 	path := filepath.Join(dir, "master.cf")
-	text, err := readText(path)
+	text, err := base.Read(path)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -140,10 +142,10 @@ func (s *Service) checkColumns(text string) error {
 			return bad(name, v, "write y, n, or - for the default")
 		}
 	}
-	if v := strings.TrimSuffix(s.Columns[5], "?"); v != "-" && v != "" && !isDigits(v) {
+	if v := strings.TrimSuffix(s.Columns[5], "?"); v != "-" && v != "" && !base.IsDigits(v) {
 		return bad("wakeup", s.Columns[5], "write seconds, or - for none")
 	}
-	if v := s.Columns[6]; v != "-" && !isDigits(v) {
+	if v := s.Columns[6]; v != "-" && !base.IsDigits(v) {
 		return bad("process_limit", v, "write a number, 0 for no limit, or - for default_process_limit")
 	}
 	return nil
@@ -214,7 +216,7 @@ func (s *Service) unbrace(arg string, warns *[]Warning) string {
 	if arg == "" || arg[0] != '{' {
 		return arg
 	}
-	n := balance(arg)
+	n := base.Balance(arg)
 	if n < 0 {
 		s.warn(warns, fmt.Sprintf("missing '}' in \"%s\"", arg))
 		return trimSpace(arg[1:])

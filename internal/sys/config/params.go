@@ -3,6 +3,8 @@ package config
 import (
 	_ "embed" // the table is a text that people read too
 	"strings"
+
+	"packetboat/internal/sys/config/base"
 )
 
 // table holds one parameter a line, sorted by name, its fields separated by
@@ -30,14 +32,14 @@ const (
 )
 
 // State says what this system does with a parameter.
-type State string
+type State = base.State
 
 // The states of a parameter.
 const (
-	StateOpen     State = "open"     // not yet decided: it is read and kept, nothing acts on it
-	StateDone     State = "done"     // acts as postconf(5) says
-	StateAccepted State = "accepted" // has no meaning here, and its absence changes nothing
-	StateRefused  State = "refused"  // would change behaviour and is not built
+	StateOpen     = base.StateOpen
+	StateDone     = base.StateDone
+	StateAccepted = base.StateAccepted
+	StateRefused  = base.StateRefused
 )
 
 // Param is one parameter of the table.
@@ -138,37 +140,9 @@ func parseRow(row string) Param {
 func Suggest(name string) string {
 	best, distance := "", min(4, len(name)/2+1)
 	for _, p := range Params() {
-		if d := editDistance(name, p.Name); d < distance {
+		if d := base.Distance(name, p.Name); d < distance {
 			best, distance = p.Name, d
 		}
 	}
 	return best
-}
-
-// maxDistance is the longest name that editDistance compares.
-const maxDistance = 100
-
-// editDistance is the number of letters to change, add or remove between two
-// names; names over maxDistance are all different.
-func editDistance(a, b string) int {
-	if len(a) > maxDistance || len(b) > maxDistance {
-		return maxDistance
-	}
-	var row [maxDistance + 1]int
-	for j := range row {
-		row[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		diagonal := row[0]
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			change := diagonal
-			if a[i-1] != b[j-1] {
-				change++
-			}
-			diagonal = row[j]
-			row[j] = min(change, row[j]+1, row[j-1]+1)
-		}
-	}
-	return row[len(b)]
 }

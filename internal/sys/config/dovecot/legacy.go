@@ -1,8 +1,10 @@
-package config
+package dovecot
 
 import (
 	"fmt"
 	"strings"
+
+	"packetboat/internal/sys/config/base"
 )
 
 // legacyState follows the sections of Dovecot 1.x that 2.3 still understands.
@@ -184,7 +186,7 @@ func (r *dovecotReader) legacySSL(l dovecotLine) {
 	lowest, err := lowestProtocol(l.value)
 	if err != "" {
 		text := fmt.Sprintf("Could not find a minimum ssl_min_protocol setting from ssl_protocols = %s: %s", l.value, err)
-		r.d.Warnings = append(r.d.Warnings, Warning{File: r.file, Line: r.line, Text: text, Postfix: text})
+		r.d.Warnings = append(r.d.Warnings, base.Warning{File: r.file, Line: r.line, Text: text, Postfix: text})
 		return
 	}
 	r.assign("ssl_min_protocol", lowest)

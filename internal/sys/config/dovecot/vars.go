@@ -1,4 +1,4 @@
-package config
+package dovecot
 
 import (
 	"crypto/md5"
@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"packetboat/internal/sys/config/base"
 )
 
 // Vars gives the values of %variables by their long names: user, username,
@@ -73,8 +75,8 @@ func Expand(value string, vars Vars) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if b.WriteString(text); b.Len() > maxExpand {
-			return "", fmt.Errorf("value grows past %d bytes", maxExpand)
+		if b.WriteString(text); b.Len() > base.MaxExpand {
+			return "", fmt.Errorf("value grows past %d bytes", base.MaxExpand)
 		}
 		value = rest
 	}

@@ -1,4 +1,4 @@
-package config
+package dovecot
 
 import (
 	"errors"
@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"packetboat/internal/sys/config/base"
 )
 
 // Decode fills the fields of *opts, a struct, that have a tag dovecot:"name"
@@ -16,9 +18,9 @@ import (
 // setting "<file" gives the contents of the file, or its path with the tag
 // dovecot:"name,path". $name and %variables in values stay: see Expand. Struct
 // fields without a tag are filled in turn. All errors are returned, joined.
-func (d *Dovecot) Decode(opts any) error {
-	return decodeTags(opts, func(name string) (Value, DovecotParam) {
-		p, _ := LookupDovecot("", name)
+func (d *Config) Decode(opts any) error {
+	return decodeTags(opts, func(name string) (Value, Param) {
+		p, _ := Lookup("", name)
 		if v := d.find(name); v != nil {
 			return *v, p
 		}
@@ -28,9 +30,9 @@ func (d *Dovecot) Decode(opts any) error {
 
 // DecodeBlock fills a struct from a block, as Decode does from the root: path
 // is the block's place in the table, such as "passdb" or "service/unix_listener".
-func (d *Dovecot) DecodeBlock(b *Block, path string, opts any) error {
-	return decodeTags(opts, func(name string) (Value, DovecotParam) {
-		p, _ := LookupDovecot(path, name)
+func (d *Config) DecodeBlock(b *Block, path string, opts any) error {
+	return decodeTags(opts, func(name string) (Value, Param) {
+		p, _ := Lookup(path, name)
 		v := Value{Name: name, Value: p.Default, File: b.File, Line: b.Line}
 		if set := b.find(name); set != nil {
 			v = *set
@@ -43,7 +45,7 @@ func (d *Dovecot) DecodeBlock(b *Block, path string, opts any) error {
 	})
 }
 
-func decodeTags(opts any, get func(name string) (Value, DovecotParam)) error {
+func decodeTags(opts any, get func(name string) (Value, Param)) error {
 	v := reflect.ValueOf(opts)
 	if v.Kind() != reflect.Pointer || v.Elem().Kind() != reflect.Struct {
 		return fmt.Errorf("cannot decode dovecot.conf into %T: it must be a pointer to a struct", opts)
@@ -51,7 +53,7 @@ func decodeTags(opts any, get func(name string) (Value, DovecotParam)) error {
 	return errors.Join(decodeTagged(v.Elem(), get, nil)...)
 }
 
-func decodeTagged(v reflect.Value, get func(string) (Value, DovecotParam), errs []error) []error {
+func decodeTagged(v reflect.Value, get func(string) (Value, Param), errs []error) []error {
 	t := v.Type()
 	for i := range t.NumField() {
 		f := t.Field(i)
@@ -74,14 +76,14 @@ func decodeTagged(v reflect.Value, get func(string) (Value, DovecotParam), errs 
 }
 
 // decodeValue sets one field.
-func decodeValue(f reflect.Value, v Value, p DovecotParam, path bool) error {
+func decodeValue(f reflect.Value, v Value, p Param, path bool) error {
 	bad := func(err error) error {
-		return &Error{File: v.File, Line: v.Line, Text: fmt.Sprintf("setting %s: %v", v.Name, err), Hint: "see doveconf -d for a value of that kind"}
+		return &base.Error{File: v.File, Line: v.Line, Text: fmt.Sprintf("setting %s: %v", v.Name, err), Hint: "see doveconf -d for a value of that kind"}
 	}
 	text := v.Value
 	if v.FromFile && !path {
 		var err error
-		if text, err = readText(v.Value); err != nil {
+		if text, err = base.Read(v.Value); err != nil {
 			return bad(err)
 		}
 	}
@@ -116,7 +118,7 @@ func decodeValue(f reflect.Value, v Value, p DovecotParam, path bool) error {
 
 // dovecotNumber reads a value that is a number by the table: a size, an octal
 // mode, or a decimal number.
-func dovecotNumber(text string, p DovecotParam) (uint64, error) {
+func dovecotNumber(text string, p Param) (uint64, error) {
 	switch p.Type {
 	case "size":
 		return dovecotSize(text)

@@ -1,10 +1,12 @@
-package config
+package dovecot
 
 import (
 	"errors"
 	"fmt"
 	"slices"
 	"time"
+
+	"packetboat/internal/sys/config/base"
 )
 
 // Passdb is a passdb { } block: where passwords are checked.
@@ -65,9 +67,9 @@ type Mailbox struct {
 	MaxMails    int           `dovecot:"autoexpunge_max_mails"`
 }
 
-// DovecotService is a service NAME { } block over Dovecot's own definition of
+// Service is a service NAME { } block over Dovecot's own definition of
 // that service.
-type DovecotService struct {
+type Service struct {
 	Name            string
 	Protocol        string        `dovecot:"protocol"`
 	Type            string        `dovecot:"type"`
@@ -106,7 +108,7 @@ type InetListener struct {
 }
 
 // decodeAll makes one T of each block.
-func decodeAll[T any](d *Dovecot, blocks []*Block, path string, finish func(*T, *Block) error) ([]T, error) {
+func decodeAll[T any](d *Config, blocks []*Block, path string, finish func(*T, *Block) error) ([]T, error) {
 	var list []T
 	var errs []error
 	for _, b := range blocks {
@@ -122,7 +124,7 @@ func decodeAll[T any](d *Dovecot, blocks []*Block, path string, finish func(*T, 
 }
 
 // Passdbs returns the passdb blocks in their order.
-func (d *Dovecot) Passdbs() ([]Passdb, error) {
+func (d *Config) Passdbs() ([]Passdb, error) {
 	return decodeAll(d, d.Blocks("passdb"), "passdb", func(p *Passdb, b *Block) error {
 		p.File, p.Line = b.File, b.Line
 		return needDriver(p.Driver, b)
@@ -130,7 +132,7 @@ func (d *Dovecot) Passdbs() ([]Passdb, error) {
 }
 
 // Userdbs returns the userdb blocks in their order.
-func (d *Dovecot) Userdbs() ([]Userdb, error) {
+func (d *Config) Userdbs() ([]Userdb, error) {
 	return decodeAll(d, d.Blocks("userdb"), "userdb", func(u *Userdb, b *Block) error {
 		u.File, u.Line = b.File, b.Line
 		return needDriver(u.Driver, b)
@@ -141,12 +143,12 @@ func needDriver(driver string, b *Block) error {
 	if driver != "" {
 		return nil
 	}
-	return &Error{File: b.File, Line: b.Line, Text: b.Kind + " is missing driver", Hint: "add a line such as driver = passwd-file"}
+	return &base.Error{File: b.File, Line: b.Line, Text: b.Kind + " is missing driver", Hint: "add a line such as driver = passwd-file"}
 }
 
 // Namespaces returns the namespaces that are not disabled; with none, the one
 // private namespace that Dovecot makes.
-func (d *Dovecot) Namespaces() ([]Namespace, error) {
+func (d *Config) Namespaces() ([]Namespace, error) {
 	list, err := decodeAll(d, d.Blocks("namespace"), "namespace", func(n *Namespace, b *Block) error {
 		n.Name = b.Name
 		var err error
@@ -179,20 +181,20 @@ func (b *Block) sub(kind string) []*Block {
 func BuiltinServices() ([]*Block, error) {
 	const name = "built-in services"
 	r := newDovecotReader(name)
-	if err := r.read(name, dovecotServices); err != nil || len(r.errs) > 0 {
+	if err := r.read(name, builtins); err != nil || len(r.errs) > 0 {
 		return nil, fmt.Errorf("%s: %w", name, errors.Join(append(r.errs, err)...))
 	}
 	return r.d.root.Blocks, nil
 }
 
 // Services returns every service, the built-in ones included, by name.
-func (d *Dovecot) Services() ([]DovecotService, error) {
+func (d *Config) Services() ([]Service, error) {
 	builtin, err := BuiltinServices()
 	if err != nil {
 		return nil, err
 	}
 	blocks := mergeBlocks(builtin, d.Blocks("service"), "service")
-	return decodeAll(d, blocks, "service", func(s *DovecotService, b *Block) error {
+	return decodeAll(d, blocks, "service", func(s *Service, b *Block) error {
 		s.Name = b.Name
 		var err1, err2, err3 error
 		s.Unix, err1 = d.listeners(b, "unix_listener")
@@ -205,7 +207,7 @@ func (d *Dovecot) Services() ([]DovecotService, error) {
 	})
 }
 
-func (d *Dovecot) listeners(b *Block, kind string) ([]UnixListener, error) {
+func (d *Config) listeners(b *Block, kind string) ([]UnixListener, error) {
 	return decodeAll(d, b.sub(kind), "service/"+kind, func(l *UnixListener, b *Block) error {
 		l.Path = b.Name
 		return nil
@@ -213,12 +215,12 @@ func (d *Dovecot) listeners(b *Block, kind string) ([]UnixListener, error) {
 }
 
 // Service returns the service of a name.
-func (d *Dovecot) Service(name string) (DovecotService, error) {
+func (d *Config) Service(name string) (Service, error) {
 	list, err := d.Services()
 	for _, s := range list {
 		if s.Name == name {
 			return s, err
 		}
 	}
-	return DovecotService{Name: name}, err
+	return Service{Name: name}, err
 }

@@ -1,6 +1,8 @@
-package config
+package dovecot
 
-import "strings"
+import (
+	"strings"
+)
 
 // lineKind is what a line of dovecot.conf is.
 type lineKind int

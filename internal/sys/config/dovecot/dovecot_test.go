@@ -1,4 +1,4 @@
-package config
+package dovecot
 
 import (
 	"net/netip"
@@ -8,13 +8,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"packetboat/internal/sys/config/base"
 )
 
-func dovecot(t *testing.T, text string) *Dovecot {
+func dovecot(t *testing.T, text string) *Config {
 	t.Helper()
-	d, err := ParseDovecot(filepath.Join(t.TempDir(), "dovecot.conf"), text)
+	d, err := Parse(filepath.Join(t.TempDir(), "dovecot.conf"), text)
 	if err != nil {
-		t.Fatalf("%s", Report(err))
+		t.Fatalf("%s", base.Report(err))
 	}
 	return d
 }
@@ -65,14 +67,14 @@ func TestDovecotErrors(t *testing.T) {
 		"protocol a {\nprotocol b {\n}\n}":   "dovecot.conf:2: Nested protocol { protocol { .. } } block not allowed",
 		"passdb {\n  driver = pam\n  x=1\n}": "dovecot.conf:3: Unknown setting: passdb { x",
 	} {
-		_, err := ParseDovecot(filepath.Join(t.TempDir(), "dovecot.conf"), text)
+		_, err := Parse(filepath.Join(t.TempDir(), "dovecot.conf"), text)
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: got %v, want %s", text, err, want)
 		}
 	}
-	_, err := ParseDovecot("/d", "a = 1\nb = 2\nhostname = x\nhostnam = y\n")
-	if err == nil || strings.Count(Report(err), "error: ") != 3 || !strings.Contains(Report(err), "hint: did you mean hostname?") {
-		t.Errorf("not all errors at once: %v", Report(err))
+	_, err := Parse("/d", "a = 1\nb = 2\nhostname = x\nhostnam = y\n")
+	if err == nil || strings.Count(base.Report(err), "error: ") != 3 || !strings.Contains(base.Report(err), "hint: did you mean hostname?") {
+		t.Errorf("not all errors at once: %v", base.Report(err))
 	}
 }
 
@@ -89,12 +91,12 @@ func TestDovecotIncludes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	_, err := LoadDovecot(filepath.Join(dir, "dovecot.conf"))
+	_, err := Load(filepath.Join(dir, "dovecot.conf"))
 	if err == nil || !strings.Contains(err.Error(), "local.conf:2: Recursive include file: ") {
 		t.Fatalf("recursion: %v", err)
 	}
 	os.WriteFile(filepath.Join(dir, "local.conf"), []byte("login_greeting = l\n"), 0o644)
-	d, err := LoadDovecot(filepath.Join(dir, "dovecot.conf"))
+	d, err := Load(filepath.Join(dir, "dovecot.conf"))
 	if err != nil {
 		t.Fatal(err)
 	}

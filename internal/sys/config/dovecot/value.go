@@ -1,4 +1,4 @@
-package config
+package dovecot
 
 import (
 	_ "embed" // the tables of Dovecot's settings
@@ -7,46 +7,48 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"packetboat/internal/sys/config/base"
 )
 
-// dovecotTable holds one setting a line, sorted: block ("-" for the root),
+// table holds one setting a line, sorted: block ("-" for the root),
 // name, type, flags (h = hidden from doveconf
 // -a and -d, n = no default), state, default. An
 // enum's default is followed by its other values, separated by colons; an
 // alias's default is the name it stands for.
 //
-//go:embed dovecot.txt
-var dovecotTable string
+//go:embed settings.txt
+var table string
 
-// dovecotServices is the configuration that Dovecot has built in.
+// builtins is the configuration that Dovecot has built in.
 //
 //go:embed services.conf
-var dovecotServices string
+var builtins string
 
-// DovecotParam is one setting of the table of Dovecot 2.3's settings.
-type DovecotParam struct {
+// Param is one setting of the table of Dovecot 2.3's settings.
+type Param struct {
 	Block   string // "" = the root, else passdb, service/unix_listener ...
 	Name    string
 	Type    string // str vars bool uint octal port time msecs size enum map alias
 	Hidden  bool   // not shown by doveconf -a and -d unless set
 	Unset   bool   // has no default, not even an empty one, and is not shown unless set
-	State   State
+	State   base.State
 	Default string // as doveconf -d shows it
 	Enum    []string
 }
 
-// LookupDovecot finds a setting of a block; "" is the root.
-func LookupDovecot(block, name string) (DovecotParam, bool) {
+// Lookup finds a setting of a block; "" is the root.
+func Lookup(block, name string) (Param, bool) {
 	if block == "" {
 		block = "-"
 	}
 	key := block + "\t" + name
-	lo, hi := 0, len(dovecotTable)
+	lo, hi := 0, len(table)
 	for lo < hi {
 		mid := lo + (hi-lo)/2
-		start := strings.LastIndexByte(dovecotTable[lo:mid], '\n') + 1 + lo
-		end := start + strings.IndexByte(dovecotTable[start:], '\n')
-		p := parseDovecotRow(dovecotTable[start:end])
+		start := strings.LastIndexByte(table[lo:mid], '\n') + 1 + lo
+		end := start + strings.IndexByte(table[start:], '\n')
+		p := parseDovecotRow(table[start:end])
 		switch c := strings.Compare(key, rowKey(p)); {
 		case c == 0:
 			return p, true
@@ -56,13 +58,13 @@ func LookupDovecot(block, name string) (DovecotParam, bool) {
 			lo = end + 1
 		}
 	}
-	return DovecotParam{}, false
+	return Param{}, false
 }
 
-// DovecotParams returns the settings of a block; "" is the root.
-func DovecotParams(block string) []DovecotParam {
-	var list []DovecotParam
-	for row := range strings.Lines(dovecotTable) {
+// Params returns the settings of a block; "" is the root.
+func Params(block string) []Param {
+	var list []Param
+	for row := range strings.Lines(table) {
 		if p := parseDovecotRow(strings.TrimSuffix(row, "\n")); p.Block == block {
 			list = append(list, p)
 		}
@@ -70,16 +72,16 @@ func DovecotParams(block string) []DovecotParam {
 	return list
 }
 
-func rowKey(p DovecotParam) string {
+func rowKey(p Param) string {
 	if p.Block == "" {
 		return "-\t" + p.Name
 	}
 	return p.Block + "\t" + p.Name
 }
 
-func parseDovecotRow(row string) DovecotParam {
+func parseDovecotRow(row string) Param {
 	f := strings.SplitN(row, "\t", 6)
-	p := DovecotParam{Block: f[0], Name: f[1], Type: f[2], Hidden: strings.Contains(f[3], "h"), Unset: strings.Contains(f[3], "n"), State: State(f[4]), Default: f[5]}
+	p := Param{Block: f[0], Name: f[1], Type: f[2], Hidden: strings.Contains(f[3], "h"), Unset: strings.Contains(f[3], "n"), State: base.State(f[4]), Default: f[5]}
 	if p.Block == "-" {
 		p.Block = ""
 	}
@@ -92,7 +94,7 @@ func parseDovecotRow(row string) DovecotParam {
 
 // canonical checks a value and brings it into the form that doveconf shows. The
 // error's text is Dovecot's.
-func (p DovecotParam) canonical(value string) (string, error) {
+func (p Param) canonical(value string) (string, error) {
 	switch p.Type {
 	case "bool":
 		yes, err := dovecotBool(value)
@@ -105,7 +107,7 @@ func (p DovecotParam) canonical(value string) (string, error) {
 	case "port":
 		n, err := strconv.ParseUint(value, 10, 16)
 		if err != nil {
-			return "", badSyntax("Invalid port number %s", value)
+			return "", base.Bad("Invalid port number %s", value)
 		}
 		return strconv.FormatUint(n, 10), nil
 	case "octal":
@@ -122,7 +124,7 @@ func (p DovecotParam) canonical(value string) (string, error) {
 				return value, nil
 			}
 		}
-		return "", badSyntax("Invalid value: %s", value)
+		return "", base.Bad("Invalid value: %s", value)
 	}
 	return value, nil
 }
@@ -134,7 +136,7 @@ func dovecotBool(value string) (bool, error) {
 	case strings.EqualFold(value, "no"):
 		return false, nil
 	}
-	return false, badSyntax("Invalid boolean value: %s (use yes or no)", value)
+	return false, base.Bad("Invalid boolean value: %s (use yes or no)", value)
 }
 
 func dovecotUint(value string) (string, error) {
@@ -143,13 +145,13 @@ func dovecotUint(value string) (string, error) {
 		return strconv.FormatUint(n, 10), nil
 	}
 	why := "Not a valid number"
-	if isDigits(strings.TrimPrefix(value, "-")) {
+	if base.IsDigits(strings.TrimPrefix(value, "-")) {
 		why = "Number too large"
 		if value[0] == '-' {
 			why = "Number too small"
 		}
 	}
-	return "", badSyntax("Invalid number %s: %s", value, why)
+	return "", base.Bad("Invalid number %s: %s", value, why)
 }
 
 func dovecotOctal(value string) (string, error) {
@@ -163,7 +165,7 @@ func dovecotOctal(value string) (string, error) {
 	}
 	n, err := strconv.ParseUint(value, 8, 32)
 	if err != nil {
-		return "", badSyntax("Invalid number: %s", value)
+		return "", base.Bad("Invalid number: %s", value)
 	}
 	return "0" + strconv.FormatUint(n, 8), nil
 }
@@ -194,10 +196,10 @@ var timeWords = [...]struct {
 func dovecotTime(value string, msecs bool) (time.Duration, error) {
 	n, unit, ok := cutNumber(value)
 	if !ok {
-		return 0, badSyntax("Invalid time interval: %s", value)
+		return 0, base.Bad("Invalid time interval: %s", value)
 	}
 	if unit == "" && n != 0 {
-		return 0, badSyntax("Time interval '%s' is missing units (add e.g. 's' for seconds)", value)
+		return 0, base.Bad("Time interval '%s' is missing units (add e.g. 's' for seconds)", value)
 	}
 	step := timeStep(unit)
 	whole := time.Second
@@ -206,11 +208,11 @@ func dovecotTime(value string, msecs bool) (time.Duration, error) {
 	}
 	switch {
 	case step == 0:
-		return 0, badSyntax("Invalid time interval: %s", value)
+		return 0, base.Bad("Invalid time interval: %s", value)
 	case step == time.Millisecond && !msecs && n%1000 != 0:
-		return 0, badSyntax("Milliseconds not supported for this setting: %s", value)
+		return 0, base.Bad("Milliseconds not supported for this setting: %s", value)
 	case n > uint64(math.MaxInt64/step) || time.Duration(n)*step/whole > math.MaxUint32:
-		return 0, badSyntax("Time interval is too large: %s", value)
+		return 0, base.Bad("Time interval is too large: %s", value)
 	}
 	return time.Duration(n) * step, nil
 }
@@ -250,13 +252,13 @@ func formatTime(d time.Duration) string {
 func dovecotSize(value string) (uint64, error) {
 	n, unit, ok := cutNumber(value)
 	if !ok {
-		return 0, badSyntax("Invalid size: %s", value)
+		return 0, base.Bad("Invalid size: %s", value)
 	}
 	shift := 0
 	if unit != "" {
 		at := strings.IndexByte("BKMGT", unit[0]&^0x20)
 		if at < 0 {
-			return 0, badSyntax("Invalid size: %s", value)
+			return 0, base.Bad("Invalid size: %s", value)
 		}
 		if shift, unit = 10*at, unit[1:]; at > 0 {
 			unit = strings.TrimPrefix(strings.ToUpper(unit), "I")
@@ -264,10 +266,10 @@ func dovecotSize(value string) (uint64, error) {
 		}
 	}
 	if unit != "" {
-		return 0, badSyntax("Invalid size: %s", value)
+		return 0, base.Bad("Invalid size: %s", value)
 	}
 	if n > math.MaxUint64>>shift {
-		return 0, badSyntax("Size is too large: %s", value)
+		return 0, base.Bad("Size is too large: %s", value)
 	}
 	return n << shift, nil
 }

@@ -1,4 +1,4 @@
-package config
+package dovecot
 
 import (
 	"errors"
@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"packetboat/internal/sys/config/base"
 )
 
 // Limits of dovecot.conf files, all together.
@@ -31,7 +33,7 @@ type frame struct {
 
 // dovecotReader reads one dovecot.conf and what it includes.
 type dovecotReader struct {
-	d      *Dovecot
+	d      *Config
 	stack  []frame
 	files  []string // open files, the innermost last
 	file   string
@@ -44,16 +46,16 @@ type dovecotReader struct {
 // errStop ends the reading after too many errors.
 var errStop = errors.New("too many errors")
 
-// ParseDovecot reads the text of a dovecot.conf, whose name in messages and for
+// Parse reads the text of a dovecot.conf, whose name in messages and for
 // relative includes is path.
-func ParseDovecot(path, text string) (*Dovecot, error) {
+func Parse(path, text string) (*Config, error) {
 	r := newDovecotReader(path)
 	if err := r.read(path, text); err != nil && !errors.Is(err, errStop) {
 		r.errs = append(r.errs, err)
 	}
 	if open := r.top(); len(r.stack) > 1 {
 		what := fmt.Sprintf("Missing '}' (section started at %s:%d)", open.file, open.line)
-		r.errs = append(r.errs, &Error{File: open.file, Line: open.line, Text: "missing '}' of the section that starts here",
+		r.errs = append(r.errs, &base.Error{File: open.file, Line: open.line, Text: "missing '}' of the section that starts here",
 			Hint: "close every section with a line }", Postfix: fmt.Sprintf("Error in configuration file %s: %s", path, what)})
 	}
 	if len(r.errs) > 0 {
@@ -64,7 +66,7 @@ func ParseDovecot(path, text string) (*Dovecot, error) {
 
 func newDovecotReader(path string) *dovecotReader {
 	root := &Block{File: path}
-	r := &dovecotReader{d: &Dovecot{Path: path, root: root}}
+	r := &dovecotReader{d: &Config{Path: path, root: root}}
 	r.stack = []frame{{block: root, outer: root, file: path}}
 	return r
 }
@@ -85,7 +87,7 @@ func (r *dovecotReader) read(path, text string) error {
 		var line string
 		line, text, _ = strings.Cut(text, "\n")
 		r.line++
-		l := parseDovecotLine(cutNUL(strings.TrimSuffix(line, "\r")), before)
+		l := parseDovecotLine(base.CutNUL(strings.TrimSuffix(line, "\r")), before)
 		if l.ambiguous {
 			r.warn("Ambiguous '#' character in line, treating it as comment. Add a space before it to remove this warning.",
 				"Configuration file %s line %d: %s")
@@ -106,12 +108,12 @@ func (r *dovecotReader) read(path, text string) error {
 
 // warn adds a warning; format takes file, line and text in Dovecot's words.
 func (r *dovecotReader) warn(text, format string) {
-	r.d.Warnings = append(r.d.Warnings, Warning{File: r.file, Line: r.line, Text: text, Postfix: fmt.Sprintf(format, r.file, r.line, text)})
+	r.d.Warnings = append(r.d.Warnings, base.Warning{File: r.file, Line: r.line, Text: text, Postfix: fmt.Sprintf(format, r.file, r.line, text)})
 }
 
 // error makes an error at the current line.
-func (r *dovecotReader) error(text, hint string) *Error {
-	return &Error{File: r.file, Line: r.line, Text: text, Hint: hint,
+func (r *dovecotReader) error(text, hint string) *base.Error {
+	return &base.Error{File: r.file, Line: r.line, Text: text, Hint: hint,
 		Postfix: fmt.Sprintf("Error in configuration file %s line %d: %s", r.file, r.line, text)}
 }
 
@@ -191,7 +193,7 @@ func (r *dovecotReader) includeFile(path string, try bool) error {
 	if r.count++; r.count > maxIncludes || len(r.files) > maxIncludeDeep {
 		return r.fail("too many included files", "")
 	}
-	text, err := readText(path)
+	text, err := base.Read(path)
 	if err != nil && try {
 		return nil
 	}
@@ -211,7 +213,7 @@ func braces(pattern string) []string {
 	if open < 0 {
 		return []string{pattern}
 	}
-	n := balance(pattern[open:])
+	n := base.Balance(pattern[open:])
 	if n < 0 {
 		return []string{pattern}
 	}
@@ -247,7 +249,7 @@ func (r *dovecotReader) openBlock(f *frame, kind, name string) error {
 	if f.path != "" {
 		path = f.path + "/" + kind
 	}
-	if p, ok := LookupDovecot(f.path, kind); !ok || p.Type != "map" {
+	if p, ok := Lookup(f.path, kind); !ok || p.Type != "map" {
 		if !isBlock(path) {
 			// The section is read, into nowhere, so that its end is found.
 			f.block, f.path = &Block{Kind: kind}, path
@@ -374,7 +376,7 @@ func parseNet(s string) (netip.Prefix, error) {
 	}
 	p, err := netip.ParsePrefix(s)
 	if err != nil {
-		return p, badSyntax("gethostbyname(%s) failed: not an address or network", s)
+		return p, base.Bad("gethostbyname(%s) failed: not an address or network", s)
 	}
 	return p.Masked(), nil
 }
@@ -401,9 +403,9 @@ func (r *dovecotReader) put(t *frame, v Value) error {
 		t.block.set(v)
 		return nil
 	}
-	p, ok := LookupDovecot(t.path, v.Name)
+	p, ok := Lookup(t.path, v.Name)
 	if ok && p.Type == "alias" {
-		p, ok = LookupDovecot(t.path, p.Default)
+		p, ok = Lookup(t.path, p.Default)
 	}
 	if !ok {
 		if !isBlock(t.path) && t.path != "" {
@@ -470,8 +472,8 @@ func (r *dovecotReader) variables(key, value string) (full, show string, err err
 		shows = append(shows, text)
 	}
 	full, show = strings.Join(fulls, " "), strings.Join(shows, " ")
-	if len(full) > maxExpand {
-		return "", "", badSyntax("value grows past %d bytes", maxExpand)
+	if len(full) > base.MaxExpand {
+		return "", "", base.Bad("value grows past %d bytes", base.MaxExpand)
 	}
 	return full, show, nil
 }
@@ -483,9 +485,9 @@ func (r *dovecotReader) lookup(name string) (string, error) {
 			return v.Value, nil
 		}
 	}
-	p, ok := LookupDovecot("", name)
+	p, ok := Lookup("", name)
 	if !ok {
-		return "", badSyntax("Unknown variable: $%s", name)
+		return "", base.Bad("Unknown variable: $%s", name)
 	}
 	return p.Default, nil
 }
@@ -493,8 +495,8 @@ func (r *dovecotReader) lookup(name string) (string, error) {
 // suggestDovecot names the setting of the block that name may have meant.
 func suggestDovecot(path, name string) string {
 	best, distance := "", 4
-	for _, p := range DovecotParams(path) {
-		if d := editDistance(name, p.Name); d < distance {
+	for _, p := range Params(path) {
+		if d := base.Distance(name, p.Name); d < distance {
 			best, distance = p.Name, d
 		}
 	}

@@ -1,13 +1,18 @@
-package config
+// Package dovecot reads Dovecot's configuration: the 2.3 syntax with includes,
+// filters and all blocks, and holds the table of its settings. Only
+// sys/config and cmd/ import it.
+package dovecot
 
 import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"packetboat/internal/sys/config/base"
 )
 
-// DefaultDovecot is the configuration file when -c does not name another.
-const DefaultDovecot = "/etc/dovecot/dovecot.conf"
+// DefaultPath is the configuration file when -c does not name another.
+const DefaultPath = "/etc/dovecot/dovecot.conf"
 
 // Value is one setting of a dovecot.conf.
 type Value struct {
@@ -47,11 +52,11 @@ type filtered struct {
 	block *Block
 }
 
-// Dovecot is the contents of a dovecot.conf and of the files it includes. It
+// Config is the contents of a dovecot.conf and of the files it includes. It
 // does not change once read.
-type Dovecot struct {
+type Config struct {
 	Path     string
-	Warnings []Warning
+	Warnings []base.Warning
 	root     *Block
 	filters  []*filtered
 	layers   []*Block // of a For: the most specific first, the root last
@@ -65,23 +70,23 @@ type Context struct {
 	Remote    netip.Addr
 }
 
-// LoadDovecot reads path; an empty path is DefaultDovecot. All errors of the
-// files are returned at once, joined, each an *Error with its place; its
+// Load reads path; an empty path is DefaultPath. All errors of the
+// files are returned at once, joined, each an *base.Error with its place; its
 // Postfix field holds Dovecot's words.
-func LoadDovecot(path string) (*Dovecot, error) {
+func Load(path string) (*Config, error) {
 	if path == "" {
-		path = DefaultDovecot
+		path = DefaultPath
 	}
-	text, err := readText(path)
+	text, err := base.Read(path)
 	if err != nil {
-		return nil, &Error{File: path, Text: err.Error(), Hint: "name the configuration file with -c"}
+		return nil, &base.Error{File: path, Text: err.Error(), Hint: "name the configuration file with -c"}
 	}
-	return ParseDovecot(path, text)
+	return Parse(path, text)
 }
 
 // For returns the settings as they are for a connection: those of the filters
 // that match it win over the general ones, the more specific ones first.
-func (d *Dovecot) For(c Context) *Dovecot {
+func (d *Config) For(c Context) *Config {
 	var match []*filtered
 	for _, f := range d.filters {
 		if f.matches(c) {
@@ -142,7 +147,7 @@ func matchNames(names, name string) bool {
 }
 
 // find returns the setting of the root that counts; name may be "plugin/x".
-func (d *Dovecot) find(name string) *Value {
+func (d *Config) find(name string) *Value {
 	layers := d.layers
 	if layers == nil {
 		layers = []*Block{d.root}
@@ -176,22 +181,22 @@ func (b *Block) find(name string) *Value {
 
 // Get returns the value of a setting of the root, or its default; "plugin/x" is
 // the setting x of plugin {}. A value that comes from a file is "<path".
-func (d *Dovecot) Get(name string) string {
+func (d *Config) Get(name string) string {
 	if v := d.find(name); v != nil {
 		if v.FromFile {
 			return "<" + v.Value
 		}
 		return v.Value
 	}
-	p, _ := LookupDovecot("", name)
+	p, _ := Lookup("", name)
 	return p.Default
 }
 
 // IsSet tells whether a setting of the root is set, not only has its default.
-func (d *Dovecot) IsSet(name string) bool { return d.find(name) != nil }
+func (d *Config) IsSet(name string) bool { return d.find(name) != nil }
 
 // Where returns the place where a setting of the root is set, "" for a default.
-func (d *Dovecot) Where(name string) (file string, line int) {
+func (d *Config) Where(name string) (file string, line int) {
 	if v := d.find(name); v != nil {
 		return v.File, v.Line
 	}
@@ -199,11 +204,11 @@ func (d *Dovecot) Where(name string) (file string, line int) {
 }
 
 // Root returns the general settings, without those of filters.
-func (d *Dovecot) Root() *Block { return d.root }
+func (d *Config) Root() *Block { return d.root }
 
 // Merged returns the general settings with those of the filters that match a
 // For put over them.
-func (d *Dovecot) Merged() *Block {
+func (d *Config) Merged() *Block {
 	m := d.root
 	for i := len(d.layers) - 2; i >= 0; i-- {
 		m = m.merged(d.layers[i])
@@ -225,7 +230,7 @@ func (b *Block) WithServices(builtin []*Block) *Block {
 
 // Filters calls fn for each filter with its settings, in the order in which
 // doveconf prints them.
-func (d *Dovecot) Filters(fn func(f Filter, b *Block)) {
+func (d *Config) Filters(fn func(f Filter, b *Block)) {
 	list := slices.Clone(d.filters)
 	slices.SortStableFunc(list, func(a, b *filtered) int { return a.rank() - b.rank() })
 	for _, f := range list {
@@ -235,7 +240,7 @@ func (d *Dovecot) Filters(fn func(f Filter, b *Block)) {
 
 // Blocks returns the blocks of one kind: the named ones merged by name, with
 // the matching filters' changes over them, and each anonymous one on its own.
-func (d *Dovecot) Blocks(kind string) []*Block {
+func (d *Config) Blocks(kind string) []*Block {
 	layers := d.layers
 	if layers == nil {
 		layers = []*Block{d.root}
