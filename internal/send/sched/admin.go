@@ -84,9 +84,6 @@ func (s *Sched) FlushAll() int {
 	s.setTimer()
 	s.dispatch()
 	s.wake.Broadcast()
-	if n > 0 {
-		s.log.QueueFlushed(n)
-	}
 	return n
 }
 

@@ -183,7 +183,7 @@ func (s *Sched) Start() error {
 	for _, n := range found.Renamed {
 		s.log.QueueRenamed(n[0], n[1])
 	}
-	s.log.QueueRecovered(len(found.Ready), len(found.Waiting), found.Removed)
+	s.log.QueueUnfinished(found.Removed)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, id := range found.Ready {

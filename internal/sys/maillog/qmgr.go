@@ -37,18 +37,16 @@ func (g *Log) MessageSkipped(id string, cause error) { g.Warn("%s: skipped for n
 // QueueUnwritable tells that the queue's state could not be recorded.
 func (g *Log) QueueUnwritable(id, what string, cause error) { g.Warn("%s: %s: %v", id, what, cause) }
 
-// QueueRecovered tells what a start found; it is silent when that is nothing.
-func (g *Log) QueueRecovered(ready, waiting, removed int) {
-	if ready+waiting+removed > 0 {
-		g.Info("queue recovered: %d ready, %d deferred, %d unfinished files removed", ready, waiting, removed)
+// QueueUnfinished tells how many files of dead writers a start removed; it is
+// silent when there were none. Their senders never got an answer.
+func (g *Log) QueueUnfinished(n int) {
+	if n > 0 {
+		g.Warn("removed %d unfinished queue files", n)
 	}
 }
 
 // QueueRenamed tells that a copied queue file got an id of its own.
-func (g *Log) QueueRenamed(old, id string) { g.Info("%s: renamed to %s", old, id) }
-
-// QueueFlushed tells that deferred mail is tried at once.
-func (g *Log) QueueFlushed(n int) { g.Info("queue flush: %d messages", n) }
+func (g *Log) QueueRenamed(old, id string) { g.Warn("%s: renamed to %s", old, id) }
 
 // TransportPanic tells that a transport died of a message; the mail is deferred.
 func (g *Log) TransportPanic(id, transport string, cause any) {
@@ -132,7 +130,7 @@ func delayResolution(sec, usec int64) int64 {
 		for sec >= n && n <= 1e5 {
 			n *= 10
 		}
-		res = res / sigDigits * n
+		res = min(res/sigDigits*n, res)
 	} else {
 		for res > usec && res > 1 {
 			res /= 10
