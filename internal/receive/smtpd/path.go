@@ -179,11 +179,13 @@ func dropRoute(toks []pathTok) ([]pathTok, bool) {
 // joinPath builds the internal address: all up to the last "@" is the local
 // part. Two words side by side are a phrase, not an address.
 func joinPath(toks []pathTok, r pathRules) (mail.Address, bool) {
-	at := -1
+	at := -2 // where the last "@" stands
 	var b strings.Builder
 	word := false
 	for _, t := range toks {
-		if t.kind == ',' {
+		// A literal is a domain, never (part of) a local part, which could hide an
+		// "@" in it.
+		if t.kind == ',' || t.kind == 'l' && at != b.Len()-1 {
 			return "", false
 		}
 		isWord := t.kind == 'a' || t.kind == 'q' || t.kind == 'l'
@@ -197,10 +199,13 @@ func joinPath(toks []pathTok, r pathRules) (mail.Address, bool) {
 		b.WriteString(t.text)
 	}
 	s := b.String()
-	if at < 0 {
-		return mail.Address(s), validLocal(s)
+	switch {
+	case at < 0 && validLocal(s):
+		return mail.Address(s), true
+	case at >= 0 && validLocal(s[:at]) && validDomain(s[at+1:], r.utf8):
+		return trimDot(s), true
 	}
-	return trimDot(s), validLocal(s[:at]) && validDomain(s[at+1:], r.utf8)
+	return "", false
 }
 
 // trimDot removes the dot of an absolute domain name.

@@ -134,7 +134,7 @@ func TestStartTLS(t *testing.T) {
 		t.Errorf("no TLS line in %q", w.log.all())
 	}
 	if !await(func() bool {
-		return hasLine(w.log.all(), "disconnect from unknown[127.0.0.3] ehlo=2 starttls=1/2 auth=1/2 mail=2 rcpt=1/2 data=1 quit=1 commands=10/13")
+		return hasLine(w.log.all(), "disconnect from unknown[127.0.0.3] ehlo=2 starttls=1/2 auth=1/2 mail=2 rcpt=1/2 data=1 quit=1 commands=9/12")
 	}) {
 		t.Errorf("no disconnect line in %q", w.log.all())
 	}
