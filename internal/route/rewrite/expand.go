@@ -84,7 +84,7 @@ func (e *expansion) step(i int) (bool, error) {
 // completed addresses of the result, none when nothing matches. kind is the
 // word of propagate_unmatched_extensions that lets an extension go on.
 func (r *Router) mapAddress(ctx context.Context, m table.Maps, a mail.Address, kind string) ([]mail.Address, error) {
-	value, key, found, err := m.FindKeys(ctx, r.mailKeys(ctx, a))
+	value, key, found, err := r.find(ctx, m, a)
 	if err != nil || !found {
 		return nil, err
 	}
@@ -189,9 +189,8 @@ func (r *Router) aliased(ctx context.Context, addrs ...mail.Address) (bool, erro
 		if i > 0 && a == addrs[0] {
 			continue
 		}
-		keys := r.mailKeys(ctx, a)
 		for _, m := range []table.Maps{r.canonical, r.virtual} {
-			if _, _, found, err := m.FindKeys(ctx, keys); found || err != nil {
+			if _, _, found, err := r.find(ctx, m, a); found || err != nil {
 				return found, err
 			}
 		}
@@ -218,7 +217,7 @@ func (r *Router) listed(ctx context.Context, rt Route) (bool, string, error) {
 	if len(m) == 0 {
 		return true, "", nil
 	}
-	_, _, found, err := m.FindKeys(ctx, r.mailKeys(ctx, rt.Addr))
+	_, _, found, err := r.find(ctx, m, rt.Addr)
 	if err != nil {
 		return false, "", r.failure(string(rt.Addr), err)
 	}

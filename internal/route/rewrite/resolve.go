@@ -247,13 +247,10 @@ func (r *Router) relayhost(ctx context.Context, sender mail.Address, domain stri
 // bySender asks a sender_dependent_* table; the answer DUNNO ends the search
 // without a result.
 func (r *Router) bySender(ctx context.Context, m table.Maps, sender mail.Address, null string) (string, bool, error) {
-	if len(m) == 0 {
-		return "", false, nil
-	}
 	if sender == "" {
 		sender = mail.Address(null)
 	}
-	v, _, found, err := m.FindKeys(ctx, r.mailKeys(ctx, sender))
+	v, _, found, err := r.find(ctx, m, sender)
 	return v, found && !strings.EqualFold(v, "DUNNO"), err
 }
 
@@ -268,7 +265,8 @@ func (r *Router) set(rt *Route, transport, hop string) {
 
 // override applies transport_maps and relocated_maps.
 func (r *Router) override(ctx context.Context, rt *Route, domain string) error {
-	if len(r.transport) > 0 {
+	// Addresses of virtual alias domains have no transport of their own.
+	if len(r.transport) > 0 && rt.Class != VirtualAlias {
 		keys := table.TransportKeys(rt.Addr, r.o.Delimiter, r.parents("transport_maps") == table.Parents)
 		v, _, found, err := r.transport.FindKeys(ctx, keys)
 		if err != nil {
@@ -278,10 +276,7 @@ func (r *Router) override(ctx context.Context, rt *Route, domain string) error {
 			r.mapped(rt, v, domain)
 		}
 	}
-	if len(r.relocated) == 0 {
-		return nil
-	}
-	v, _, found, err := r.relocated.FindKeys(ctx, r.mailKeys(ctx, rt.Addr))
+	v, _, found, err := r.find(ctx, r.relocated, rt.Addr)
 	if err != nil {
 		return fmt.Errorf("relocated_maps lookup failure: %w", err)
 	}
@@ -306,15 +301,28 @@ func (r *Router) mapped(rt *Route, v, domain string) {
 }
 
 // mailKeys returns the keys of an address for tables like virtual(5).
-func (r *Router) mailKeys(ctx context.Context, a mail.Address) []table.Key {
+func (r *Router) mailKeys(ctx context.Context, a mail.Address) ([]table.Key, error) {
 	domain := a.Domain()
 	own := strings.EqualFold(domain, r.o.Origin)
 	if !own && domain != "" {
-		// A list that cannot tell leaves the shorter keys out; the same list is
-		// asked for the class, and the mail waits then.
-		own, _ = r.isLocal(ctx, domain)
+		var err error
+		if own, err = r.isLocal(ctx, domain); err != nil {
+			return nil, err
+		}
 	}
-	return table.MailKeys(a, r.o.Delimiter, own)
+	return table.MailKeys(a, r.o.Delimiter, own), nil
+}
+
+// find asks tables like virtual(5) for an address.
+func (r *Router) find(ctx context.Context, m table.Maps, a mail.Address) (string, table.Key, bool, error) {
+	if len(m) == 0 {
+		return "", table.Key{}, false, nil
+	}
+	keys, err := r.mailKeys(ctx, a)
+	if err != nil {
+		return "", table.Key{}, false, err
+	}
+	return m.FindKeys(ctx, keys)
 }
 
 // Route answers the scheduler: transport and next hop of one recipient of a

@@ -40,26 +40,37 @@ const maxKeys = 8
 //	user+ext@domain, user@domain, user+ext, user (both if local), @domain
 //
 // local says that the domain is ours ($myorigin, $mydestination,
-// $inet_interfaces); delims is recipient_delimiter. Keys have the quoted form
-// of the address, as Postfix stores them.
+// $inet_interfaces); delims is recipient_delimiter. An address that needs
+// quotes is asked for with them first, then without (mail_addr_find(3)).
 func MailKeys(a mail.Address, delims string, local bool) []Key {
 	keys := make([]Key, 0, maxKeys)
 	user, domain := a.Split()
 	bare, _ := SplitExt(user, delims)
-	keys = append(keys, Key{Text: a.Quoted()})
+	keys = forms(keys, a, Key{})
 	if bare != user {
-		keys = append(keys, Key{Text: mail.Address(bare + at(domain)).Quoted(), Partial: true, Bare: true})
+		keys = forms(keys, mail.Address(bare+at(domain)), Key{Partial: true, Bare: true})
 	}
 	if domain == "" {
 		return keys
 	}
 	if local {
-		keys = append(keys, Key{Text: mail.Address(user).Quoted(), Partial: true})
+		keys = forms(keys, mail.Address(user), Key{Partial: true})
 		if bare != user {
-			keys = append(keys, Key{Text: mail.Address(bare).Quoted(), Partial: true, Bare: true})
+			keys = forms(keys, mail.Address(bare), Key{Partial: true, Bare: true})
 		}
 	}
 	return append(keys, Key{Text: "@" + domain, Partial: true, AtDomain: true})
+}
+
+// forms appends the key k of an address, quoted and as it is.
+func forms(keys []Key, a mail.Address, k Key) []Key {
+	k.Text = a.Quoted()
+	keys = append(keys, k)
+	if k.Text != string(a) {
+		k.Text = string(a)
+		keys = append(keys, k)
+	}
+	return keys
 }
 
 func at(domain string) string {
@@ -79,9 +90,9 @@ func AccessMailKeys(a mail.Address, delims string, parents bool) []Key {
 	}
 	user, domain := a.Split()
 	bare, _ := SplitExt(user, delims)
-	keys := append(make([]Key, 0, maxKeys), Key{Text: a.Quoted()})
+	keys := forms(make([]Key, 0, maxKeys), a, Key{})
 	if bare != user {
-		keys = append(keys, Key{Text: mail.Address(bare + at(domain)).Quoted(), Partial: true, Bare: true})
+		keys = forms(keys, mail.Address(bare+at(domain)), Key{Partial: true, Bare: true})
 	}
 	keys = append(keys, DomainKeys(domain, parents)...)
 	keys = append(keys, Key{Text: mail.Address(user).Quoted() + "@", Partial: true})
@@ -139,9 +150,9 @@ func AddrKeys(addr string) []Key {
 func TransportKeys(a mail.Address, delims string, parents bool) []Key {
 	user, domain := a.Split()
 	bare, _ := SplitExt(user, delims)
-	keys := append(make([]Key, 0, maxKeys), Key{Text: a.Quoted()})
+	keys := forms(make([]Key, 0, maxKeys), a, Key{})
 	if bare != user {
-		keys = append(keys, Key{Text: mail.Address(bare + at(domain)).Quoted(), Partial: true, Bare: true})
+		keys = forms(keys, mail.Address(bare+at(domain)), Key{Partial: true, Bare: true})
 	}
 	for _, k := range DomainKeys(domain, parents) {
 		k.Partial = true

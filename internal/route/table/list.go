@@ -125,10 +125,10 @@ func (l *List) item(ctx context.Context, it *listItem, name string, depth int) (
 		return true, nil
 	case !l.subs:
 		return false, nil
-	case strings.HasPrefix(it.name, "."):
-		return strings.HasSuffix(name, it.name), nil
+	case l.parents:
+		return strings.HasSuffix(name, "."+it.name), nil
 	}
-	return l.parents && strings.HasSuffix(name, "."+it.name), nil
+	return it.name[0] == '.' && strings.HasSuffix(name, it.name), nil
 }
 
 // inTable asks for the name and, where the list matches domains, its parents.

@@ -181,8 +181,10 @@ func exits() []exitCode {
 	}
 }
 
-// firstExit is EX_USAGE.
-const firstExit = 64
+const (
+	firstExit  = 64  // EX_USAGE
+	signalBase = 128 // exit codes above it stand for signals, as in sh(1)
+)
 
 // commandStatus makes a status of a command's end, in the words of pipe(8).
 func commandStatus(command string, exit int, output string, err error) *mail.Status {
@@ -206,8 +208,9 @@ func commandStatus(command string, exit int, output string, err error) *mail.Sta
 		e := exits()[n]
 		return failure(e.code, e.text+said)
 	}
-	if exit > 128 {
-		return mail.Bounce("5.3.0", "Command died with signal %d: \"%s\"%s", exit-128, command, said)
+	if exit > signalBase {
+		// Someone killed it: the machine goes down, or a limit was hit.
+		return mail.Defer("4.3.0", "Command died with signal %d: \"%s\"%s", exit-signalBase, command, said)
 	}
 	return mail.Bounce("5.3.0", "Command died with status %d: \"%s\"%s", exit, command, said)
 }

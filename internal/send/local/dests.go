@@ -191,7 +191,7 @@ func (d *delivery) unknown(t *alias.Dest) mail.Result {
 		d.l.log.LocalWarning("required alias not found: %s", t.Local)
 		return d.result(mail.OK("2.0.0", "discarded"))
 	}
-	return d.result(mail.Bounce("5.1.1", "unknown user: \"%s\"", t.Local))
+	return d.result(mail.Bounce("5.1.1", "unknown user: \"%s\"", t.User))
 }
 
 // luser sends mail of unknown users to luser_relay.
@@ -203,7 +203,7 @@ func (d *delivery) luser(t *alias.Dest) mail.Result {
 		if dests[i].Kind == alias.Mailbox {
 			if _, err := d.l.o.LookupUser(dests[i].User); errors.Is(err, proc.ErrNoUser) {
 				dests[i].Kind = alias.Failed
-				dests[i].Status = mail.Bounce("5.1.1", "unknown user: \"%s\"", t.Local)
+				dests[i].Status = mail.Bounce("5.1.1", "unknown user: \"%s\"", t.User)
 			}
 		}
 	}

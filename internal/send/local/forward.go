@@ -20,11 +20,15 @@ type bundle struct {
 // from here, and answers for each of them.
 func (d *delivery) forward(dests []*alias.Dest) []outcome {
 	var out []outcome
+	if d.job.Env.VerifyOnly {
+		for _, t := range dests {
+			out = append(out, outcome{t, d.result(mail.OK("2.0.0", "forwards to %s", t.Addr))})
+		}
+		return out
+	}
 	for _, b := range d.bundles(dests) {
 		var st *mail.Status
-		if d.job.Env.VerifyOnly {
-			st = mail.OK("2.0.0", "forwards to %s", b.dests[0].Addr)
-		} else if id, err := d.resubmit(b); err != nil {
+		if id, err := d.resubmit(b); err != nil {
 			d.l.log.LocalWarning("%s: cannot queue forwarded message: %v", d.job.ID, err)
 			st = mail.Defer("4.3.0", "unable to forward message")
 		} else {
@@ -120,8 +124,9 @@ func (d *delivery) envelope(b *bundle) (*mail.Envelope, error) {
 			}
 		}
 		for _, a := range addrs {
-			r := mail.Rcpt{Addr: a, Orig: d.orig(), State: mail.Pending}
+			r := mail.Rcpt{Addr: a, State: mail.Pending}
 			if !owned {
+				r.Orig = d.orig()
 				r.ORCPT, r.Notify = d.rcpt.ORCPT, d.rcpt.Notify
 			}
 			if !listed(env.Rcpts, a) {
