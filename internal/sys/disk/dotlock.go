@@ -124,13 +124,17 @@ func stale(st Stat, content string, limit time.Duration) bool {
 	return errors.Is(unix.Kill(pid, 0), unix.ESRCH)
 }
 
-// readDotlock returns the begin of a lock file; no link is followed.
+// readDotlock returns the begin of a lock file; no link is followed. The file
+// may have two names: its maker died before it removed the one it was made under.
 func readDotlock(path string) string {
-	f, err := OpenTrusted(path, os.O_RDONLY, -1)
+	f, err := os.OpenFile(path, os.O_RDONLY|oNoFollow|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return ""
 	}
 	defer f.Close()
+	if st, err := StatFile(f); err != nil || !st.Regular {
+		return ""
+	}
 	b := make([]byte, maxDotlock)
 	n, _ := f.Read(b)
 	return string(b[:n])
