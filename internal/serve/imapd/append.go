@@ -16,7 +16,10 @@ import (
 // of them runs as a command.
 func (s *session) append(args []syntax.Arg) error {
 	n := len(args)
-	if n == 0 || !args[0].IsString() {
+	if n == 0 {
+		return syntax.Error("Missing arguments")
+	}
+	if !args[0].IsString() {
 		return s.dropLiteral(args, syntax.Error("Invalid arguments"))
 	}
 	if args[n-1].Kind != syntax.Size {
@@ -191,7 +194,7 @@ func appendUID(word string, validity uint32, from, to []uint32) string {
 func parseFlags(list []syntax.Arg) (f store.Flag, keywords []string, err error) {
 	for _, a := range list {
 		if !a.IsString() {
-			return 0, nil, syntax.Error("Flags list contains non-atoms.")
+			return 0, nil, syntax.Error("Flags list contains non-atoms")
 		}
 		name := string(a.Text)
 		if strings.HasPrefix(name, `\`) {

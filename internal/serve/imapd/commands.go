@@ -7,6 +7,7 @@ type spec struct {
 	run      func(s *session, args []syntax.Arg) error
 	selected bool // only with a mailbox selected
 	stream   bool // its first literal is read by run
+	bare     bool // it takes no arguments: what stands there is passed over
 }
 
 // lookup finds a command by its name. Each is in the file of its capability.
@@ -23,17 +24,17 @@ func lookup(name string) (spec, bool) {
 func anyCommand(name string) spec {
 	switch name {
 	case "CAPABILITY":
-		return spec{run: (*session).capability}
+		return spec{run: (*session).capability, bare: true}
 	case "NOOP":
-		return spec{run: (*session).noop}
+		return spec{run: (*session).noop, bare: true}
 	case "LOGOUT":
-		return spec{run: (*session).logout}
+		return spec{run: (*session).logout, bare: true}
 	case "ID":
 		return spec{run: (*session).id}
 	case "ENABLE":
 		return spec{run: (*session).enable}
 	case "NAMESPACE":
-		return spec{run: (*session).namespace}
+		return spec{run: (*session).namespace, bare: true}
 	case "SELECT", "EXAMINE":
 		return spec{run: (*session).selectBox}
 	case "CREATE":
@@ -51,7 +52,7 @@ func anyCommand(name string) spec {
 	case "APPEND":
 		return spec{run: (*session).append, stream: true}
 	case "IDLE":
-		return spec{run: (*session).idle}
+		return spec{run: (*session).idle, bare: true}
 	}
 	return spec{}
 }
@@ -60,13 +61,13 @@ func anyCommand(name string) spec {
 func selectedCommand(name string) spec {
 	switch name {
 	case "CHECK":
-		return spec{run: (*session).check}
+		return spec{run: (*session).check, bare: true}
 	case "CLOSE":
-		return spec{run: (*session).closeCommand}
+		return spec{run: (*session).closeCommand, bare: true}
 	case "UNSELECT":
-		return spec{run: (*session).unselect}
+		return spec{run: (*session).unselect, bare: true}
 	case "EXPUNGE":
-		return spec{run: (*session).expunge}
+		return spec{run: (*session).expunge, bare: true}
 	case "UID EXPUNGE":
 		return spec{run: (*session).uidExpunge}
 	case "SEARCH", "UID SEARCH":

@@ -21,6 +21,8 @@ func (s *session) namespace([]syntax.Arg) error {
 func (s *session) list(args []syntax.Arg) error {
 	lsub := s.cmd.name == "LSUB"
 	switch {
+	case len(args) > 0 && args[0].Kind == syntax.List:
+		return syntax.Error("Unknown select options")
 	case len(args) == 0 || !args[0].IsString():
 		return syntax.Error("Invalid reference")
 	case len(args) == 1 || !args[1].IsString():

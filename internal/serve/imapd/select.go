@@ -11,7 +11,7 @@ func (s *session) selectBox(args []syntax.Arg) error {
 		return syntax.Error("Invalid arguments")
 	}
 	if len(args) > 1 && args[1].Kind == syntax.List && len(args[1].List) > 0 {
-		return syntax.Error("Unknown SELECT modifier")
+		return syntax.Error("Unknown FETCH modifier")
 	}
 	if s.box != nil {
 		s.closeBox()
@@ -138,7 +138,7 @@ func (s *session) uidExpunge(args []syntax.Arg) error {
 	}
 	set, ok := syntax.ParseSet(args[0].Text)
 	if !ok || args[0].Kind != syntax.Atom {
-		return syntax.Error("Invalid UID messageset")
+		return syntax.Error("Invalid uidset")
 	}
 	last := uint32(0)
 	if n := len(s.view.msgs); n > 0 {

@@ -259,7 +259,13 @@ func (s *session) dispatch() error {
 	if spec.selected && s.box == nil {
 		return s.refuse("BAD No mailbox selected")
 	}
-	args, err := s.p.Args(spec.stream)
+	var args []syntax.Arg
+	var err error
+	if spec.bare {
+		err = s.p.Skip()
+	} else {
+		args, err = s.p.Args(spec.stream)
+	}
 	if err != nil {
 		return s.parseFailed(" "+s.cmd.name, err)
 	}

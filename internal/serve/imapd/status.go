@@ -17,7 +17,7 @@ func (s *session) status(args []syntax.Arg) error {
 		return syntax.Error("Missing arguments")
 	}
 	if !args[0].IsString() || args[1].Kind != syntax.List {
-		return syntax.Error("Status list is not a list.")
+		return syntax.Error("Invalid arguments")
 	}
 	want, err := statusWanted(args[1].List)
 	if err != nil {
@@ -86,6 +86,10 @@ func (s *session) writeStatus(name string, snap *store.Snapshot, want [len(statu
 		}
 		first = false
 		s.out.text(item, " ")
+		if item == "RECENT" && s.box != nil && sameBox(s.view.name, name) {
+			s.out.num(int64(s.view.recents)) // this session has them
+			continue
+		}
 		s.out.num(statusValue(snap, item))
 	}
 	s.out.text(")")

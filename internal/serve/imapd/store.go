@@ -12,14 +12,14 @@ import (
 // store: STORE and UID STORE, RFC 3501 section 6.4.6.
 func (s *session) store(args []syntax.Arg) error {
 	if len(args) == 0 {
-		return syntax.Error("Missing arguments")
+		return syntax.Error("Invalid arguments")
 	}
 	list, err := s.pick(args[0])
 	if err != nil {
 		return err
 	}
 	if len(args) < 2 {
-		return syntax.Error("Missing arguments")
+		return syntax.Error("Invalid arguments")
 	}
 	op, silent, err := storeItem(args[1])
 	if err != nil {
@@ -44,6 +44,8 @@ func storeItem(a syntax.Arg) (op store.Op, silent bool, err error) {
 	name := strings.ToUpper(string(a.Text))
 	name, silent = strings.CutSuffix(name, ".SILENT")
 	switch {
+	case a.Kind == syntax.List:
+		return 0, false, syntax.Error("Invalid STORE modifiers")
 	case a.Kind != syntax.Atom:
 	case name == "FLAGS":
 		return store.Replace, silent, nil
@@ -114,16 +116,15 @@ func (s *session) planCopy(args []syntax.Arg) (*copyPlan, error) {
 	if !args[1].IsString() {
 		return nil, syntax.Error("Invalid arguments")
 	}
+	if len(list) == 0 {
+		return nil, s.done("OK No messages found")
+	}
 	plan := &copyPlan{list: list}
 	if plan.name, err = mailboxName(args[1]); err == nil {
 		plan.box, err = s.user.Store.Open(plan.name)
 	}
 	if err != nil {
 		return nil, s.failed(err, plan.name, "[TRYCREATE] ")
-	}
-	if len(list) == 0 {
-		plan.box.Close()
-		return nil, s.done("OK No messages found")
 	}
 	return plan, nil
 }

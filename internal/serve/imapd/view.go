@@ -315,7 +315,12 @@ func (s *session) flagNames(snap *store.Snapshot) {
 // must exist (RFC 3501 section 9, seq-number); UIDs need not.
 func (s *session) pick(a syntax.Arg) ([]int, error) {
 	set, ok := syntax.ParseSet(a.Text)
-	if a.Kind != syntax.Atom || !ok {
+	switch {
+	case a.Kind != syntax.Atom:
+		return nil, syntax.Error("Invalid arguments")
+	case !ok && s.cmd.uid:
+		return nil, syntax.Error("Invalid uidset")
+	case !ok:
 		return nil, syntax.Error("Invalid messageset")
 	}
 	return s.view.pick(set, s.cmd.uid)

@@ -49,7 +49,10 @@ func ParseFetch(arg []Arg) ([]Item, error) {
 		if list = arg[0].List; len(list) == 0 {
 			return nil, Error("FETCH list is empty")
 		}
-	} else if items := macro(&arg[0]); items != nil && len(arg) == 1 {
+	} else if items := macro(&arg[0]); items != nil || arg[0].Kind != Atom {
+		if len(arg) > 1 || items == nil {
+			return nil, Error("Invalid arguments")
+		}
 		return items, nil
 	}
 	var items []Item
@@ -95,7 +98,7 @@ func macro(a *Arg) []Item {
 // parseItem reads one item and returns how many arguments it took.
 func parseItem(list []Arg) (item Item, n int, err error) {
 	if list[0].Kind != Atom {
-		return item, 0, Error("FETCH list contains non-atoms.")
+		return item, 0, Error("FETCH list contains non-atoms")
 	}
 	name := strings.ToUpper(string(list[0].Text))
 	switch name {
@@ -269,7 +272,7 @@ func sectionPartial(item *Item, text string) error {
 	}
 	inner, ok := strings.CutSuffix(text[1:], ">")
 	if !ok {
-		return badBody("Missing '>'")
+		return badBody("Missing '>' in partial")
 	}
 	start, size, sized := strings.Cut(inner, ".")
 	p := &imap.SectionPartial{Size: -1}

@@ -179,7 +179,10 @@ func (p *searchParser) keyWithText(word string, args []Arg) (Key, []Arg, error) 
 	if kind == argHeader {
 		want = 2
 	}
-	if len(args) < want || !args[0].IsString() || !args[want-1].IsString() {
+	if len(args) > 0 && (args[0].Kind == List || args[min(want, len(args))-1].Kind == List) {
+		return Key{}, nil, Error("Unexpected ( (for search key: " + word + ")")
+	}
+	if len(args) < want {
 		return Key{}, nil, Error("Missing parameter for search key (for search key: " + word + ")")
 	}
 	if kind == argHeader {

@@ -32,7 +32,9 @@ func ParseSet(text []byte) (Set, bool) {
 		if rest[0] != ',' {
 			return nil, false
 		}
-		text = rest[1:]
+		if text = rest[1:]; len(text) == 0 {
+			return set, true // Dovecot lets a comma stand at the end
+		}
 	}
 }
 

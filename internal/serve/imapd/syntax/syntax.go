@@ -185,13 +185,16 @@ func (p *Parser) arg(c byte, depth int, stream bool) (Arg, error) {
 	case '"':
 		return p.quoted()
 	case '{':
-		return p.literal(stream && depth == 0)
+		return p.literal(stream)
 	case '(':
 		if depth >= maxNesting {
 			return Arg{}, Error("Too many nested lists")
 		}
 		sub, err := p.list(depth+1, stream)
-		if err == nil && p.ended {
+		if endsInSize(sub) {
+			p.Owe(sub[len(sub)-1]) // a message is no part of a list
+		}
+		if err == nil && (p.ended || endsInSize(sub)) {
 			err = Error("Missing ')'")
 		}
 		return Arg{Kind: List, List: sub}, err
@@ -203,7 +206,7 @@ func (p *Parser) arg(c byte, depth int, stream bool) (Arg, error) {
 func (p *Parser) atom(c byte) (Arg, error) {
 	start := len(p.buf)
 	for {
-		if c < ' ' || c == '"' || c == '{' || c == 0x7f {
+		if c < ' ' || c == '"' || c == '{' || c == '(' || c == 0x7f {
 			return Arg{}, Error("Invalid characters in atom")
 		}
 		if c >= 0x80 {
@@ -214,7 +217,7 @@ func (p *Parser) atom(c byte) (Arg, error) {
 		if c, err = p.next(); err != nil {
 			return Arg{}, err
 		}
-		if c == '(' || c == ')' {
+		if c == ')' {
 			p.line--
 			p.R.UnreadByte()
 			break
@@ -246,8 +249,8 @@ func (p *Parser) quoted() (Arg, error) {
 			if c, err = p.next(); err != nil {
 				return Arg{}, err
 			}
-			if p.ended || c != '"' && c != '\\' {
-				return Arg{}, Error("Escape char not followed by '\\' or '\"'")
+			if p.ended {
+				return Arg{}, Error("Missing '\"'")
 			}
 		}
 		p.buf = append(p.buf, c)

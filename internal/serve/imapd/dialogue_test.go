@@ -1,0 +1,326 @@
+package imapd
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"sort"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A dialogue file is what one or two clients say and what the server answers.
+//
+//	# comment
+//	inbox mixed.eml plain.eml       the mails in INBOX; all of testdata/*.eml without it
+//	c -> a SELECT INBOX             the client; c2 is a second session
+//	s <- * 3 EXISTS                 the answer of both servers, or ours where
+//	d <- ...                        Dovecot's is another; "why" before it says why
+//	wait                            look what the sessions say by themselves
+//
+// Figures that are never the same twice are replaced by letters. Text after
+// "c ->" may hold \r \n \xNN. With IMAPD_RECORD=1 the answers are written anew.
+type dialogue struct {
+	head  []string // comments and inbox line
+	inbox []string
+	steps []step
+}
+
+// step is one line of a client and the answers to it.
+type step struct {
+	notes   []string // comments before it
+	session int      // 0 or 1; -1 = wait
+	text    string
+	ours    []answer
+	theirs  []answer // nil = as ours
+}
+
+type answer struct {
+	session int
+	line    string
+}
+
+func parseDialogue(t *testing.T, name string) *dialogue {
+	t.Helper()
+	raw, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &dialogue{}
+	var notes []string
+	for _, l := range strings.Split(strings.TrimRight(string(raw), "\n"), "\n") {
+		arrow := strings.Index(l, " -> ")
+		back := strings.Index(l, " <- ")
+		switch {
+		case strings.HasPrefix(l, "inbox "):
+			d.inbox = strings.Fields(l)[1:]
+			d.head = append(d.head, l)
+		case l == "wait":
+			d.steps = append(d.steps, step{notes: notes, session: -1})
+			notes = nil
+		case arrow == 1 || arrow == 2:
+			d.steps = append(d.steps, step{notes: notes, session: number(l[:arrow]), text: l[arrow+4:]})
+			notes = nil
+		case back == 1 || back == 2:
+			s := &d.steps[len(d.steps)-1]
+			a := answer{number(l[:back]), l[back+4:]}
+			if l[0] == 'd' {
+				s.theirs = append(s.theirs, a)
+			} else {
+				s.ours = append(s.ours, a)
+			}
+		case len(d.steps) == 0 && len(notes) == 0 && strings.HasPrefix(l, "#"):
+			d.head = append(d.head, l)
+		default:
+			notes = append(notes, l)
+		}
+	}
+	return d
+}
+
+func number(who string) int {
+	if strings.HasSuffix(who, "2") {
+		return 1
+	}
+	return 0
+}
+
+var variable = []struct {
+	re *regexp.Regexp
+	to string
+}{
+	{regexp.MustCompile(` \(\d+\.\d{3} \+ \d+\.\d{3}( \+ \d+\.\d{3})? secs\)`), " (T secs)"},
+	{regexp.MustCompile(`(UIDVALIDITY|APPENDUID|COPYUID) \d+`), "$1 V"},
+	{regexp.MustCompile(`CAPABILITY .*`), "CAPABILITY ..."},
+	{regexp.MustCompile(`"(Dovecot|Packetboat)"`), `"NAME"`},
+}
+
+func normal(line string) string {
+	for _, v := range variable {
+		line = v.re.ReplaceAllString(line, v.to)
+	}
+	line = strings.ReplaceAll(line, "\r\n", `\r\n`)
+	return line
+}
+
+// player runs a dialogue against one server.
+type player struct {
+	t     *testing.T
+	start func() *peer
+	peers [2]*peer
+	lines [2]chan string
+}
+
+// session starts a session when it is first spoken to.
+func (p *player) session(n int) *peer {
+	if p.peers[n] == nil {
+		p.peers[n] = p.start()
+		ch := make(chan string, 1000)
+		p.lines[n] = ch
+		go func(c *peer) {
+			defer close(ch)
+			for {
+				l, err := c.tryLine()
+				if err != nil {
+					ch <- "(end)"
+					return
+				}
+				ch <- normal(l)
+			}
+		}(p.peers[n])
+	}
+	return p.peers[n]
+}
+
+// collect reads what session n says until the answer to tag, or until it says
+// nothing for the time of quiet.
+func (p *player) collect(n int, tag string, want int, quiet time.Duration) (got []answer) {
+	if p.lines[n] == nil {
+		return nil
+	}
+	for {
+		if want > 0 && len(got) == want {
+			tag, quiet = "", 3*time.Millisecond
+		}
+		select {
+		case l, ok := <-p.lines[n]:
+			if !ok {
+				return got
+			}
+			if strings.Contains(l, "HIGHESTMODSEQ") && strings.HasPrefix(l, "* OK [") {
+				continue // CONDSTORE is not offered here yet
+			}
+			got = append(got, answer{n, l})
+			if tag != "" && (strings.HasPrefix(l, tag+" ") || strings.HasPrefix(l, "+ ") || l == "+") {
+				tag, quiet = "", 3*time.Millisecond
+			}
+		case <-time.After(quiet):
+			return got
+		}
+	}
+}
+
+// play sends one step and returns the answers. A step without an expected
+// answer is given a short time to show that there is none.
+func (p *player) play(s *step, want int) (got []answer) {
+	if s.session < 0 {
+		for n := range p.peers {
+			for _, a := range p.collect(n, "", 0, 1200*time.Millisecond) {
+				got = append(got, a)
+			}
+		}
+		return sorted(got)
+	}
+	c := p.session(s.session)
+	text := strings.NewReplacer(`\r`, "\r", `\n`, "\n", `\x00`, "\x00", `\xe9`, "\xe9", `\\`, `\`).Replace(s.text)
+	io.WriteString(c, text+"\r\n")
+	tag, _, _ := strings.Cut(s.text, " ")
+	quiet := 2 * time.Second
+	switch {
+	case want == 0:
+		tag, quiet = "", 40*time.Millisecond
+	case want < 0 && tag != "a" && tag != "b":
+		quiet = 700 * time.Millisecond // recording: no tag will end the answer
+	}
+	return sorted(p.collect(s.session, tag, want, quiet))
+}
+
+// sorted puts neighbouring LIST answers in order: Dovecot's is the directory's.
+func sorted(got []answer) []answer {
+	isList := func(l string) bool { return strings.HasPrefix(l, "* LIST") || strings.HasPrefix(l, "* LSUB") }
+	for i := 0; i < len(got); i++ {
+		j := i
+		for j < len(got) && isList(got[j].line) {
+			j++
+		}
+		sort.Slice(got[i:j], func(a, b int) bool { return got[i+a].line < got[i+b].line })
+		i = max(i, j-1)
+	}
+	return got
+}
+
+func show(list []answer) string {
+	var b strings.Builder
+	for _, a := range list {
+		fmt.Fprintf(&b, "\n  %d %s", a.session+1, a.line)
+	}
+	return b.String()
+}
+
+func same(a, b []answer) bool { return show(a) == show(b) }
+
+// mails returns the messages of a dialogue.
+func (d *dialogue) mails(t *testing.T) (msgs [][]byte) {
+	names := d.inbox
+	if names == nil {
+		all, _ := filepath.Glob("testdata/*.eml")
+		for _, n := range all {
+			names = append(names, filepath.Base(n))
+		}
+	}
+	for _, n := range names {
+		if n == "none" {
+			continue
+		}
+		b, err := os.ReadFile(filepath.Join("testdata", n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		msgs = append(msgs, b)
+	}
+	return msgs
+}
+
+// TestDialogues runs every dialogue against this engine and, where it is
+// installed, against Dovecot.
+func TestDialogues(t *testing.T) {
+	files, _ := filepath.Glob("testdata/*.dialogue")
+	if len(files) < 80 {
+		t.Errorf("only %d dialogues", len(files))
+	}
+	for _, f := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(f), ".dialogue"), func(t *testing.T) {
+			t.Parallel()
+			d := parseDialogue(t, f)
+			if os.Getenv("IMAPD_RECORD") != "" {
+				record(t, f, d)
+				return
+			}
+			t.Run("ours", func(t *testing.T) { d.check(t, d.ours(t), false) })
+			t.Run("dovecot", func(t *testing.T) { d.check(t, d.dovecot(t), true) })
+		})
+	}
+}
+
+func (d *dialogue) ours(t *testing.T) *player {
+	st := memory(t, d.mails(t))
+	return &player{t: t, start: func() *peer { return startOurs(t, st, Options{}) }}
+}
+
+func (d *dialogue) dovecot(t *testing.T) *player {
+	home := dovecotHome(t, d.mails(t))
+	return &player{t: t, start: func() *peer { return startDovecot(t, home) }}
+}
+
+func (d *dialogue) check(t *testing.T, p *player, dovecot bool) {
+	for i := range d.steps {
+		s := &d.steps[i]
+		want := s.ours
+		if dovecot && s.theirs != nil {
+			want = s.theirs
+			if want[0].line == "(nothing)" {
+				want = nil
+			}
+		}
+		got := p.play(s, len(want))
+		if !same(got, want) {
+			t.Fatalf("%s\n got%s\nwant%s", s.text, show(got), show(want))
+		}
+	}
+}
+
+// record writes a dialogue anew from what both servers say.
+func record(t *testing.T, name string, d *dialogue) {
+	a, b := d.ours(t), d.dovecot(t)
+	var out bytes.Buffer
+	for _, l := range d.head {
+		fmt.Fprintln(&out, l)
+	}
+	for i := range d.steps {
+		s := &d.steps[i]
+		for _, n := range s.notes {
+			fmt.Fprintln(&out, n)
+		}
+		if s.session < 0 {
+			fmt.Fprintln(&out, "wait")
+		} else {
+			fmt.Fprintf(&out, "c%s -> %s\n", suffix(s.session), s.text)
+		}
+		ours, theirs := a.play(s, -1), b.play(s, -1)
+		for _, x := range ours {
+			fmt.Fprintf(&out, "s%s <- %s\n", suffix(x.session), x.line)
+		}
+		if !same(ours, theirs) {
+			for _, x := range theirs {
+				fmt.Fprintf(&out, "d%s <- %s\n", suffix(x.session), x.line)
+			}
+			if len(theirs) == 0 {
+				fmt.Fprintln(&out, "d <- (nothing)")
+			}
+		}
+	}
+	if err := os.WriteFile(name, out.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func suffix(n int) string {
+	if n == 1 {
+		return "2"
+	}
+	return ""
+}
