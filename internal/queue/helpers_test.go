@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -92,6 +93,29 @@ func TestShowq(t *testing.T) {
 			t.Fatalf("cut at %d unnoticed", n)
 		}
 	}
+}
+
+// FuzzShowq: the reader of the listing takes any bytes, and what it takes comes
+// back when it is written again.
+func FuzzShowq(f *testing.F) {
+	f.Add([]byte("protocol\x00mail_queue_list_protocol\x00\x00queue_name\x00hold\x00recipient\x00a\x00reason\x00\x00\x00\x00"))
+	f.Add([]byte("protocol\x00x\x00\x00"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		read := func(b []byte) (list []*Listing, err error) {
+			err = ReadShowq(bytes.NewReader(b), func(l *Listing) error { list = append(list, l); return nil })
+			return list, err
+		}
+		list, err := read(b)
+		if err != nil {
+			return
+		}
+		var out bytes.Buffer
+		writeAll(&out, list)
+		again, err := read(out.Bytes())
+		if err != nil || !reflect.DeepEqual(list, again) {
+			t.Fatalf("%v\n%+v\n%+v", err, list, again)
+		}
+	})
 }
 
 func BenchmarkCommit1(b *testing.B)  { benchCommit(b, 1) }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -67,6 +68,7 @@ type Queue struct {
 	hold     *disk.Dir
 	pid      string        // of this process, and
 	serial   atomic.Uint64 // a number, make temporary names differ
+	buffers  sync.Pool     // of *[bufSize]byte, for writers
 	steps    func(step string) error
 }
 
@@ -84,6 +86,7 @@ func Open(dir string) (*Queue, error) {
 // Use opens a queue that exists, without making anything: for administration.
 func Use(dir string) (*Queue, error) {
 	q := &Queue{root: dir, pid: strconv.Itoa(os.Getpid())}
+	q.buffers.New = func() any { return new([bufSize]byte) }
 	var err error
 	if q.incoming, err = disk.OpenDir(filepath.Join(dir, Incoming.String())); err != nil {
 		return nil, err

@@ -6,7 +6,6 @@ import (
 	"hash/crc32"
 	"os"
 	"strconv"
-	"sync"
 	"time"
 
 	"packetboat/internal/mail"
@@ -16,9 +15,6 @@ import (
 // bufSize is what a Writer gathers before it writes, in bytes: a usual message
 // with its envelope leaves in one write(2).
 const bufSize = 64 << 10
-
-// buffers are reused between messages.
-var buffers = sync.Pool{New: func() any { return new([bufSize]byte) }}
 
 // tempPrefix begins the name of a file that is being written. An id never
 // begins so, which is how a new start knows what was never acknowledged.
@@ -47,7 +43,7 @@ func (q *Queue) Create() (*Writer, error) {
 	if err != nil {
 		return nil, full(err)
 	}
-	w := &Writer{q: q, f: f, temp: f.Name(), buf: buffers.Get().(*[bufSize]byte)}
+	w := &Writer{q: q, f: f, temp: f.Name(), buf: q.buffers.Get().(*[bufSize]byte)}
 	st, err := disk.StatFile(f)
 	if err != nil {
 		w.Abort()
@@ -219,7 +215,7 @@ func (w *Writer) Abort() {
 // end gives back the buffer and the descriptor.
 func (w *Writer) end() {
 	w.f.Close()
-	buffers.Put(w.buf)
+	w.q.buffers.Put(w.buf)
 	w.buf = nil
 	if w.err == nil {
 		w.err = errors.New("queue: write after the end")

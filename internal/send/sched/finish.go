@@ -75,8 +75,8 @@ func (j *running) close(transport string) {
 // recipient in the queue file at once. The mark is saved for the last recipient
 // of a message that is about to be removed whole.
 func (s *Sched) record(m *message, i int, r mail.Result, handed time.Time) {
-	r.Status = m.verdict(r.Status)
 	s.mu.Lock()
+	r.Status = m.verdict(r.Status, s.o.SoftBounce)
 	if m.results[i] != nil {
 		s.mu.Unlock()
 		return
@@ -95,16 +95,22 @@ func (s *Sched) record(m *message, i int, r mail.Result, handed time.Time) {
 	}
 }
 
-// verdict makes the answer to a probe ("sendmail -bv") one that ends: nothing is
-// tried again, and the words are deliverable and undeliverable.
-func (m *message) verdict(st *mail.Status) *mail.Status {
-	if !m.Env.VerifyOnly || st.Action != "" {
-		return st
-	}
+// verdict makes of a transport's answer what counts. The answer to a probe
+// ("sendmail -bv") ends it: nothing is tried again, and the words are deliverable
+// and undeliverable. With soft_bounce a permanent failure is a temporary one.
+func (m *message) verdict(st *mail.Status, soft bool) *mail.Status {
 	c := *st
-	c.Action = "undeliverable"
-	if st.Outcome == mail.Sent {
-		c.Action = "deliverable"
+	switch {
+	case m.Env.VerifyOnly && st.Action == "":
+		c.Action = "undeliverable"
+		if st.Outcome == mail.Sent {
+			c.Action = "deliverable"
+		}
+	case soft && st.Outcome == mail.Bounced && !m.Env.VerifyOnly:
+		c.Outcome, c.Action = mail.Deferred, "SOFTBOUNCE"
+		if len(c.Code) > 0 {
+			c.Code = "4" + c.Code[1:]
+		}
 	}
 	return &c
 }
@@ -126,6 +132,9 @@ func (s *Sched) logResult(m *message, i int, r *mail.Result, handed time.Time) {
 		DSN:    r.Status.Code,
 		Status: r.Status.Outcome.String(),
 		Text:   r.Status.Text,
+	}
+	if line.Relay == "" {
+		line.Relay = "none"
 	}
 	if r.Connect == 0 && r.Send == 0 {
 		line.Parts[3] = now.Sub(handed)

@@ -39,6 +39,7 @@ type Options struct {
 	RecipientsPerJob   int      `main:"default_destination_recipient_limit"`
 	ProcessLimit       int      `main:"default_process_limit"` // jobs of one transport at once
 	FailedCohorts      int      `main:"default_destination_concurrency_failed_cohort_limit"`
+	SoftBounce         bool     `main:"soft_bounce"` // permanent failures are tried again
 	DeferTransports    []string `main:"defer_transports"`
 	FlushDomains       []string `main:"fast_flush_domains"` // plain domains, and .domain for those below
 

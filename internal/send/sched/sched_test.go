@@ -655,6 +655,22 @@ func TestReports(t *testing.T) {
 	})
 }
 
+// TestSoftBounce: with soft_bounce nothing is returned.
+func TestSoftBounce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Options{SoftBounce: true}, always(never, "x"))
+		w.send("me@local", "u@smtp", "u@bounce")
+		time.Sleep(time.Minute)
+		w.stop()
+		if n := w.files(); n["deferred"] != 1 || len(n) != 1 {
+			t.Errorf("%v", n)
+		}
+		if !w.logged("dsn=4.1.1, status=SOFTBOUNCE (") || !w.logged("dsn=4.1.2, status=SOFTBOUNCE (") {
+			t.Error(w.log.String())
+		}
+	})
+}
+
 // TestBounceFirst: when the report cannot be written, the failed recipient stays
 // in the queue.
 func TestBounceFirst(t *testing.T) {
