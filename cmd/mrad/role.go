@@ -58,17 +58,19 @@ func (r *role) start() error {
 		r.handle(q, e)
 	})
 	go r.watch(q, pr)
-	if r.name == "auth" { // it reads files: wait until it has
-		select {
-		case <-ready:
-		case <-q.done:
-			return fmt.Errorf("the auth process did not start: see the log")
-		case <-time.After(readyTime):
-			return fmt.Errorf("the auth process does not answer")
-		}
-	}
 	if err := r.setup(q); err != nil {
+		q.ch.Close()
 		return err
+	}
+	// It says so when it has its sockets: a system that cannot log anybody in
+	// must not say that it runs.
+	select {
+	case <-ready:
+	case <-q.done:
+		return fmt.Errorf("the %s process did not start: see the log", r.name)
+	case <-time.After(readyTime):
+		q.ch.Close()
+		return fmt.Errorf("the %s process does not answer", r.name)
 	}
 	r.mu.Lock()
 	r.now, r.started = q, time.Now()

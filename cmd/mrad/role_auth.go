@@ -59,9 +59,6 @@ func runAuth(path string) error {
 		return err
 	}
 	r.server = &wire.Server{Backend: r.auth, Warn: func(text string) { r.log.DovecotError("auth", text) }}
-	if err := r.p.send(message{Op: opReady}); err != nil {
-		return err
-	}
 	r.p.serve(r.handle)
 	return nil
 }
@@ -76,6 +73,8 @@ func (r *authRole) tell(v auth.Level, text string) {
 
 func (r *authRole) handle(e event) {
 	switch e.Op {
+	case opRun:
+		r.p.send(message{Op: opReady})
 	case opListen:
 		if l, err := listenerOf(e); err == nil {
 			go r.server.Serve(l)

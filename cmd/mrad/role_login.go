@@ -23,7 +23,6 @@ type loginRole struct {
 	servers map[login.Proto]*login.Server
 	mu      sync.Mutex
 	ears    []net.Listener
-	ended   chan struct{}
 }
 
 func runLogin(string) error {
@@ -31,23 +30,14 @@ func runLogin(string) error {
 	if err != nil {
 		return err
 	}
-	r := &loginRole{p: newPeer(ch), log: roleLog(), servers: make(map[login.Proto]*login.Server), ended: make(chan struct{})}
+	r := &loginRole{p: newPeer(ch), log: roleLog(), servers: make(map[login.Proto]*login.Server)}
 	r.auth = wire.New(r.dialAuth)
-	failed := make(chan error, 1)
-	go func() {
-		r.p.serve(func(e event) {
-			if err := r.handle(e); err != nil {
-				failed <- err
-			}
-		})
-		close(r.ended)
-	}()
-	select {
-	case err := <-failed:
-		return err
-	case <-r.ended:
-		return nil
-	}
+	r.p.serve(func(e event) {
+		if err := r.handle(e); err != nil {
+			os.Exit(complain(err)) // the parent starts another one
+		}
+	})
+	return nil
 }
 
 func (r *loginRole) handle(e event) error {
@@ -65,6 +55,8 @@ func (r *loginRole) handle(e event) error {
 		r.mu.Unlock()
 		go r.serve(l, *e.Listen)
 		return nil
+	case opRun:
+		return r.p.send(message{Op: opReady})
 	case opRetire:
 		go r.retire(24*time.Hour, (*login.Server).Drain)
 	case opStop:
@@ -106,20 +98,21 @@ func (r *loginRole) setup(u *setup, proto login.Proto) error {
 	return nil
 }
 
-// confine takes away every right but the open sockets: an empty root folder,
-// the login user, no file (Landlock).
+// confine takes away every right but the open sockets: no file (Landlock), an
+// empty root folder, the login user. Landlock comes first, because it looks
+// into /proc once.
 func confine(u *setup) error {
-	os.Hostname() // nothing here may need a file later
-	time.Now().Local().Zone()
+	time.Now().Local().Zone() // reads the time zone's file now
+	if err := proc.Confine(nil, nil); err != nil {
+		return err
+	}
 	if u.RunAs != nil {
 		if err := proc.Chroot(u.Chroot); err != nil {
 			return err
 		}
-		if err := proc.Become(u.RunAs, 0); err != nil {
-			return err
-		}
+		return proc.Become(u.RunAs, 0)
 	}
-	return proc.Confine(nil, nil)
+	return nil
 }
 
 // dialAuth asks the parent for a connection to the auth process that lives now.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -81,6 +82,9 @@ func load(path string) (*settings, error) {
 	}
 	if s.BaseDir, err = filepath.Abs(s.BaseDir); err != nil {
 		return nil, err
+	}
+	if s.Hostname == "" {
+		s.Hostname, _ = os.Hostname()
 	}
 	return s, s.check()
 }

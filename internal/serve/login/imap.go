@@ -176,7 +176,7 @@ func (c *imap) finish(tag string, v verdict) error {
 	case v.abort:
 		c.put("%s BAD Authentication aborted by client.", tag)
 	case v.base64:
-		c.put("%s BAD Invalid base64 in response", tag)
+		c.put("%s NO [ALERT] Invalid base64 in response", tag)
 	case v.local == plaintextDisabled:
 		c.put("%s NO [PRIVACYREQUIRED] %s", tag, v.local)
 	case v.local != "":

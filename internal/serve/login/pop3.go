@@ -143,7 +143,7 @@ func (c *pop3) finish(v verdict) error {
 	case v.abort:
 		c.put("-ERR Authentication aborted by client.")
 	case v.base64:
-		c.put("-ERR Invalid base64 in response")
+		c.put("-ERR [AUTH] Invalid base64 in response")
 	case v.local == plaintextDisabled:
 		c.put("-ERR %s", v.local)
 	case v.local != "":
