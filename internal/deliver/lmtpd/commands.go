@@ -162,10 +162,10 @@ func (r *Rcpt) param(name, value string) (err error) {
 		r.ORCPT = value
 	case "NOTIFY":
 	default:
-		return errors.New("Unsupported option")
+		return errors.New("unsupported option")
 	}
 	if err != nil {
-		return errors.New("Bad xtext")
+		return errors.New("bad xtext")
 	}
 	return nil
 }

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"pgregory.net/rapid"
 
@@ -304,5 +303,4 @@ func TestNoRename(t *testing.T) {
 	if len(list) != 2 {
 		t.Errorf("left behind: %v", list)
 	}
-	_ = time.Now
 }

@@ -121,7 +121,8 @@ func (r *reader) Close() error {
 // next turns the next chunk into CRLF form.
 func (r *reader) next() error {
 	if r.raw == nil {
-		r.raw = make([]byte, min(chunk, r.left+r.skip+4096))
+		n := min(chunk, r.left+r.skip+2048) // own header lines come on top
+		r.raw, r.buf = make([]byte, n), make([]byte, 0, n+n/16)
 	}
 	n, last, err := r.m.rawAt(r)
 	if err != nil {

@@ -77,12 +77,12 @@ type base struct {
 
 // newScanner scans src up to size.
 func newScanner(src io.ReaderAt, size int64, keys *keywords, each func(*scanned)) *scanner {
-	n := min(size+1, scanChunk)
-	return &scanner{src: src, size: size, keys: keys, each: each, buf: make([]byte, n)}
+	return &scanner{src: src, size: size, keys: keys, each: each}
 }
 
 // run scans from offset from on, which is 0 or the begin of a From_ line.
 func (s *scanner) run(from int64) error {
+	s.buf = make([]byte, min(max(s.size-from, 0)+1, scanChunk))
 	s.off, s.start, s.end = from, 0, 0
 	s.fill()
 	if from == 0 {

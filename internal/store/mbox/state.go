@@ -268,11 +268,12 @@ func (s *state) merge(i int, old *state, j int) {
 }
 
 // grow makes a state of old and the messages that were appended to the file.
+// Both may share their arrays: old is the newest state, so nobody else has
+// appended to it, and what is behind its own length it never looks at.
 func grow(old *state, msgs []scanned, keys []string, id disk.ID) *state {
 	n := *old.snap
 	n.Keywords = keys
-	n.Msgs = slices.Grow(slices.Clip(n.Msgs), len(msgs))
-	s := &state{snap: &n, recs: slices.Grow(slices.Clip(old.recs), len(msgs)), id: id, base: old.base, pseudo: old.pseudo}
+	s := &state{snap: &n, recs: old.recs, id: id, base: old.base, pseudo: old.pseudo}
 	n.ModSeq = old.nextModSeq()
 	for i := range msgs {
 		m, r := msgs[i].msg, msgs[i].rec

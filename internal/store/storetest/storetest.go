@@ -150,7 +150,7 @@ func testFlags(t *testing.T, p Place) {
 	if w := snap.Words(snap.Msgs[1].Keywords); !slices.Equal(w, []string{"$Label1", "Junk"}) {
 		t.Errorf("keywords %v", w)
 	}
-	snap, _ = m.SetFlags(uids, store.Remove, store.Flagged, []string{"junk"})
+	m.SetFlags(uids, store.Remove, store.Flagged, []string{"junk"})
 	snap, _ = m.SetFlags(uids[2:], store.Replace, store.Answered|store.Draft|store.Deleted, nil)
 	if same, _ := m.SetFlags(append(uids[2:], 9999), store.Add, store.Answered, nil); same.ModSeq != snap.ModSeq {
 		t.Error("a change of nothing changed the mod-sequence")
