@@ -164,7 +164,7 @@ func external(list []token) string {
 		case quoted:
 			b.WriteString(quote(t.text))
 		case literal:
-			b.WriteString("[" + t.text + "]")
+			b.WriteString("[" + escape(t.text, `]\`) + "]")
 		case atom:
 			b.WriteString(atomText(t.text))
 		default:
@@ -187,16 +187,20 @@ func atomText(s string) string {
 }
 
 // quote writes s between double quotes.
-func quote(s string) string {
+func quote(s string) string { return `"` + escape(s, `"\`) + `"` }
+
+// escape puts a backslash before each of some characters.
+func escape(s, which string) string {
+	if !strings.ContainsAny(s, which) {
+		return s
+	}
 	var b strings.Builder
-	b.WriteByte('"')
 	for i := 0; i < len(s); i++ {
-		if s[i] == '"' || s[i] == '\\' {
+		if strings.IndexByte(which, s[i]) >= 0 {
 			b.WriteByte('\\')
 		}
 		b.WriteByte(s[i])
 	}
-	b.WriteByte('"')
 	return b.String()
 }
 

@@ -116,9 +116,7 @@ func (r *Router) strip(ctx context.Context, a string) (string, bool, error) {
 // isLocal tells whether a domain is in mydestination or an address literal of
 // this machine.
 func (r *Router) isLocal(ctx context.Context, domain string) (bool, error) {
-	if strings.HasSuffix(domain, ".") {
-		domain = domain[:len(domain)-1]
-	}
+	domain = strings.TrimSuffix(domain, ".")
 	if domain == "" || strings.HasSuffix(domain, ".") {
 		return false, nil
 	}

@@ -98,7 +98,8 @@ func build(pattern, text string) (*regexp.Regexp, error) {
 		return nil, err
 	}
 	switch {
-	case e.Code == syntax.ErrInvalidPerlOp:
+	case e.Code == syntax.ErrInvalidPerlOp,
+		e.Code == syntax.ErrInvalidNamedCapture && (strings.HasPrefix(e.Expr, "(?<=") || strings.HasPrefix(e.Expr, "(?<!")):
 		return nil, &unsupportedError{pattern, "look-around or another Perl operator (\"" + e.Expr + "\")"}
 	case e.Code == syntax.ErrInvalidEscape && len(e.Expr) > 1 && e.Expr[1] >= '1' && e.Expr[1] <= '9':
 		return nil, &unsupportedError{pattern, "a back-reference (\"" + e.Expr + "\")"}
@@ -211,7 +212,7 @@ func bracket(b *strings.Builder, p string) (int, error) {
 		}
 		i++
 	}
-	return 0, fmt.Errorf("Unmatched [, [^, [:, [., or [=")
+	return 0, errors.New(posixText()[syntax.ErrMissingBracket])
 }
 
 // class writes [:name:], or the character of [.c.] and [=c=].
@@ -219,7 +220,7 @@ func class(b *strings.Builder, p string) (int, error) {
 	mark := p[1:2]
 	name, _, ok := strings.Cut(p[2:], mark+"]")
 	if !ok {
-		return 0, fmt.Errorf("Unmatched [, [^, [:, [., or [=")
+		return 0, errors.New(posixText()[syntax.ErrMissingBracket])
 	}
 	if mark == ":" {
 		b.WriteString("[:" + name + ":]")

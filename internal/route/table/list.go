@@ -20,10 +20,9 @@ type List struct {
 
 type listItem struct {
 	not   bool
-	name  string            // in lower case
-	table Table             // or
-	file  *source[[]string] // or
-	opts  Options
+	name  string              // in lower case
+	table Table               // or
+	file  *source[[]listItem] // or
 }
 
 // Matching says how the names of a List match.
@@ -47,7 +46,7 @@ const maxListDepth = 8
 func OpenList(items []string, how Matching, o Options) (*List, error) {
 	l := &List{parents: how == Parents, subs: how != Exact}
 	for _, it := range items {
-		li, err := openItem(it, o)
+		li, err := openItem(it, o, 0)
 		if err != nil {
 			return nil, err
 		}
@@ -56,17 +55,21 @@ func OpenList(items []string, how Matching, o Options) (*List, error) {
 	return l, nil
 }
 
-func openItem(s string, o Options) (li listItem, err error) {
+func openItem(s string, o Options, depth int) (li listItem, err error) {
 	for strings.HasPrefix(s, "!") {
 		li.not = !li.not
 		s = s[1:]
 	}
-	li.opts = o
 	switch {
+	case depth > maxListDepth:
+		return li, fmt.Errorf("%s: more than %d files inside each other", s, maxListDepth)
 	case s == "":
 		return li, fmt.Errorf("no pattern after '!'")
 	case s[0] == '/':
-		li.file, err = openSource(s, func(f *os.File) ([]string, []string, error) { return readPatterns(f) })
+		li.file, err = openSource(s, func(f *os.File) ([]listItem, []string, error) {
+			items, err := readPatterns(f, o, depth+1)
+			return items, nil, err
+		})
 	case s[0] != '[' && strings.Contains(s, ":"):
 		li.table, err = Open(s, o)
 	default:
@@ -77,34 +80,40 @@ func openItem(s string, o Options) (li listItem, err error) {
 
 // readPatterns reads a file of patterns: logical lines as in all files, items
 // separated by blanks and commas.
-func readPatterns(r io.Reader) ([]string, []string, error) {
-	var items []string
+func readPatterns(r io.Reader, o Options, depth int) ([]listItem, error) {
+	var items []listItem
 	for l := newLines(r); ; {
 		line, _, err := l.next()
 		if err == io.EOF {
-			return items, nil, nil
+			return items, nil
 		}
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		more, err := CutList(string(line))
+		words, err := CutList(string(line))
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		items = append(items, more...)
+		for _, w := range words {
+			li, err := openItem(w, o, depth)
+			if err != nil {
+				return nil, err
+			}
+			items = append(items, li)
+		}
 	}
 }
 
 // Match tells whether name is in the list. An error means that a table could
 // not tell.
 func (l *List) Match(ctx context.Context, name string) (bool, error) {
-	return l.match(ctx, strings.ToLower(name), 0)
+	return l.match(ctx, l.items, strings.ToLower(name))
 }
 
-func (l *List) match(ctx context.Context, name string, depth int) (bool, error) {
-	for i := range l.items {
-		it := &l.items[i]
-		hit, err := l.item(ctx, it, name, depth)
+func (l *List) match(ctx context.Context, items []listItem, name string) (bool, error) {
+	for i := range items {
+		it := &items[i]
+		hit, err := l.item(ctx, it, name)
 		if err != nil {
 			return false, err
 		}
@@ -115,12 +124,16 @@ func (l *List) match(ctx context.Context, name string, depth int) (bool, error) 
 	return false, nil
 }
 
-func (l *List) item(ctx context.Context, it *listItem, name string, depth int) (bool, error) {
+func (l *List) item(ctx context.Context, it *listItem, name string) (bool, error) {
 	switch {
 	case it.table != nil:
 		return l.inTable(ctx, it.table, name)
 	case it.file != nil:
-		return l.inFile(ctx, it, name, depth)
+		items, err := it.file.get()
+		if err != nil {
+			return false, err
+		}
+		return l.match(ctx, items, name)
 	case it.name == name:
 		return true, nil
 	case !l.subs:
@@ -150,23 +163,4 @@ func (l *List) inTable(ctx context.Context, t Table, name string) (bool, error) 
 		}
 	}
 	return false, nil
-}
-
-func (l *List) inFile(ctx context.Context, it *listItem, name string, depth int) (bool, error) {
-	patterns, err := it.file.get()
-	if err != nil {
-		return false, err
-	}
-	if depth == maxListDepth {
-		return false, fmt.Errorf("%s: more than %d files inside each other", it.file.path, maxListDepth)
-	}
-	inner := List{parents: l.parents, subs: l.subs}
-	for _, p := range patterns {
-		li, err := openItem(p, it.opts)
-		if err != nil {
-			return false, err
-		}
-		inner.items = append(inner.items, li)
-	}
-	return inner.match(ctx, name, depth+1)
 }

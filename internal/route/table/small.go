@@ -91,13 +91,13 @@ func openEnviron(name string, _ Options, _ int) (Table, error) {
 	}}, nil
 }
 
-// errApplication is the text of every answer of a fail: table.
-var errApplication = errors.New("Application error")
+// failText is what postmap(1) says of every question to a fail: table.
+const failText = "Application error"
 
 // openFail makes a table that never answers, to test what mail does then.
 func openFail(name string, _ Options, _ int) (Table, error) {
 	return &plain{name: "fail:" + name, lookup: func(context.Context, string) (string, bool, error) {
-		return "", false, errApplication
+		return "", false, fmt.Errorf("%s", failText)
 	}}, nil
 }
 
