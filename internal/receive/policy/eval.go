@@ -267,6 +267,10 @@ func (p *Policy) earlier(ctx context.Context, s *Session) *Verdict {
 // Rcpt is asked at RCPT TO and VRFY, when s.Rcpt is set. A recipient that does
 // not exist is refused here, so that it is never bounced later.
 func (p *Policy) Rcpt(ctx context.Context, s *Session) *Verdict {
+	// RFC 5321 section 4.5.1: whoever has trouble with us must reach postmaster.
+	if strings.EqualFold(string(*s.Rcpt), "postmaster") {
+		return nil
+	}
 	if v := p.earlier(ctx, s); v != nil {
 		return v
 	}

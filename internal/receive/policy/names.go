@@ -49,8 +49,7 @@ func checkNonFQDNSender(_ context.Context, e *eval, _ *step) result {
 }
 
 func checkNonFQDNRcpt(_ context.Context, e *eval, _ *step) result {
-	// RFC 5321 section 4.5.1: postmaster without a domain is always taken.
-	if e.s.Rcpt == nil || strings.EqualFold(string(*e.s.Rcpt), "postmaster") {
+	if e.s.Rcpt == nil {
 		return dunno
 	}
 	return e.nonFQDN(*e.s.Rcpt, "Recipient address", "5.5.2")

@@ -73,7 +73,13 @@ func (n *Networks) addFile(path string, not bool, depth int) error {
 
 // parseNetwork reads 10.0.0.0/8, 10.1.2.3, [2001:db8::]/32, [::1]/128, 2001:db8::1.
 func parseNetwork(w string) (netip.Prefix, error) {
-	bare := strings.NewReplacer("[", "", "]", "").Replace(w)
+	bare := w
+	if inner, ok := strings.CutPrefix(w, "["); ok {
+		bare = strings.Replace(inner, "]", "", 1)
+		if bare == inner {
+			return netip.Prefix{}, fmt.Errorf("%q has a bracket that does not end", w)
+		}
+	}
 	if !strings.Contains(bare, "/") {
 		a, err := netip.ParseAddr(bare)
 		if err != nil {

@@ -21,7 +21,6 @@ const goldenDir = "../../../../shared/golden/"
 
 type goldenSession struct {
 	name string
-	from string
 	turn []goldenTurn
 }
 

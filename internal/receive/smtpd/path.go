@@ -2,6 +2,7 @@ package smtpd
 
 import (
 	"strings"
+	"unicode/utf8"
 
 	"packetboat/internal/mail"
 	"packetboat/internal/sys/dns"
@@ -199,6 +200,11 @@ func joinPath(toks []pathTok, r pathRules) (mail.Address, bool) {
 		b.WriteString(t.text)
 	}
 	s := b.String()
+	if at < 0 {
+		// A quoted "user@host" without a domain behind it means user at host, to
+		// Postfix and to whoever splits the internal form.
+		at = strings.LastIndexByte(s, '@')
+	}
 	switch {
 	case at < 0 && validLocal(s):
 		return mail.Address(s), true
@@ -217,7 +223,7 @@ func validLocal(s string) bool { return s != "" && s[0] != '-' }
 
 // validDomain takes a host name that is no bare address, an address literal
 // (RFC 5321 section 4.1.3), and with SMTPUTF8 a name of U-labels.
-func validDomain(d string, utf8 bool) bool {
+func validDomain(d string, smtputf8 bool) bool {
 	if strings.HasPrefix(d, "[") {
 		return validLiteral(d)
 	}
@@ -225,12 +231,13 @@ func validDomain(d string, utf8 bool) bool {
 	if isASCII(d) {
 		return dns.ValidHost(d)
 	}
-	return utf8 && validULabels(d)
+	return smtputf8 && validULabels(d)
 }
 
 // validULabels checks what can be checked without Unicode's tables.
 func validULabels(d string) bool {
-	if len(d) > 255 {
+	plain := func(r rune) bool { return r >= 0x80 || r == '.' || r == '-' || r == '_' || isAlnum(r) }
+	if len(d) > 255 || !utf8.ValidString(d) || strings.ContainsFunc(d, func(r rune) bool { return !plain(r) }) {
 		return false
 	}
 	for label := range strings.SplitSeq(d, ".") {
@@ -240,6 +247,8 @@ func validULabels(d string) bool {
 	}
 	return true
 }
+
+func isAlnum(r rune) bool { return r|0x20 >= 'a' && r|0x20 <= 'z' || r >= '0' && r <= '9' }
 
 func isASCII(s string) bool {
 	for i := 0; i < len(s); i++ {
