@@ -257,7 +257,7 @@ func (o *options) addFilter(arg string) error {
 	case "remote":
 		o.filter.Remote, err = netip.ParseAddr(value)
 	default:
-		return fmt.Errorf("Unknown filter argument: %s", arg) //nolint:staticcheck // Dovecot's words
+		return base.Bad("Unknown filter argument: %s", arg)
 	}
 	return err
 }

@@ -187,7 +187,8 @@ func (t *tool) printArgs(w *lineWriter, folded bool, r *row, glue int) error {
 	options := true
 	for i := 0; i < len(r.Args); i++ {
 		arg, value, hasValue := r.Args[i], "", false
-		if options && (!strings.HasPrefix(arg, "-") || arg == "--") {
+		first := options && (!strings.HasPrefix(arg, "-") || arg == "--")
+		if first {
 			options = false
 		}
 		length := len(arg)
@@ -209,7 +210,9 @@ func (t *tool) printArgs(w *lineWriter, folded bool, r *row, glue int) error {
 				w.length = len(indent)
 			}
 		}
-		if options {
+		// The first argument after the options has braces only where it would
+		// not be read back otherwise: argv={a b} stays as it is.
+		if options || first && len(config.MasterFields(arg)) < 2 {
 			w.add(arg)
 		} else {
 			w.add(braced(arg))

@@ -60,7 +60,10 @@ func (m *Main) decodeField(v reflect.Value, name string) error {
 	}
 	switch v.Interface().(type) {
 	case string:
-		if shortest, _ := strconv.Atoi(p.min); len(value) < shortest {
+		// Only a value that somebody wrote can be too short: virtual_mailbox_base
+		// must not be empty, and is by default, where it is not used.
+		_, set := m.Raw(name)
+		if shortest, _ := strconv.Atoi(p.min); set && len(value) < shortest {
 			return m.paramError(name, fmt.Sprintf("bad string length %d < %d: %s", len(value), shortest, value), "give it a value or remove the line")
 		}
 		v.SetString(value)

@@ -94,8 +94,8 @@ func ParseMaster(path, text string) ([]Service, []Warning, error) {
 
 func masterSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
 
-// masterFields splits a line at white space outside { }.
-func masterFields(line string) []string {
+// MasterFields splits a line of master.cf at white space outside { }.
+func MasterFields(line string) []string {
 	var list []string
 	for {
 		item, rest := cutAt(line, masterSpace)
@@ -108,7 +108,7 @@ func masterFields(line string) []string {
 }
 
 func parseService(path string, line int, text string, warns *[]Warning) (*Service, error) {
-	f := masterFields(text)
+	f := MasterFields(text)
 	if len(f) < masterColumns {
 		return nil, &Error{File: path, Line: line, Text: fmt.Sprintf("bad field count: %d of %d columns", len(f), masterColumns),
 			Hint:    "write: service type private unpriv chroot wakeup maxproc command [arguments]",

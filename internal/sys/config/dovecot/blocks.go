@@ -180,7 +180,7 @@ func (b *Block) sub(kind string) []*Block {
 // configuration.
 func BuiltinServices() ([]*Block, error) {
 	const name = "built-in services"
-	r := newDovecotReader(name)
+	r := newReader(name)
 	if err := r.read(name, builtins); err != nil || len(r.errs) > 0 {
 		return nil, fmt.Errorf("%s: %w", name, errors.Join(append(r.errs, err)...))
 	}

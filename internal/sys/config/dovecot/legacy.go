@@ -15,13 +15,13 @@ type legacyState struct {
 	master bool
 }
 
-func (r *dovecotReader) obsolete(format string, args ...any) {
+func (r *reader) obsolete(format string, args ...any) {
 	r.warn(fmt.Sprintf(format, args...), "Obsolete setting in %s:%d: %s")
 }
 
 // legacyLine handles what Dovecot 2.3 accepts from older configurations; it
 // returns false for a line that means what it says.
-func (r *dovecotReader) legacyLine(l dovecotLine) bool {
+func (r *reader) legacyLine(l dovecotLine) bool {
 	switch l.kind {
 	case lineValue:
 		if t := r.top(); t.path == "" {
@@ -41,10 +41,10 @@ func (r *dovecotReader) legacyLine(l dovecotLine) bool {
 }
 
 // rename applies a setting under another name.
-func (r *dovecotReader) rename(l dovecotLine, key string) { r.assign(key, l.value) }
+func (r *reader) rename(l dovecotLine, key string) { r.assign(key, l.value) }
 
 // assign applies key = value in the current section.
-func (r *dovecotReader) assign(key, value string) {
+func (r *reader) assign(key, value string) {
 	// An error is noted by setting and ends the reading at the next line.
 	_ = r.setting(dovecotLine{kind: lineValue, key: key, value: value})
 }
@@ -62,7 +62,7 @@ func legacyRename(key string) string {
 }
 
 // legacyRoot handles settings of the root and of filters.
-func (r *dovecotReader) legacyRoot(l dovecotLine) bool {
+func (r *reader) legacyRoot(l dovecotLine) bool {
 	if to := legacyRename(l.key); to != "" {
 		r.obsolete("%s has been renamed to %s", l.key, to)
 		r.rename(l, to)
@@ -98,12 +98,12 @@ func (r *dovecotReader) legacyRoot(l dovecotLine) bool {
 }
 
 // plugin sets a plugin setting from outside plugin { }.
-func (r *dovecotReader) plugin(key, value string) {
+func (r *reader) plugin(key, value string) {
 	b := openSub(r.top().block, "plugin", "", r.file, r.line)
 	b.set(Value{Name: key, Value: value, Show: value, File: r.file, Line: r.line})
 }
 
-func (r *dovecotReader) legacyFile(l dovecotLine) {
+func (r *reader) legacyFile(l dovecotLine) {
 	if l.value == "" {
 		return
 	}
@@ -113,7 +113,7 @@ func (r *dovecotReader) legacyFile(l dovecotLine) {
 }
 
 // legacyInverse renames a setting of the kind "disable".
-func (r *dovecotReader) legacyInverse(l dovecotLine, to, yes, no string) {
+func (r *reader) legacyInverse(l dovecotLine, to, yes, no string) {
 	value := l.value
 	switch {
 	case strings.EqualFold(value, "yes"):
@@ -126,7 +126,7 @@ func (r *dovecotReader) legacyInverse(l dovecotLine, to, yes, no string) {
 }
 
 // legacyProtocols takes imaps, pop3s and managesieve out of protocols.
-func (r *dovecotReader) legacyProtocols(value string) {
+func (r *reader) legacyProtocols(value string) {
 	var list []string
 	have := map[string]bool{}
 	for _, p := range strings.Fields(value) {
@@ -155,7 +155,7 @@ func (r *dovecotReader) legacyProtocols(value string) {
 }
 
 // service sets a setting of a service or, with kind, of one of its listeners.
-func (r *dovecotReader) service(name, kind, listener, key, value string) {
+func (r *reader) service(name, kind, listener, key, value string) {
 	b := openSub(r.d.root, "service", name, r.file, r.line)
 	path := "service"
 	if kind != "" {
@@ -165,7 +165,7 @@ func (r *dovecotReader) service(name, kind, listener, key, value string) {
 	_ = r.put(&f, Value{Name: key, Value: value, Show: value, File: r.file, Line: r.line})
 }
 
-func (r *dovecotReader) legacyWorkarounds(value string) {
+func (r *reader) legacyWorkarounds(value string) {
 	var list []string
 	for _, w := range strings.FieldsFunc(value, func(c rune) bool { return c == ' ' || c == ',' }) {
 		switch w {
@@ -181,7 +181,7 @@ func (r *dovecotReader) legacyWorkarounds(value string) {
 }
 
 // legacySSL turns a list of protocols into the oldest one that is allowed.
-func (r *dovecotReader) legacySSL(l dovecotLine) {
+func (r *reader) legacySSL(l dovecotLine) {
 	r.obsolete("%s has been replaced by ssl_min_protocol", l.key)
 	lowest, err := lowestProtocol(l.value)
 	if err != "" {
@@ -263,7 +263,7 @@ func legacyService(key string) (services []string, to string) {
 }
 
 // legacyProtocol handles settings that moved into services and listeners.
-func (r *dovecotReader) legacyProtocol(l dovecotLine) bool {
+func (r *reader) legacyProtocol(l dovecotLine) bool {
 	services, to := legacyService(l.key)
 	if services == nil {
 		return r.legacyListen(l)
@@ -291,14 +291,14 @@ func (r *dovecotReader) legacyProtocol(l dovecotLine) bool {
 }
 
 // protocolMeans tells whether a setting of the current filter is about a service.
-func (r *dovecotReader) protocolMeans(service string) bool {
+func (r *reader) protocolMeans(service string) bool {
 	p := r.top().filter.Protocol
 	name := strings.TrimSuffix(service, "-login")
 	return p == "" || p == name || p == "sieve" && name == "managesieve" || service == "auth"
 }
 
 // legacyListen handles listen with a port or inside protocol { }, and ssl_listen.
-func (r *dovecotReader) legacyListen(l dovecotLine) bool {
+func (r *reader) legacyListen(l dovecotLine) bool {
 	root := r.top().filter == Filter{}
 	ssl := ""
 	switch {
@@ -325,7 +325,7 @@ func (r *dovecotReader) legacyListen(l dovecotLine) bool {
 	return true
 }
 
-func (r *dovecotReader) listeners(ssl, key, value string) {
+func (r *reader) listeners(ssl, key, value string) {
 	for _, p := range []string{"imap", "pop3"} {
 		if r.protocolMeans(p) {
 			r.service(p+"-login", "inet_listener", p+ssl, key, value)
@@ -352,7 +352,7 @@ func listenHasPort(value string) bool {
 }
 
 // legacyBegin handles sections of old.
-func (r *dovecotReader) legacyBegin(l dovecotLine) bool {
+func (r *reader) legacyBegin(l dovecotLine) bool {
 	atRoot := r.top().path == ""
 	switch {
 	case r.legacy.auth > 0:
@@ -374,7 +374,7 @@ func (r *dovecotReader) legacyBegin(l dovecotLine) bool {
 }
 
 // legacySocket handles the sections inside auth { }.
-func (r *dovecotReader) legacySocket(l dovecotLine) bool {
+func (r *reader) legacySocket(l dovecotLine) bool {
 	s := &r.legacy
 	s.auth++
 	switch {
@@ -398,7 +398,7 @@ func (r *dovecotReader) legacySocket(l dovecotLine) bool {
 }
 
 // legacyAuth handles settings inside auth { }.
-func (r *dovecotReader) legacyAuth(l dovecotLine) bool {
+func (r *reader) legacyAuth(l dovecotLine) bool {
 	s := &r.legacy
 	if s.listen == 2 {
 		switch l.key {
@@ -426,7 +426,7 @@ func (r *dovecotReader) legacyAuth(l dovecotLine) bool {
 }
 
 // legacyEnd closes a section that legacyBegin opened.
-func (r *dovecotReader) legacyEnd() bool {
+func (r *reader) legacyEnd() bool {
 	s := &r.legacy
 	if s.auth > 0 {
 		if s.auth--; s.auth == 0 {
@@ -445,7 +445,7 @@ func (r *dovecotReader) legacyEnd() bool {
 
 // socketListener turns socket listen { client { path } } into a listener of the
 // service auth.
-func (r *dovecotReader) socketListener() {
+func (r *reader) socketListener() {
 	s := r.legacy.socket
 	r.legacy.socket = struct{ path, mode, user, group string }{}
 	if s.path == "" {

@@ -45,9 +45,9 @@ func trimWhite(s string) string {
 	return s
 }
 
-// parseDovecotLine reads one physical line; before is the text of the lines
+// parseLine reads one physical line; before is the text of the lines
 // that it continues. The value of a lineMore is the text so far.
-func parseDovecotLine(line, before string) dovecotLine {
+func parseLine(line, before string) dovecotLine {
 	line = skipWhite(line)
 	if line == "" || line[0] == '#' {
 		return dovecotLine{kind: lineSkip}

@@ -31,8 +31,8 @@ type frame struct {
 	file   string
 }
 
-// dovecotReader reads one dovecot.conf and what it includes.
-type dovecotReader struct {
+// reader reads one dovecot.conf and what it includes.
+type reader struct {
 	d      *Config
 	stack  []frame
 	files  []string // open files, the innermost last
@@ -49,7 +49,7 @@ var errStop = errors.New("too many errors")
 // Parse reads the text of a dovecot.conf, whose name in messages and for
 // relative includes is path.
 func Parse(path, text string) (*Config, error) {
-	r := newDovecotReader(path)
+	r := newReader(path)
 	if err := r.read(path, text); err != nil && !errors.Is(err, errStop) {
 		r.errs = append(r.errs, err)
 	}
@@ -64,17 +64,17 @@ func Parse(path, text string) (*Config, error) {
 	return r.d, nil
 }
 
-func newDovecotReader(path string) *dovecotReader {
+func newReader(path string) *reader {
 	root := &Block{File: path}
-	r := &dovecotReader{d: &Config{Path: path, root: root}}
+	r := &reader{d: &Config{Path: path, root: root}}
 	r.stack = []frame{{block: root, outer: root, file: path}}
 	return r
 }
 
-func (r *dovecotReader) top() *frame { return &r.stack[len(r.stack)-1] }
+func (r *reader) top() *frame { return &r.stack[len(r.stack)-1] }
 
 // read takes in the text of one file.
-func (r *dovecotReader) read(path, text string) error {
+func (r *reader) read(path, text string) error {
 	outerFile, outerLine := r.file, r.line
 	r.file, r.line = path, 0
 	r.files = append(r.files, path)
@@ -87,7 +87,7 @@ func (r *dovecotReader) read(path, text string) error {
 		var line string
 		line, text, _ = strings.Cut(text, "\n")
 		r.line++
-		l := parseDovecotLine(base.CutNUL(strings.TrimSuffix(line, "\r")), before)
+		l := parseLine(base.CutNUL(strings.TrimSuffix(line, "\r")), before)
 		if l.ambiguous {
 			r.warn("Ambiguous '#' character in line, treating it as comment. Add a space before it to remove this warning.",
 				"Configuration file %s line %d: %s")
@@ -107,19 +107,19 @@ func (r *dovecotReader) read(path, text string) error {
 }
 
 // warn adds a warning; format takes file, line and text in Dovecot's words.
-func (r *dovecotReader) warn(text, format string) {
+func (r *reader) warn(text, format string) {
 	r.d.Warnings = append(r.d.Warnings, base.Warning{File: r.file, Line: r.line, Text: text, Postfix: fmt.Sprintf(format, r.file, r.line, text)})
 }
 
 // error makes an error at the current line.
-func (r *dovecotReader) error(text, hint string) *base.Error {
+func (r *reader) error(text, hint string) *base.Error {
 	return &base.Error{File: r.file, Line: r.line, Text: text, Hint: hint,
 		Postfix: fmt.Sprintf("Error in configuration file %s line %d: %s", r.file, r.line, text)}
 }
 
 // fail notes an error of the current line; the reader goes on with the next
 // line, so that all errors are reported at once.
-func (r *dovecotReader) fail(text, hint string) error {
+func (r *reader) fail(text, hint string) error {
 	r.errs = append(r.errs, r.error(text, hint))
 	if len(r.errs) >= maxLineErrors {
 		return errStop
@@ -128,7 +128,7 @@ func (r *dovecotReader) fail(text, hint string) error {
 }
 
 // apply acts on one logical line.
-func (r *dovecotReader) apply(l dovecotLine) error {
+func (r *reader) apply(l dovecotLine) error {
 	if r.legacyLine(l) {
 		return nil
 	}
@@ -151,7 +151,7 @@ func (r *dovecotReader) apply(l dovecotLine) error {
 }
 
 // relative makes a path relative to the directory of the current file.
-func (r *dovecotReader) relative(path string) string {
+func (r *reader) relative(path string) string {
 	if strings.HasPrefix(path, "/") || !strings.Contains(r.file, "/") {
 		return path
 	}
@@ -159,7 +159,7 @@ func (r *dovecotReader) relative(path string) string {
 }
 
 // include reads the files that pattern names, in sorted order.
-func (r *dovecotReader) include(pattern string, try bool) error {
+func (r *reader) include(pattern string, try bool) error {
 	var paths []string
 	for _, p := range braces(r.relative(pattern)) {
 		found, err := filepath.Glob(p)
@@ -184,7 +184,7 @@ func (r *dovecotReader) include(pattern string, try bool) error {
 	return nil
 }
 
-func (r *dovecotReader) includeFile(path string, try bool) error {
+func (r *reader) includeFile(path string, try bool) error {
 	for _, open := range r.files {
 		if open == path {
 			return r.fail("Recursive include file: "+path, "a file must not include itself")
@@ -228,7 +228,7 @@ func braces(pattern string) []string {
 }
 
 // begin opens a section.
-func (r *dovecotReader) begin(kind, name string) error {
+func (r *reader) begin(kind, name string) error {
 	t := r.top()
 	f := frame{block: t.block, filter: t.filter, outer: t.outer, path: t.path, kind: kind, line: r.line, file: r.file}
 	if len(r.stack) > maxBlockDeep {
@@ -244,7 +244,7 @@ func (r *dovecotReader) begin(kind, name string) error {
 }
 
 // openBlock makes f the block kind name, a new one or the one of that name.
-func (r *dovecotReader) openBlock(f *frame, kind, name string) error {
+func (r *reader) openBlock(f *frame, kind, name string) error {
 	path := kind
 	if f.path != "" {
 		path = f.path + "/" + kind
@@ -291,7 +291,7 @@ func isBlock(path string) bool {
 func isMap(path string) bool { return path == "plugin" || path == "dict" }
 
 // fullPath names a setting with the sections around it, as Dovecot's messages do.
-func (r *dovecotReader) fullPath(key string) string {
+func (r *reader) fullPath(key string) string {
 	var b strings.Builder
 	for _, f := range r.stack[1:] {
 		if f.path != "" {
@@ -302,7 +302,7 @@ func (r *dovecotReader) fullPath(key string) string {
 }
 
 // openFilter handles protocol, local, local_name and remote.
-func (r *dovecotReader) openFilter(f *frame, kind, name string) (bool, error) {
+func (r *reader) openFilter(f *frame, kind, name string) (bool, error) {
 	in := f.filter
 	switch kind {
 	case "protocol":
@@ -337,7 +337,7 @@ func (r *dovecotReader) openFilter(f *frame, kind, name string) (bool, error) {
 }
 
 // filterOrder refuses a filter inside one that must stand inside it.
-func (r *dovecotReader) filterOrder(kind string, protocol, remote, localName bool) string {
+func (r *reader) filterOrder(kind string, protocol, remote, localName bool) string {
 	outer := ""
 	switch {
 	case remote:
@@ -353,7 +353,7 @@ func (r *dovecotReader) filterOrder(kind string, protocol, remote, localName boo
 }
 
 // filterBlock returns the settings of a filter, one block for equal filters.
-func (r *dovecotReader) filterBlock(f Filter) *Block {
+func (r *reader) filterBlock(f Filter) *Block {
 	if f == (Filter{}) {
 		return r.d.root
 	}
@@ -382,7 +382,7 @@ func parseNet(s string) (netip.Prefix, error) {
 }
 
 // setting applies name = value.
-func (r *dovecotReader) setting(l dovecotLine) error {
+func (r *reader) setting(l dovecotLine) error {
 	t := r.top()
 	v := Value{Name: l.key, Value: l.value, Show: l.value, File: r.file, Line: r.line}
 	switch l.kind {
@@ -398,7 +398,7 @@ func (r *dovecotReader) setting(l dovecotLine) error {
 }
 
 // put checks a value against the table and stores it.
-func (r *dovecotReader) put(t *frame, v Value) error {
+func (r *reader) put(t *frame, v Value) error {
 	if isMap(t.path) {
 		t.block.set(v)
 		return nil
@@ -411,7 +411,7 @@ func (r *dovecotReader) put(t *frame, v Value) error {
 		if !isBlock(t.path) && t.path != "" {
 			return nil // inside a section that is an error itself
 		}
-		return r.fail("Unknown setting: "+r.fullPath(v.Name), suggestDovecot(t.path, v.Name))
+		return r.fail("Unknown setting: "+r.fullPath(v.Name), suggest(t.path, v.Name))
 	}
 	v.Name = p.Name
 	if !v.FromFile {
@@ -434,7 +434,7 @@ func (r *dovecotReader) put(t *frame, v Value) error {
 
 // seen is where a setting that comes too late for an earlier filter would be
 // told of; Dovecot only warns, and so does Check.
-func (r *dovecotReader) seen(t *frame, v Value) {
+func (r *reader) seen(t *frame, v Value) {
 	if t.block != r.d.root {
 		return
 	}
@@ -451,7 +451,7 @@ func (r *dovecotReader) seen(t *frame, v Value) {
 
 // variables replaces the words $name of a value by those settings. show replaces
 // only the setting's own earlier value, as doveconf does.
-func (r *dovecotReader) variables(key, value string) (full, show string, err error) {
+func (r *reader) variables(key, value string) (full, show string, err error) {
 	var fulls, shows []string
 	for _, word := range strings.Fields(value) {
 		name, ok := strings.CutPrefix(word, "$")
@@ -479,7 +479,7 @@ func (r *dovecotReader) variables(key, value string) (full, show string, err err
 }
 
 // lookup returns the value of a root setting as the current filter sees it.
-func (r *dovecotReader) lookup(name string) (string, error) {
+func (r *reader) lookup(name string) (string, error) {
 	for i := len(r.stack) - 1; i >= 0; i-- {
 		if v := r.stack[i].outer.find(name); v != nil {
 			return v.Value, nil
@@ -490,18 +490,4 @@ func (r *dovecotReader) lookup(name string) (string, error) {
 		return "", base.Bad("Unknown variable: $%s", name)
 	}
 	return p.Default, nil
-}
-
-// suggestDovecot names the setting of the block that name may have meant.
-func suggestDovecot(path, name string) string {
-	best, distance := "", 4
-	for _, p := range Params(path) {
-		if d := base.Distance(name, p.Name); d < distance {
-			best, distance = p.Name, d
-		}
-	}
-	if best == "" {
-		return "doveconf -a lists the settings; those of plugins stand in plugin { }"
-	}
-	return "did you mean " + best + "?"
 }

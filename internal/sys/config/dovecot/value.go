@@ -48,7 +48,7 @@ func Lookup(block, name string) (Param, bool) {
 		mid := lo + (hi-lo)/2
 		start := strings.LastIndexByte(table[lo:mid], '\n') + 1 + lo
 		end := start + strings.IndexByte(table[start:], '\n')
-		p := parseDovecotRow(table[start:end])
+		p := parseRow(table[start:end])
 		switch c := strings.Compare(key, rowKey(p)); {
 		case c == 0:
 			return p, true
@@ -65,7 +65,7 @@ func Lookup(block, name string) (Param, bool) {
 func Params(block string) []Param {
 	var list []Param
 	for row := range strings.Lines(table) {
-		if p := parseDovecotRow(strings.TrimSuffix(row, "\n")); p.Block == block {
+		if p := parseRow(strings.TrimSuffix(row, "\n")); p.Block == block {
 			list = append(list, p)
 		}
 	}
@@ -79,7 +79,7 @@ func rowKey(p Param) string {
 	return p.Block + "\t" + p.Name
 }
 
-func parseDovecotRow(row string) Param {
+func parseRow(row string) Param {
 	f := strings.SplitN(row, "\t", 6)
 	p := Param{Block: f[0], Name: f[1], Type: f[2], Hidden: strings.Contains(f[3], "h"), Unset: strings.Contains(f[3], "n"), State: base.State(f[4]), Default: f[5]}
 	if p.Block == "-" {
@@ -284,4 +284,18 @@ func formatSize(n uint64) string {
 		n, i = n/1024, i+1
 	}
 	return fmt.Sprintf("%d %c", n, "BkMGT"[i])
+}
+
+// suggest names the setting of the block that name may have meant.
+func suggest(path, name string) string {
+	best, distance := "", 4
+	for _, p := range Params(path) {
+		if d := base.Distance(name, p.Name); d < distance {
+			best, distance = p.Name, d
+		}
+	}
+	if best == "" {
+		return "doveconf -a lists the settings; those of plugins stand in plugin { }"
+	}
+	return "did you mean " + best + "?"
 }
