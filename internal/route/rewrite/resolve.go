@@ -52,8 +52,15 @@ func (r *Router) failure(addr string, err error) error {
 // null sender. Errors are *mail.Status.
 func (r *Router) Resolve(a mail.Address) (Route, error) { return r.ResolveFrom("", a) }
 
+// maxAddress is the longest address that is looked at, in octets. RFC 5321
+// section 4.5.3.1 allows 320; the work on one grows with its square.
+const maxAddress = 4096
+
 // ResolveFrom is Resolve for mail of sender, which sender_dependent_* look at.
 func (r *Router) ResolveFrom(sender, a mail.Address) (Route, error) {
+	if len(a) > maxAddress {
+		return Route{Addr: a}, mail.Bounce("5.1.3", "bad address syntax")
+	}
 	ctx := context.Background()
 	full, isLocal, err := r.strip(ctx, string(a))
 	if err != nil {
