@@ -238,3 +238,22 @@ func (m *mailbox) timerStop() {
 		m.timer.Stop()
 	}
 }
+
+// TestForeignOwner: root writes to a mailbox of somebody else's.
+func TestForeignOwner(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root opens other people's mailboxes")
+	}
+	path := filepath.Join(t.TempDir(), "box")
+	deliverOne(path, DeliverOptions{}, Delivery{})
+	os.Chown(path, 65534, -1)
+	s, _ := Open(Options{Inbox: path})
+	m, _ := s.Open("INBOX")
+	m.SetFlags([]uint32{1}, store.Add, store.Seen, nil)
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if b, _ := os.ReadFile(path); !bytes.Contains(b, []byte("Status: R")) {
+		t.Errorf("%s", b)
+	}
+}

@@ -259,7 +259,7 @@ func (r *rewrite) writePatches() error {
 		j.abort()
 		return err
 	}
-	return replayFile(r.m.sys, j.path, j.f, r.m.f)
+	return j.apply(r.m.f)
 }
 
 func writeAll(sys sysfs, f *os.File, list []patch) error {
@@ -286,7 +286,7 @@ func (r *rewrite) shift(from int, base int64) error {
 		j.abort()
 		return err
 	}
-	return replayFile(r.m.sys, j.path, j.f, r.m.f)
+	return j.apply(r.m.f)
 }
 
 // tail writes the new form of messages from on into the journal. What does not
