@@ -15,9 +15,11 @@ import (
 // serveControl answers on the sockets that mailq, postqueue, postsuper and
 // monitoring use.
 func (e *engine) serveControl() error {
-	showq := func(c net.Conn) { queue.ServeShowq(c, e.queue, nil) }
+	dir := e.main.Get("queue_directory")
+	drop := func(fn func(*queue.Listing) error) error { return queue.ListMaildrop(dir, fn) }
+	showq := func(c net.Conn) { queue.ServeShowq(c, e.queue, drop) }
 	for name, serve := range map[string]func(net.Conn){"showq": showq, "qmgr": e.sched.ServeControl} {
-		l, err := unixSocket(filepath.Join(e.main.Get("queue_directory"), "public", name))
+		l, err := unixSocket(filepath.Join(dir, "public", name))
 		if err != nil {
 			return err
 		}

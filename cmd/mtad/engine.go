@@ -99,6 +99,12 @@ func (e *engine) wire() error {
 		return err
 	}
 	so.Transports = transportLimits(e.main, e.services)
+	// An explicit 0 means one try only; the zero value of Options is the default.
+	for name, d := range map[string]*time.Duration{"maximal_queue_lifetime": &so.Lifetime, "bounce_queue_lifetime": &so.BounceLifetime} {
+		if _, set := e.main.Raw(name); set && *d == 0 {
+			*d = -1
+		}
+	}
 	b := bounce.New(bo, e.queue, e.logs)
 	b.Expand(e.expandRcpt)
 	e.sched = sched.New(so, e.queue, e.router, transports, b, e.logs)

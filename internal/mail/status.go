@@ -31,8 +31,15 @@ type Status struct {
 	Text    string
 	MTA     string // the remote host that said it (RFC 3464 Remote-MTA); empty = we did
 	Remote  string // the remote host's reply as it came (RFC 3464 Diagnostic-Code), empty = Text is ours
-	Action  string // set where the log wants another word than Outcome: "expired", "undeliverable", "deliverable"
+	Action  string // where the log wants another word than Outcome: "expired", "undeliverable", "deliverable"; or below
 }
+
+// Words that a transport may set as Action of a success. They are for reports
+// (RFC 3461 section 5.2.2) only; the log says "sent".
+const (
+	Relayed  = "relayed" // the next host does not know DSN: a report of NOTIFY=SUCCESS is ours to write
+	PassedOn = "passed"  // the next host took over NOTIFY=SUCCESS: no report from us
+)
 
 // Error makes Status an error.
 func (s *Status) Error() string { return s.Text }

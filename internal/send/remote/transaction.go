@@ -216,7 +216,10 @@ func (s *session) verdict(a *attempt, accepted []int, at stamp) {
 				code = "2.0.0"
 			}
 			st := mail.OK(code, "%s", r.text)
-			st.MTA, st.Remote = s.host.name, r.text
+			st.MTA, st.Remote, st.Action = s.host.name, r.text, mail.Relayed
+			if s.has("DSN") {
+				st.Action = mail.PassedOn
+			}
 			a.settle(i, at(mail.Result{Status: st}))
 		}
 	}

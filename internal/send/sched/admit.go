@@ -271,7 +271,7 @@ func (m *message) reports(word string, pick func(i int, r *mail.Result) bool) []
 		if a == "" {
 			a = r.Status.Action
 		}
-		if a == "" || a == PassedOn {
+		if a == "" || a == mail.PassedOn {
 			a = action(r.Status, r.Program)
 		}
 		out = append(out, bounce.Report{Rcpt: &m.Env.Rcpts[i], Status: r.Status, Relay: relayWord(r), Action: a})

@@ -139,7 +139,7 @@ func (s *Sched) logResult(m *message, i int, r *mail.Result, handed time.Time) {
 	if r.Connect == 0 && r.Send == 0 {
 		line.Parts[3] = now.Sub(handed)
 	}
-	if a := r.Status.Action; a != "" && a != Relayed && a != PassedOn {
+	if a := r.Status.Action; a != "" && a != mail.Relayed && a != mail.PassedOn {
 		line.Status = a
 	}
 	program := r.Program
@@ -275,7 +275,7 @@ func (s *Sched) successes(m *message) {
 		return
 	}
 	s.tell(bounce.Success, m, m.reports("", func(i int, r *mail.Result) bool {
-		return r.Status.Outcome == mail.Sent && r.Status.Action != PassedOn && m.Env.Rcpts[i].Notify&mail.NotifySuccess != 0
+		return r.Status.Outcome == mail.Sent && r.Status.Action != mail.PassedOn && m.Env.Rcpts[i].Notify&mail.NotifySuccess != 0
 	}))
 }
 
@@ -297,18 +297,11 @@ func (s *Sched) tell(kind bounce.Kind, m *message, rcpts []bounce.Report) error 
 	return err
 }
 
-// Words that a transport may set as Status.Action of a success. They are for
-// reports only; the log says "sent".
-const (
-	Relayed  = "relayed" // the next host does not know DSN (RFC 3461 section 5.2.2)
-	PassedOn = "passed"  // the next host took over NOTIFY=SUCCESS: no report from us
-)
-
 // action is the word of RFC 3464 section 2.3.3 for a result. What smtp hands over
 // without a word on DSN counts as relayed: a report too many is better than none.
 func action(st *mail.Status, program string) string {
 	if st.Outcome == mail.Sent && program == "smtp" {
-		return Relayed
+		return mail.Relayed
 	}
 	return [...]string{mail.Sent: "delivered", mail.Deferred: "delayed", mail.Bounced: "failed"}[st.Outcome]
 }
