@@ -148,7 +148,9 @@ func (c *postfixRun) launch(wait time.Duration, flags ...string) int {
 	if err != nil {
 		return c.fatal(err.Error())
 	}
-	c.info("starting the Postfix mail system")
+	if isTerminal(c.stderr) { // mtad itself logs that it starts
+		fmt.Fprintf(c.stderr, "%s/postfix-script: starting the Postfix mail system\n", c.main.Get("syslog_name"))
+	}
 	ctx, cancel := context.Background(), func() {}
 	if wait > 0 {
 		ctx, cancel = context.WithTimeout(ctx, wait)

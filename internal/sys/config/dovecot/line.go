@@ -158,3 +158,16 @@ func unescape(s string) string {
 	}
 	return b.String()
 }
+
+// newerSyntax returns the number of the line that says dovecot_config_version,
+// with which every configuration of Dovecot 2.4 begins; 0 = none.
+func newerSyntax(text string) int {
+	n := 0
+	for line := range strings.Lines(text) {
+		n++
+		if strings.HasPrefix(skipWhite(line), "dovecot_config_version") {
+			return n
+		}
+	}
+	return 0
+}

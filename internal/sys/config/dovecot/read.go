@@ -49,6 +49,12 @@ var errStop = errors.New("too many errors")
 // Parse reads the text of a dovecot.conf, whose name in messages and for
 // relative includes is path.
 func Parse(path, text string) (*Config, error) {
+	if line := newerSyntax(text); line > 0 {
+		what := "Unknown setting: dovecot_config_version"
+		return nil, &base.Error{File: path, Line: line, Text: "this is the syntax of Dovecot 2.4, which is not read yet",
+			Hint:    "keep the configuration in the syntax of Dovecot 2.3",
+			Postfix: fmt.Sprintf("Error in configuration file %s line %d: %s", path, line, what)}
+	}
 	r := newReader(path)
 	if err := r.read(path, text); err != nil && !errors.Is(err, errStop) {
 		r.errs = append(r.errs, err)
