@@ -131,12 +131,11 @@ func (r *role) replace() {
 	if old == nil {
 		return
 	}
+	old.send(message{Op: opRetire})
 	if r.name == "auth" {
 		// Conversations under way get their answers; then nobody asks it.
 		time.AfterFunc(restartReset, func() { old.ch.Close() })
-		return
 	}
-	old.send(message{Op: opRetire})
 }
 
 // stop ends the role and waits for its processes.

@@ -35,6 +35,7 @@ type authRole struct {
 	auth   *auth.Auth
 	server *wire.Server
 	log    *maillog.Log
+	ears   []net.Listener
 }
 
 func runAuth(path string) error {
@@ -77,9 +78,14 @@ func (r *authRole) handle(e event) {
 		r.p.send(message{Op: opReady})
 	case opListen:
 		if l, err := listenerOf(e); err == nil {
+			r.ears = append(r.ears, l)
 			go r.server.Serve(l)
 		}
 		return
+	case opRetire: // new clients are the new process's
+		for _, l := range r.ears {
+			l.Close()
+		}
 	case opClient:
 		if len(e.files) == 1 {
 			if c, err := net.FileConn(e.files[0]); err == nil {

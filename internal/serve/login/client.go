@@ -18,7 +18,7 @@ import (
 	"packetboat/internal/sys/maillog"
 )
 
-// maxBad is how many commands in a row may be wrong, as Dovecot's
+// maxBad is how many commands may be wrong before the login, as Dovecot's
 // CLIENT_MAX_BAD_COMMANDS.
 const maxBad = 3
 
@@ -202,7 +202,7 @@ func (c *client) startTLS() error {
 	c.conn, c.tls, c.secured = t, true, true
 	c.in.reset(t)
 	// What was said in the clear counts for nothing (RFC 3501 section 6.2.1).
-	c.user, c.method, c.bad = "", "", 0
+	c.user, c.method = "", ""
 	return nil
 }
 

@@ -63,11 +63,10 @@ func (c *imap) step() error {
 	default:
 		return c.unknown(tag)
 	}
-	c.bad = 0
 	return nil
 }
 
-// unknown counts a wrong command; the third in a row ends the conversation.
+// unknown counts a wrong command; the third ends the conversation.
 func (c *imap) unknown(tag string) error {
 	if c.bad++; c.bad >= maxBad {
 		return &end{"Too many invalid commands", "Too many invalid IMAP commands."}
@@ -92,7 +91,6 @@ func (c *imap) id(tag string, p *parser) error {
 	if err := p.skip(); err != nil {
 		return c.broken(tag, err)
 	}
-	c.bad = 0
 	c.put(`* ID ("name" "Packetboat")`)
 	c.put("%s OK ID completed.", tag)
 	return nil
@@ -118,7 +116,6 @@ func (c *imap) login(tag string, p *parser) error {
 	if err != nil {
 		return c.broken(tag, err)
 	}
-	c.bad = 0
 	if !c.plaintextOK() {
 		return c.disallowed(tag, user)
 	}
@@ -159,7 +156,6 @@ func (c *imap) authenticate(tag string, p *parser) error {
 			return nil
 		}
 	}
-	c.bad = 0
 	v, err := c.try(mech, initial, func(challenge []byte) ([]byte, error) {
 		c.put("+ %s", base64.StdEncoding.EncodeToString(challenge))
 		return c.response()

@@ -42,7 +42,6 @@ func (c *pop3) step() error {
 	default:
 		return c.unknown()
 	}
-	c.bad = 0
 	return nil
 }
 
@@ -63,9 +62,7 @@ func (c *pop3) capa() {
 	if c.plaintextOK() {
 		c.put("USER")
 	}
-	if mechs := c.mechs(); len(mechs) > 0 {
-		c.put("SASL %s", strings.Join(mechs, " "))
-	}
+	c.put("%s", strings.TrimSuffix("SASL "+strings.Join(c.mechs(), " "), " "))
 	c.put(".")
 }
 
@@ -84,7 +81,7 @@ func (c *pop3) userCommand(name string) error {
 	if !c.plaintextOK() {
 		return c.disallowed(name)
 	}
-	c.user, c.bad = name, 0
+	c.user = name
 	c.put("+OK")
 	return nil
 }
@@ -98,7 +95,6 @@ func (c *pop3) pass(password string) error {
 		c.put("-ERR No username given.")
 		return nil
 	}
-	c.bad = 0
 	v, err := c.password(c.user, password)
 	if err != nil {
 		return err
@@ -109,7 +105,6 @@ func (c *pop3) pass(password string) error {
 // auth is RFC 5034. Without an argument it lists the mechanisms, which old
 // clients ask for.
 func (c *pop3) auth(arg string) error {
-	c.bad = 0
 	if arg == "" {
 		c.put("+OK")
 		for _, m := range c.mechs() {
