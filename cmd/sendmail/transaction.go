@@ -152,11 +152,11 @@ func path(arg, keyword string) (addr string, params []string, ok bool) {
 		}
 		text, rest = arg[:end+1], arg[end+1:]
 	}
-	list := message.Addresses(text)
-	if len(list) != 1 {
+	list := message.ParseAddressList(text)
+	if len(list) != 1 || list[0].Kind != message.Single {
 		return "", nil, false
 	}
-	return oneLine(string(list[0])), strings.Fields(rest), true
+	return oneLine(string(list[0].Address())), strings.Fields(rest), true
 }
 
 // closing returns the index of the ">" that ends the path, outside of quotes.
