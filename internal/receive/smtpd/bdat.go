@@ -18,6 +18,10 @@ const (
 // else is looked at, so that a chunk never runs as commands; a size that cannot
 // be read ends the session, since nobody knows where the next command begins.
 func (c *session) bdat(cmd *command) bool {
+	if !c.s.ehlo.has("CHUNKING") {
+		c.hangup = true // the chunk behind it must not run as commands
+		return c.fail("502 5.5.1 Error: command not implemented")
+	}
 	size, last, ok := bdatArgs(cmd)
 	if !ok {
 		c.hangup = true

@@ -1,10 +1,6 @@
 package smtpd
 
-import (
-	"strings"
-
-	"packetboat/internal/mail"
-)
+import "strings"
 
 // features says which EHLO keywords are left out (smtpd_discard_ehlo_keywords).
 type features struct {
@@ -124,6 +120,3 @@ func printable(s string) string {
 }
 
 func isControl(r rune) bool { return r < ' ' || r == 0x7f }
-
-// from returns the sender for the state, never nil after MAIL.
-func from(a mail.Address) *mail.Address { return &a }

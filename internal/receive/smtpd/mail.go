@@ -44,7 +44,8 @@ func (c *session) mail(cmd *command) bool {
 
 // beginMail asks about the sender and opens the transaction.
 func (c *session) beginMail(env *mail.Envelope, size int64) bool {
-	c.st.Sender = from(env.Sender)
+	sender := env.Sender
+	c.st.Sender = &sender
 	if limit := c.s.opts.SizeLimit; limit > 0 && size > limit {
 		v := c.s.deps.Policy.Reject(&c.st, 552, "5.3.4", "Message size exceeds fixed limit")
 		c.st.ResetMail()

@@ -50,7 +50,6 @@ type Options struct {
 	SASLTLSOpts  []string      `main:"smtpd_sasl_tls_security_options"`
 	SASLMechs    []string      `main:"smtpd_sasl_mechanism_filter"` // "!external, static:rest": empty = all but external
 	BrokenSASL   bool          `main:"broken_sasl_auth_clients"`
-	FastETRN     []string      `main:"fast_flush_domains"`
 }
 
 // Message is the place where a message's bytes go: a queue file in the making.

@@ -292,6 +292,19 @@ func TestEnvelope(t *testing.T) {
 	}
 }
 
+func TestDiscardedKeywords(t *testing.T) {
+	w := newWorld()
+	w.opts.DiscardEHLO = []string{"chunking", "DSN", "smtputf8"}
+	w.start(t)
+	k := newTalk(t, dialFrom(t, "127.0.0.3", w.addr))
+	k.want("220*")
+	k.send("EHLO x\r\nMAIL FROM:<a@b.test> RET=FULL\r\nMAIL FROM:<a@b.test> SMTPUTF8\r\n")
+	k.want("250-mail.example.org", "250-PIPELINING", "250-SIZE 200000", "250-VRFY", "250-ETRN", "250-ENHANCEDSTATUSCODES", "250 8BITMIME",
+		"501 5.5.4 Bad RET parameter syntax", "555 5.5.4 Unsupported option: SMTPUTF8")
+	k.send("BDAT 6\r\nRSET\r\n")
+	k.want("502 5.5.1 Error: command not implemented", "EOF")
+}
+
 func TestRejectBareNewline(t *testing.T) {
 	w := newWorld()
 	w.opts.BareNewline = "reject"
@@ -304,7 +317,7 @@ func TestRejectBareNewline(t *testing.T) {
 	k.want("521 5.5.2 mail.example.org Error: bare <LF> received", "EOF")
 }
 
-// TestMemory holds 1,000 idle sessions and states what one costs.
+// TestMemory holds many idle sessions and states what one costs.
 func TestMemory(t *testing.T) {
 	w := newWorld().start(t)
 	const n = 400 // both ends live in this process, so descriptors count twice
