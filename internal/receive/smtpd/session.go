@@ -89,6 +89,7 @@ func (c *session) serve(n int) {
 	if c.s.opts.TLSWrapper {
 		c.identify()
 		if !c.handshake() {
+			c.s.deps.Log.SMTPDEnd("lost connection", c.where, c.st.Client(), -1)
 			c.logEnd()
 			return
 		}
