@@ -189,7 +189,7 @@ func written(kind string) bool {
 
 // noBulk is the error for types that are used as they are written.
 func noBulk(kind string) error {
-	return fmt.Errorf("unsupported dictionary type: %s does not support bulk-mode creation.", kind)
+	return errors.New("unsupported dictionary type: " + kind + " does not support bulk-mode creation" + ".") // postmap(1) ends it so
 }
 
 func (m *mapTool) options() table.Options {

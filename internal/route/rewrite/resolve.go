@@ -49,8 +49,14 @@ func (r *Router) failure(addr string, err error) error {
 }
 
 // Resolve finds class, transport and next hop of a recipient for mail of the
-// null sender. Errors are *mail.Status.
-func (r *Router) Resolve(a mail.Address) (Route, error) { return r.ResolveFrom("", a) }
+// null sender. An address without a domain is completed first: a member of an
+// alias is a local user only where $myorigin is. Errors are *mail.Status.
+func (r *Router) Resolve(a mail.Address) (Route, error) {
+	if !strings.Contains(string(a), "@") {
+		a = r.Canonical(a)
+	}
+	return r.ResolveFrom("", a)
+}
 
 // maxAddress is the longest address that is looked at, in octets. RFC 5321
 // section 4.5.3.1 allows 320; the work on one grows with its square.

@@ -264,6 +264,14 @@ func TestOwnInterfaces(t *testing.T) {
 	}
 }
 
+// TestForeignOrigin: on a null client a bare name is a user of $myorigin.
+func TestForeignOrigin(t *testing.T) {
+	r := router(t, func(o *Options) { o.Origin = "far.test" })
+	if rt, err := r.Resolve("alice"); err != nil || rt.Class != Default || rt.Addr != "alice@far.test" {
+		t.Errorf("%+v %v", rt, err)
+	}
+}
+
 func TestUnknownType(t *testing.T) {
 	o := options(t)
 	o.TransportMaps = []string{"mysql:/etc/x.cf"}

@@ -484,7 +484,7 @@ func TestProcessDies(t *testing.T) {
 }
 
 func TestPipeline(t *testing.T) {
-	w := newWorld(t, nil, func(o *Options) { o.Window = 50 })
+	w := newWorld(t, nil, func(o *Options) { o.Window, o.Idle = 50, time.Minute })
 	w.s.slow = 5 * time.Millisecond
 	const n = 200
 	var wg sync.WaitGroup
