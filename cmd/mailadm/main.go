@@ -33,7 +33,7 @@ func commands() map[string]command {
 		"postalias":  runPostalias,  // maps.go
 		"newaliases": runNewaliases, // maps.go
 
-		"doveadm": nil, // doveadm.go
+		"doveadm": runDoveadm, // doveadm.go
 
 		"self-signed": runSelfSigned, // selfsigned.go
 	}

@@ -73,6 +73,7 @@ func (p *parent) start() error {
 	if err := p.sockets.bind(p.s); err != nil {
 		return err
 	}
+	p.serveAnvil()
 	if err := p.startRoles(); err != nil {
 		return err
 	}
@@ -183,6 +184,7 @@ func (p *parent) reload() {
 	p.mu.Lock()
 	p.s = s
 	p.mu.Unlock()
+	p.serveAnvil()
 	if err := p.openLog(); err != nil {
 		p.log.DovecotError("master", "reload: "+err.Error())
 	}

@@ -79,6 +79,10 @@ func (r *authRole) handle(e event) {
 	case opListen:
 		if l, err := listenerOf(e); err == nil {
 			r.ears = append(r.ears, l)
+			if e.Listen.Service == "userdb" {
+				go r.serveUserdb(l)
+				return
+			}
 			go r.server.Serve(l)
 		}
 		return

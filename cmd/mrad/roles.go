@@ -35,7 +35,7 @@ func (p *parent) internalUser() (*proc.User, error) {
 	return proc.LookupUser(p.settings().InternalUser)
 }
 
-func (p *parent) setupAuth(q *peer) error { return p.sockets.send(q, "auth") }
+func (p *parent) setupAuth(q *peer) error { return p.sockets.send(q, "auth", "userdb") }
 
 // setupLogin hands the login process keys, settings and sockets.
 func (p *parent) setupLogin(q *peer) error {

@@ -23,6 +23,8 @@ type socket struct {
 	fileListener
 	as   listenAs
 	path string // of a unix socket
+	// served says that the parent itself accepts from it (anvil).
+	served bool
 }
 
 // bind opens what the configuration wants and is not open, and closes what is
@@ -124,21 +126,31 @@ func wanted(c *settings) (list []want) {
 		}
 	}
 	if c.speaks("lmtp") {
-		list = append(list, wantUnix(c, "lmtp", "lmtp")...)
+		list = append(list, wantUnix(c, "lmtp")...)
 	}
-	return append(list, wantUnix(c, "auth", "auth")...)
+	// doveadm who asks this one, as Dovecot's own does.
+	anvil := config.UnixListener{Path: filepath.Join(c.BaseDir, "anvil"), Mode: 0o600}
+	list = append(list, want{as: listenAs{Service: "anvil"}, unix: &anvil})
+	return append(list, wantUnix(c, "auth")...)
 }
 
 // wantUnix lists the unix sockets of a service. Of auth's only those for
-// authentication clients are made: the others are between Dovecot's own
-// processes.
-func wantUnix(c *settings, service, as string) (list []want) {
+// authentication clients and for userdb look-ups are made: the others are
+// between Dovecot's own processes. As with Dovecot the name decides.
+func wantUnix(c *settings, service string) (list []want) {
 	for _, l := range c.service(service).Unix {
 		base := filepath.Base(l.Path)
-		internal := strings.HasPrefix(base, "auth-userdb") || strings.HasPrefix(base, "auth-master") || strings.HasPrefix(base, "auth-login") ||
+		internal := strings.HasPrefix(base, "auth-master") || strings.HasPrefix(base, "auth-login") ||
 			strings.HasPrefix(l.Path, "login/") || strings.HasPrefix(l.Path, "token-login/")
-		if l.Mode == 0 || (service == "auth" && internal) {
+		if service == "auth" && internal {
 			continue
+		}
+		if l.Mode == 0 {
+			l.Mode = 0o600
+		}
+		as := service
+		if strings.HasPrefix(base, "auth-userdb") {
+			as = "userdb"
 		}
 		l.Path = c.unixPath(l)
 		list = append(list, want{as: listenAs{Service: as}, unix: &l})

@@ -465,3 +465,20 @@ func FuzzExpand(f *testing.F) {
 		Expand(pattern, &Query{User: user})
 	})
 }
+
+// TestMake: what MakePassword makes, Match takes.
+func TestMake(t *testing.T) {
+	for _, scheme := range append(Schemes(), "SSHA.HEX", "SHA256.B64") {
+		s, err := MakePassword(scheme, "a@b", "pässwörd", 0)
+		if err != nil || !strings.HasPrefix(s, "{"+scheme+"}") {
+			t.Errorf("%s: %q %v", scheme, s, err)
+			continue
+		}
+		if ok, err := ParseStored(s, "").Match("a@b", "pässwörd"); !ok || err != nil {
+			t.Errorf("%s: %q does not match: %v", scheme, s, err)
+		}
+		if ok, _ := ParseStored(s, "").Match("a@b", "passwörd"); ok {
+			t.Errorf("%s: matches everything", scheme)
+		}
+	}
+}

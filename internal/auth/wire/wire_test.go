@@ -298,3 +298,40 @@ func FuzzAuth(f *testing.F) {
 		}
 	})
 }
+
+func TestUserdb(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "userdb")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	db := func(_ context.Context, user, service string) (string, map[string]string, error) {
+		switch user {
+		case "zed":
+			return "", nil, ErrNoUser
+		case "down":
+			return "", nil, errors.New("no answer")
+		}
+		return user, map[string]string{"x": service, "home": "/h\t", "uid": "5"}, nil
+	}
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go ServeUserdb(c, db, func(f map[string]string) bool { return f["home"] != "" })
+		}
+	}()
+	name, f, order, err := LookupUser(t.Context(), path, "al\tice", "doveadm")
+	if err != nil || name != "al\tice" || f["home"] != "/h\t" || f["x"] != "doveadm" || strings.Join(order, " ") != "uid home x" {
+		t.Error(name, f, order, err)
+	}
+	if _, _, _, err := LookupUser(t.Context(), path, "zed", "x"); !errors.Is(err, ErrNoUser) {
+		t.Error(err)
+	}
+	if _, _, _, err := LookupUser(t.Context(), path, "down", "x"); err == nil || errors.Is(err, ErrNoUser) {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net"
+	"os"
+	"strconv"
+	"time"
+
+	"packetboat/internal/auth"
+	"packetboat/internal/auth/wire"
+	"packetboat/internal/sys/proc"
+)
+
+// serveUserdb answers an auth-userdb socket: dovecot-lda and doveadm user ask it.
+func (r *authRole) serveUserdb(l net.Listener) {
+	for {
+		c, err := l.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			time.Sleep(50 * time.Millisecond)
+			continue
+		}
+		u, ok := c.(*net.UnixConn)
+		if !ok {
+			c.Close()
+			continue
+		}
+		go wire.ServeUserdb(c, r.userdb, mayAsk(u))
+	}
+}
+
+// mayAsk lets root, and the user that this process runs as, ask for everybody,
+// others for themselves: the socket's mode is 0666 by default.
+func mayAsk(c *net.UnixConn) func(map[string]string) bool {
+	uid := -1
+	if raw, err := c.SyscallConn(); err == nil {
+		if n, err := proc.PeerUID(raw); err == nil {
+			uid = n
+		}
+	}
+	return func(fields map[string]string) bool {
+		return uid == 0 || uid == os.Geteuid() || (uid > 0 && fields["uid"] == strconv.Itoa(uid))
+	}
+}
+
+func (r *authRole) userdb(ctx context.Context, user, service string) (string, map[string]string, error) {
+	u, err := r.auth.User(ctx, user, service, nil)
+	if errors.Is(err, auth.ErrNoUser) {
+		return "", nil, wire.ErrNoUser
+	}
+	if err != nil {
+		return "", nil, err
+	}
+	fields := maps.Clone(map[string]string(u.Fields))
+	fields["uid"], fields["gid"], fields["home"] = strconv.Itoa(u.UID), strconv.Itoa(u.GID), u.Home
+	fields["mail"] = u.Mail
+	return u.User, fields, nil
+}
