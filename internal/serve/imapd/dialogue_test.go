@@ -168,9 +168,9 @@ func (p *player) collect(n int, tag string, want int, quiet time.Duration) (got 
 // answer is given a short time to show that there is none.
 func (p *player) play(s *step, want int) (got []answer) {
 	if s.session < 0 {
-		for n := range p.peers {
-			for _, a := range p.collect(n, "", 0, 1200*time.Millisecond) {
-				got = append(got, a)
+		for end := time.Now().Add(1200 * time.Millisecond); time.Now().Before(end) && len(got) != want; {
+			for n := range p.peers {
+				got = append(got, p.collect(n, "", 0, 10*time.Millisecond)...)
 			}
 		}
 		return sorted(got)

@@ -285,6 +285,9 @@ func (s *session) parseFailed(name string, err error) error {
 	if !ok {
 		return err
 	}
+	if s.cmd.tag == "" {
+		s.cmd.tag = "*"
+	}
 	return s.refuse("BAD Error in IMAP command" + name + ": " + string(bad))
 }
 

@@ -1,0 +1,429 @@
+package imapd
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"packetboat/internal/store"
+	"packetboat/internal/sys/maillog"
+)
+
+// lockedBuffer is a log that a test may read while sessions write.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func testLog(l *lockedBuffer) *maillog.Log {
+	return maillog.To(l, maillog.Options{Name: "dovecot", Host: "h", Bare: true}).Program("imap")
+}
+
+// serveOn runs a session on one end of a connection and returns the other.
+func serveOn(t testing.TB, st store.Store, o Options, start Start) (net.Conn, <-chan error) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	done := make(chan error, 1)
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			done <- err
+			return
+		}
+		done <- Serve(c, User{Name: "alice", Store: st}, o, start)
+	}()
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c, done
+}
+
+func ended(t testing.TB, done <-chan error) error {
+	t.Helper()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(5 * time.Second):
+		t.Fatal("the session does not end")
+		return nil
+	}
+}
+
+// TestHandOver: the login's tag is answered and what the login process had
+// read already is run.
+func TestHandOver(t *testing.T) {
+	var log lockedBuffer
+	c, done := serveOn(t, memory(t, nil), Options{Log: testLog(&log)}, Start{
+		Tag: "l1", Pending: []byte("a NOOP\r\nb LOGOUT\r\n"), Session: "sess+1"})
+	got, _ := io.ReadAll(c)
+	if err := ended(t, done); err != nil {
+		t.Error(err)
+	}
+	want := regexp.MustCompile(`^l1 OK \[CAPABILITY IMAP4rev1 [^\]]*\] Logged in\r\na OK NOOP completed .*\r\n\* BYE Logging out\r\nb OK Logout completed .*\r\n$`)
+	if !want.Match(got) {
+		t.Errorf("got %q", got)
+	}
+	line := regexp.MustCompile(`dovecot: imap\(alice\)<\d+><sess\+1>: Disconnected: Logged out in=18 out=\d+ deleted=0 expunged=0 trashed=0 hdr_count=0 hdr_bytes=0 body_count=0 body_bytes=0\n`)
+	if !line.MatchString(log.String()) {
+		t.Errorf("log: %s", log.String())
+	}
+}
+
+// TestCounts: the figures of the log line.
+func TestCounts(t *testing.T) {
+	var log lockedBuffer
+	st := memory(t, [][]byte{[]byte("Subject: x\n\nbody\n"), []byte("Subject: y\n\nb\n")})
+	c, done := serveOn(t, st, Options{Log: testLog(&log)}, Start{Tag: "l"})
+	fmt.Fprint(c, "a SELECT INBOX\r\na FETCH 1 BODY[]\r\na FETCH 1 BODY[HEADER]\r\na STORE 2 +FLAGS \\Deleted\r\na EXPUNGE\r\na LOGOUT\r\n")
+	io.Copy(io.Discard, c)
+	ended(t, done)
+	if want := "deleted=1 expunged=1 trashed=0 hdr_count=1 hdr_bytes=14 body_count=1 body_bytes=20"; !strings.Contains(log.String(), want) {
+		t.Errorf("log: %s", log.String())
+	}
+}
+
+// TestConnectionClosed: a client that goes without a word.
+func TestConnectionClosed(t *testing.T) {
+	var log lockedBuffer
+	c, done := serveOn(t, memory(t, nil), Options{Log: testLog(&log)}, Start{Tag: "l", Pending: []byte("a NOOP\r\n")})
+	io.ReadFull(c, make([]byte, 20))
+	c.Close()
+	if err := ended(t, done); err == nil {
+		t.Error("no error for a lost connection")
+	}
+	if !strings.Contains(log.String(), "Disconnected: Connection closed") {
+		t.Errorf("log: %s", log.String())
+	}
+}
+
+// TestCutAppend: a message whose end never came is not saved.
+func TestCutAppend(t *testing.T) {
+	st := memory(t, nil)
+	c, done := serveOn(t, st, Options{}, Start{Tag: "l"})
+	fmt.Fprint(c, "a APPEND INBOX {100+}\r\nSubject: half a mess")
+	time.Sleep(20 * time.Millisecond)
+	c.Close()
+	if ended(t, done) == nil {
+		t.Error("no error")
+	}
+	box, _ := st.Open("INBOX")
+	if n := len(box.Snapshot().Msgs); n != 0 {
+		t.Errorf("%d messages", n)
+	}
+}
+
+// TestOversize: a message over the limit is refused before the client sends
+// it, and swallowed where it has been sent already.
+func TestOversize(t *testing.T) {
+	p := startOurs(t, memory(t, nil), Options{MaxMessage: 50})
+	for _, c := range []string{"a APPEND INBOX {51}", "a APPEND INBOX {51+}\r\n" + strings.Repeat("b X\r\n", 10) + "b"} {
+		if _, tagged := p.do(t, c); !strings.HasPrefix(tagged, "a NO [TOOBIG]") {
+			t.Errorf("%.30q: %s", c, tagged)
+		}
+	}
+	if _, tagged := p.do(t, "c NOOP"); !strings.HasPrefix(tagged, "c OK") {
+		t.Error(tagged)
+	}
+}
+
+func TestOverQuota(t *testing.T) {
+	st := memory(t, nil)
+	st.SetQuota(10)
+	p := startOurs(t, st, Options{})
+	if _, tagged := p.do(t, "a APPEND INBOX {12+}\r\nSubject: x\r\n"); !strings.HasPrefix(tagged, "a NO [OVERQUOTA]") {
+		t.Error(tagged)
+	}
+}
+
+// faulty is a store whose mailboxes fail as the test says.
+type faulty struct {
+	store.Store
+	read func() (io.ReadCloser, error)
+}
+
+type faultyBox struct {
+	store.Mailbox
+	read func() (io.ReadCloser, error)
+}
+
+func (f faulty) Open(name string) (store.Mailbox, error) {
+	box, err := f.Store.Open(name)
+	return faultyBox{box, f.read}, err
+}
+
+func (b faultyBox) Read(uint32, int64, int64) (io.ReadCloser, error) { return b.read() }
+
+// TestPanic: a fault ends one session, with a BYE and a line in the log.
+func TestPanic(t *testing.T) {
+	var log lockedBuffer
+	st := faulty{memory(t, [][]byte{[]byte("a: b\n\nc\n")}), func() (io.ReadCloser, error) { panic("boom") }}
+	c, done := serveOn(t, st, Options{Log: testLog(&log)}, Start{Tag: "l"})
+	fmt.Fprint(c, "a SELECT INBOX\r\nb FETCH 1 BODY[]\r\n")
+	got, _ := io.ReadAll(c)
+	if ended(t, done) == nil {
+		t.Error("no error")
+	}
+	if !strings.Contains(string(got), "* BYE Internal error") {
+		t.Errorf("got %q", got)
+	}
+	if !strings.Contains(log.String(), "Panic: boom in command FETCH") {
+		t.Errorf("log: %s", log.String())
+	}
+}
+
+// TestReadFails: a disk error is told as NO; the session lives.
+func TestReadFails(t *testing.T) {
+	var log lockedBuffer
+	st := faulty{memory(t, [][]byte{[]byte("a: b\n\nc\n")}), func() (io.ReadCloser, error) { return nil, errors.New("input/output error") }}
+	p := startOurs(t, st, Options{Log: testLog(&log)})
+	p.do(t, "a SELECT INBOX")
+	if _, tagged := p.do(t, "a FETCH 1 BODY[]"); !strings.HasPrefix(tagged, "a NO [SERVERBUG]") {
+		t.Error(tagged)
+	}
+	if !strings.Contains(log.String(), "input/output error") {
+		t.Errorf("log: %s", log.String())
+	}
+	if _, tagged := p.do(t, "a NOOP"); !strings.HasPrefix(tagged, "a OK") {
+		t.Error(tagged)
+	}
+}
+
+// TestShortMessage: when the mailbox has less than it said the session ends,
+// for the client waits for octets of a literal.
+func TestShortMessage(t *testing.T) {
+	st := faulty{memory(t, [][]byte{[]byte("a: b\n\nc\n")}), func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("a")), nil }}
+	c, done := serveOn(t, st, Options{}, Start{Tag: "l"})
+	fmt.Fprint(c, "a SELECT INBOX\r\nb FETCH 1 BODY[]\r\n")
+	io.Copy(io.Discard, c)
+	if err := ended(t, done); !errors.Is(err, errShort) {
+		t.Error(err)
+	}
+}
+
+// TestOneWrite: the answers to a batch of commands leave together.
+func TestOneWrite(t *testing.T) {
+	a, b := net.Pipe()
+	counted := &countConn{Conn: b}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		Serve(counted, User{Name: "alice", Store: memory(t, nil)}, Options{}, Start{Tag: "l",
+			Pending: []byte("a NOOP\r\nb SELECT INBOX\r\nc FETCH 1:* FLAGS\r\nd LOGOUT\r\n")})
+	}()
+	io.Copy(io.Discard, a)
+	<-done
+	if counted.writes > 1 {
+		t.Errorf("%d writes", counted.writes)
+	}
+}
+
+type countConn struct {
+	net.Conn
+	writes int
+}
+
+func (c *countConn) Write(p []byte) (int, error) { c.writes++; return c.Conn.Write(p) }
+
+// TestInactivity: a silent client is sent away.
+func TestInactivity(t *testing.T) {
+	c, done := serveOn(t, memory(t, nil), Options{IdleTimeout: 50 * time.Millisecond}, Start{Tag: "l"})
+	got, _ := io.ReadAll(c)
+	ended(t, done)
+	if !strings.Contains(string(got), "* BYE Disconnected for inactivity.") {
+		t.Errorf("got %q", got)
+	}
+}
+
+// TestStillHere: IDLE says that the server lives.
+func TestStillHere(t *testing.T) {
+	p := startOurs(t, memory(t, nil), Options{IdleNotify: 20 * time.Millisecond})
+	io.WriteString(p, "a IDLE\r\n")
+	if p.line(t) != "+ idling" || p.line(t) != "* OK Still here" || p.line(t) != "* OK Still here" {
+		t.Error("no sign of life")
+	}
+	io.WriteString(p, "DONE\r\n")
+	for l := p.line(t); !strings.HasPrefix(l, "a OK"); l = p.line(t) {
+		if l != "* OK Still here" {
+			t.Error(l)
+		}
+	}
+}
+
+// TestIdlePrompt: news reach an idle client at once.
+func TestIdlePrompt(t *testing.T) {
+	st := memory(t, nil)
+	p := startOurs(t, st, Options{})
+	p.do(t, "a SELECT INBOX")
+	io.WriteString(p, "a IDLE\r\n")
+	p.line(t)
+	box, _ := st.Open("INBOX")
+	begun := time.Now()
+	box.Append([]store.New{{Body: strings.NewReader("x: y\n\nz\n")}})
+	if l := p.line(t); l != "* 1 EXISTS" {
+		t.Error(l)
+	}
+	if d := time.Since(begun); d > 500*time.Millisecond {
+		t.Errorf("told after %v", d)
+	}
+}
+
+// sessionLimit is the bound that the package states: what one session may hold
+// beside the mailbox's own list of messages.
+const sessionLimit = 8 << 20
+
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// TestDeafClient: a client that asks for much and reads nothing holds no more
+// than the bound, and is sent away in the end.
+func TestDeafClient(t *testing.T) {
+	big := append([]byte("Subject: x\n\n"), bytes.Repeat([]byte("0123456789012345678901234567890123456789\n"), 100_000)...)
+	st := memory(t, [][]byte{big, big})
+	before := heap()
+	c, done := serveOn(t, st, Options{WriteTimeout: 400 * time.Millisecond}, Start{Tag: "l"})
+	fmt.Fprint(c, "a SELECT INBOX\r\n")
+	for range 50 {
+		fmt.Fprint(c, "a FETCH 1:* BODY[]\r\n")
+	}
+	time.Sleep(150 * time.Millisecond)
+	if grown := heap() - before; grown > sessionLimit {
+		t.Errorf("the session holds %d octets", grown)
+	}
+	if err := ended(t, done); !isTimeout(err) {
+		t.Errorf("ended with %v", err)
+	}
+}
+
+// TestGarbage: what no client sends costs no more than the bound.
+func TestGarbage(t *testing.T) {
+	inputs := map[string]string{
+		"endless line":     strings.Repeat("x", 1<<20),
+		"endless word":     "a " + strings.Repeat("x", 1<<20),
+		"parentheses":      "a FETCH 1 " + strings.Repeat("(", 1<<20),
+		"closed":           "a FETCH 1 " + strings.Repeat(")", 1<<20),
+		"many arguments":   "a FETCH 1 (" + strings.Repeat("x ", 1<<19),
+		"absurd set":       "a FETCH " + strings.Repeat("1:4294967295,", 1<<16) + "1 FLAGS",
+		"many literals":    "a SEARCH " + strings.Repeat("TEXT {1000+}\r\n"+strings.Repeat("y", 1000)+" ", 1000),
+		"nots":             "a SEARCH " + strings.Repeat("NOT ", 10000) + "ALL",
+		"deep keys":        "a SEARCH " + strings.Repeat("(", 1000) + "ALL" + strings.Repeat(")", 1000),
+		"huge literal":     "a SELECT {9999999+}\r\n" + strings.Repeat("b NOOP\r\n", 1250000)[:9999999],
+		"stars":            `a LIST "" "` + strings.Repeat("*%a", 20000) + `"`,
+		"header names":     "a FETCH 1 BODY[HEADER.FIELDS (" + strings.Repeat("a ", 8000) + "b)]",
+		"nul bytes":        "a SELECT \"" + strings.Repeat("\x00", 100) + "\"",
+		"unfinished quote": "a SELECT \"" + strings.Repeat("q", 100),
+	}
+	for name, in := range inputs {
+		t.Run(name, func(t *testing.T) {
+			p := startOurs(t, memory(t, [][]byte{[]byte("Subject: x\n\ny\n")}), Options{})
+			p.do(t, "s SELECT INBOX")
+			before := heap()
+			io.WriteString(p, in+"\r\n")
+			grown := int64(0)
+			for l := p.line(t); !strings.HasPrefix(l, "a ") && !strings.HasPrefix(l, "* BAD"); l = p.line(t) {
+				grown = max(grown, heap()-before)
+			}
+			if grown = max(grown, heap()-before); grown > sessionLimit {
+				t.Errorf("the session holds %d octets", grown)
+			}
+			if _, tagged := p.do(t, "z NOOP"); !strings.HasPrefix(tagged, "z OK") {
+				t.Error(tagged)
+			}
+		})
+	}
+}
+
+func TestAppendUIDs(t *testing.T) {
+	if got := appendUID("COPYUID", 7, []uint32{1, 2, 3, 9}, []uint32{4, 5, 6, 7}); got != "[COPYUID 7 1:3,9 4:7]" {
+		t.Error(got)
+	}
+}
+
+func TestGlob(t *testing.T) {
+	for _, c := range []struct {
+		pattern, name string
+		want          bool
+	}{
+		{"*", "a/b", true}, {"%", "a/b", false}, {"%", "a", true}, {"%/%", "a/b", true}, {"a*", "a/b", true},
+		{"a%", "a/b", false}, {"*b", "a/b", true}, {"a/%", "a/b", true}, {"", "", true}, {"x", "", false},
+		{"%%", "ab", true}, {"*%*", "a/b/c", true}, {"a*c*e", "abcde", true}, {"a*c*e", "abcd", false},
+	} {
+		if glob(c.pattern, c.name) != c.want {
+			t.Errorf("%q %q: %v", c.pattern, c.name, !c.want)
+		}
+	}
+}
+
+func TestDecode(t *testing.T) {
+	all := func(r io.Reader) string { b, _ := io.ReadAll(r); return string(b) }
+	if got := all(&base64Reader{r: strings.NewReader("aGVs\r\nb G8=!d29y\nbGQ")}); got != "hellowor" && got != "helloworld" {
+		t.Errorf("%q", got)
+	}
+	if got := all(&quotedReader{r: strings.NewReader("a=3Db=\r\nc=zz=4")}); got != "a=bc=zz=4" {
+		t.Errorf("%q", got)
+	}
+	long := strings.Repeat("0123456789=\r\n", 2000)
+	if got := all(&quotedReader{r: iotestOne{strings.NewReader(long)}}); got != strings.Repeat("0123456789", 2000) {
+		t.Errorf("%d octets", len(got))
+	}
+}
+
+// iotestOne reads one octet at a time.
+type iotestOne struct{ r io.Reader }
+
+func (o iotestOne) Read(p []byte) (int, error) { return o.r.Read(p[:min(1, len(p))]) }
+
+func TestStreamHolds(t *testing.T) {
+	text := strings.Repeat("lorem ipsum ", 5000) + "Der gro\u00dfe Caf\u00e9-Tisch" + strings.Repeat(" dolor", 5000)
+	for _, needle := range []string{"caf\u00e9", "GRO\u00dfE", "ipsum lorem", "tisch dolor"} {
+		if !streamHolds(iotestOne{strings.NewReader(text)}, fold(needle)) {
+			t.Errorf("%q not found", needle)
+		}
+	}
+	if streamHolds(strings.NewReader(text), fold("not there")) {
+		t.Error("found what is not there")
+	}
+}
+
+func TestSetsAreSorted(t *testing.T) {
+	v := view{msgs: []store.Msg{{UID: 2}, {UID: 5}, {UID: 9}}}
+	s := &session{view: v}
+	s.cmd.uid = true
+	list, err := s.view.pick(nil, true)
+	if err != nil || list != nil {
+		t.Error(list, err)
+	}
+	if got := v.uids([]int{0, 2}); !slices.Equal(got, []uint32{2, 9}) {
+		t.Error(got)
+	}
+}
