@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"packetboat/internal/mail"
-	"packetboat/internal/store/mbox"
+	"packetboat/internal/store/mbox/format"
 )
 
 // maxFromLine is the longest From_ line that Input reads, in octets.
@@ -25,9 +25,10 @@ func Input(r *bufio.Reader) (sender string, date time.Time, found bool) {
 		return "", time.Time{}, false
 	}
 	n := len(line) + 1
-	if sender, date, ok := mbox.ParseFrom(line); ok {
+	if sender, at, ok := format.ParseFrom(line); ok {
+		found := string(sender)
 		r.Discard(n)
-		return sender, date, true
+		return found, time.Unix(at, 0), true
 	}
 	word, _, _ := strings.Cut(string(line[len("From "):]), " ")
 	r.Discard(n)

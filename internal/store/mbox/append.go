@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"packetboat/internal/store"
+	"packetboat/internal/store/mbox/format"
 	"packetboat/internal/sys/disk"
 )
 
@@ -110,25 +111,25 @@ func (m *mailbox) appendAll(s *state, msgs []store.New) error {
 
 // wants returns the own lines of the i-th of n new messages. They name their
 // UIDs only if all others do: else they are counted in the file's order.
-func (m *mailbox) wants(s *state, msg *store.New, i, n int, numbered bool) wanted {
-	w := wanted{flags: msg.Flags, old: true}
+func (m *mailbox) wants(s *state, msg *store.New, i, n int, numbered bool) format.Wanted {
+	w := format.Wanted{Flags: msg.Flags, Old: true}
 	for _, word := range msg.Keywords {
-		w.kw |= m.keys.bit([]byte(word))
+		w.Kw |= m.keys.Bit([]byte(word))
 	}
-	w.names = m.keys.names
+	w.Names = m.keys.Names
 	if numbered {
-		w.uid = s.snap.UIDNext + uint32(i)
+		w.Uid = s.snap.UIDNext + uint32(i)
 	}
 	if len(s.recs) == 0 && i == 0 && s.pseudo == 0 {
-		w.base, w.validity, w.last = true, s.snap.UIDValidity, s.snap.UIDNext-1+uint32(n)
+		w.Base, w.Validity, w.Last = true, s.snap.UIDValidity, s.snap.UIDNext-1+uint32(n)
 	}
 	return w
 }
 
-func (m *mailbox) appendMsg(a *appender, r *bufio.Reader, msg *store.New, w wanted) error {
-	a.Write(appendFrom(make([]byte, 0, 128), envelopeSender(m.store.o.Sender), msg.Date))
+func (m *mailbox) appendMsg(a *appender, r *bufio.Reader, msg *store.New, own format.Wanted) error {
+	a.Write(format.AppendFrom(make([]byte, 0, 128), format.EnvelopeSender(m.store.o.Sender), msg.Date))
 	r.Reset(msg.Body)
-	if _, err := copyMessage(a, r, true, func(a *appender) { a.Write(w.block(0)) }); err != nil {
+	if _, err := format.CopyMessage(a, r, true, func(w io.Writer) { w.Write(own.Block(0)) }); err != nil {
 		return err
 	}
 	return a.err
@@ -145,8 +146,8 @@ func (m *mailbox) raiseBase(s *state, last uint32) (bool, error) {
 	}
 	w, _ := r.want(0)
 	rec := &s.recs[0]
-	w.last, w.flags, w.kw, w.old = last, rec.flags, rec.kw, rec.old
-	out := compose(hdr, w)
+	w.Last, w.Flags, w.Kw, w.Old = last, rec.Flags, rec.Kw, rec.Old
+	out := format.Compose(hdr, w)
 	if len(out) != len(hdr) || s.pseudo > 0 {
 		return false, nil
 	}
@@ -161,7 +162,7 @@ func (m *mailbox) raiseBase(s *state, last uint32) (bool, error) {
 		return false, err
 	}
 	n := *s
-	n.base.last, n.base.names = last, len(w.names)
+	n.base.Last, n.base.Names = last, len(w.Names)
 	m.state.Store(&n)
 	return true, nil
 }

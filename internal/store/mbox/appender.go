@@ -4,36 +4,8 @@ import (
 	"errors"
 	"os"
 
-	"packetboat/internal/sys/disk"
+	"packetboat/internal/store/mbox/journal"
 )
-
-// sysfs is what changes a disk, one method a system call, so that a test can
-// stop the world between any two of them.
-type sysfs interface {
-	WriteAt(f *os.File, b []byte, off int64) error
-	Truncate(f *os.File, size int64) error
-	Sync(f *os.File) error
-	Create(path string) (*os.File, error)
-	Rename(from, to string) error
-	Remove(path string) error
-	SyncDir(path string) error
-}
-
-// realFS is the disk.
-type realFS struct{}
-
-func (realFS) WriteAt(f *os.File, b []byte, off int64) error {
-	_, err := f.WriteAt(b, off)
-	return err
-}
-func (realFS) Truncate(f *os.File, size int64) error { return f.Truncate(size) }
-func (realFS) Sync(f *os.File) error                 { return f.Sync() }
-func (realFS) Rename(from, to string) error          { return os.Rename(from, to) }
-func (realFS) Remove(path string) error              { return os.Remove(path) }
-func (realFS) SyncDir(path string) error             { return disk.SyncDir(path) }
-func (realFS) Create(path string) (*os.File, error) {
-	return os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
-}
 
 // appendBuffer is how many octets wait in memory for one write(2).
 const appendBuffer = 256 << 10
@@ -45,7 +17,7 @@ var errTooBig = errors.New("mailbox size limit")
 // takes back what was written since a position, in memory or on disk, and the
 // error with it.
 type appender struct {
-	fs    sysfs
+	fs    journal.Files
 	f     *os.File
 	base  int64 // octets of the file: what is before has been written
 	buf   []byte
@@ -55,8 +27,8 @@ type appender struct {
 
 func (a *appender) pos() int64 { return a.base + int64(len(a.buf)) }
 
-// Write takes p; errors come out at flush.
-func (a *appender) Write(p []byte) {
+// Write takes p; its error stays, as that of a bufio.Writer.
+func (a *appender) Write(p []byte) (int, error) {
 	if len(a.buf)+len(p) > appendBuffer {
 		a.flush()
 	}
@@ -66,10 +38,8 @@ func (a *appender) Write(p []byte) {
 	if a.err == nil {
 		a.buf = append(a.buf, p...)
 	}
+	return len(p), a.err
 }
-
-// put takes one octet.
-func (a *appender) put(c byte) { a.Write([]byte{c}) }
 
 // flush writes what waits.
 func (a *appender) flush() error {
@@ -109,10 +79,10 @@ func (a *appender) open(size int64) error {
 		return err
 	}
 	if end[1] != '\n' {
-		a.put('\n')
+		a.Write([]byte("\n"))
 	}
 	if end[1] != '\n' || end[0] != '\n' {
-		a.put('\n')
+		a.Write([]byte("\n"))
 	}
 	return nil
 }

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 
 	"packetboat/internal/store"
+	"packetboat/internal/store/mbox/format"
+	"packetboat/internal/store/mbox/journal"
 	"packetboat/internal/sys/disk"
 )
 
@@ -28,6 +30,8 @@ const (
 	cacheMagic = "pbmbox03"
 	maxCache   = 1 << 30
 )
+
+var cacheTable = crc32.MakeTable(crc32.Castagnoli)
 
 type cacheHead struct {
 	ID                     disk.ID
@@ -95,7 +99,7 @@ func cacheError(err error) error {
 func encodeCache(s *state) []byte {
 	n := s.snap
 	h := cacheHead{ID: s.id, Validity: n.UIDValidity, Next: n.UIDNext, Recent: n.FirstRecent, ModSeq: n.ModSeq,
-		BaseFound: s.base.found, BaseValidity: s.base.validity, BaseLast: s.base.last, BaseNames: uint32(s.base.names),
+		BaseFound: s.base.Found, BaseValidity: s.base.Validity, BaseLast: s.base.Last, BaseNames: uint32(s.base.Names),
 		Pseudo: s.pseudo, Keywords: uint32(len(n.Keywords)), Msgs: uint32(len(n.Msgs))}
 	b := make([]byte, len(cacheMagic)+4, 256+len(n.Msgs)*binary.Size(cacheRecord{}))
 	copy(b, cacheMagic)
@@ -107,10 +111,10 @@ func encodeCache(s *state) []byte {
 		m, r := &n.Msgs[i], &s.recs[i]
 		b, _ = binary.Append(b, binary.LittleEndian, cacheRecord{
 			UID: m.UID, Flags: uint8(m.Flags), Keywords: m.Keywords, Date: m.Date, Size: m.Size, Header: m.Header,
-			ModSeq: m.ModSeq, Pos: m.Pos, Raw: m.Raw, Hdr: r.hdr, Sep: r.sep, FileUID: r.uid,
-			FileFlags: uint8(r.flags), Old: bit(r.old), Headers: bit(!r.bare), FileKw: r.kw, Digest: r.digest})
+			ModSeq: m.ModSeq, Pos: m.Pos, Raw: m.Raw, Hdr: r.Hdr, Sep: r.Sep, FileUID: r.Uid,
+			FileFlags: uint8(r.Flags), Old: bit(r.Old), Headers: bit(!r.Bare), FileKw: r.Kw, Digest: r.Digest})
 	}
-	binary.LittleEndian.PutUint32(b[len(cacheMagic):], crc32.Checksum(b[len(cacheMagic)+4:], castagnoli))
+	binary.LittleEndian.PutUint32(b[len(cacheMagic):], crc32.Checksum(b[len(cacheMagic)+4:], cacheTable))
 	return b
 }
 
@@ -136,7 +140,7 @@ func (m *mailbox) loadCache() *state {
 		return nil
 	}
 	b := make([]byte, st.Size)
-	if err := readFull(f, b, 0); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := journal.ReadFull(f, b, 0); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	return decodeCache(b)
@@ -146,7 +150,7 @@ func (m *mailbox) loadCache() *state {
 func decodeCache(b []byte) *state {
 	start := len(cacheMagic) + 4
 	if len(b) < start || string(b[:len(cacheMagic)]) != cacheMagic ||
-		binary.LittleEndian.Uint32(b[len(cacheMagic):]) != crc32.Checksum(b[start:], castagnoli) {
+		binary.LittleEndian.Uint32(b[len(cacheMagic):]) != crc32.Checksum(b[start:], cacheTable) {
 		return nil
 	}
 	var h cacheHead
@@ -157,7 +161,7 @@ func decodeCache(b []byte) *state {
 	b = b[start+n:]
 	s := &state{snap: &store.Snapshot{UIDValidity: h.Validity, UIDNext: h.Next, FirstRecent: h.Recent, ModSeq: h.ModSeq},
 		id: h.ID, pseudo: h.Pseudo, saved: true,
-		base: base{found: h.BaseFound, validity: h.BaseValidity, last: h.BaseLast, names: int(h.BaseNames)}}
+		base: format.Base{Found: h.BaseFound, Validity: h.BaseValidity, Last: h.BaseLast, Names: int(h.BaseNames)}}
 	for range h.Keywords {
 		if len(b) == 0 || len(b) < 1+int(b[0]) {
 			return nil
@@ -177,15 +181,15 @@ func (s *state) decodeRecords(b []byte, n int) bool {
 	if len(b) != n*size {
 		return false
 	}
-	s.snap.Msgs, s.recs = make([]store.Msg, n), make([]record, n)
+	s.snap.Msgs, s.recs = make([]store.Msg, n), make([]format.Record, n)
 	for i := range n {
 		if _, err := binary.Decode(b[i*size:], binary.LittleEndian, &c); err != nil {
 			return false
 		}
 		s.snap.Msgs[i] = store.Msg{UID: c.UID, Flags: store.Flag(c.Flags), Keywords: c.Keywords, Date: c.Date,
 			Size: c.Size, Header: c.Header, ModSeq: c.ModSeq, Pos: c.Pos, Raw: c.Raw}
-		s.recs[i] = record{hdr: c.Hdr, sep: c.Sep, uid: c.FileUID, flags: store.Flag(c.FileFlags), old: c.Old != 0,
-			bare: c.Headers == 0, kw: c.FileKw, digest: c.Digest}
+		s.recs[i] = format.Record{Hdr: c.Hdr, Sep: c.Sep, Uid: c.FileUID, Flags: store.Flag(c.FileFlags), Old: c.Old != 0,
+			Bare: c.Headers == 0, Kw: c.FileKw, Digest: c.Digest}
 	}
 	return true
 }

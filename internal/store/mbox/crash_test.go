@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"packetboat/internal/store"
+	"packetboat/internal/store/mbox/journal"
 )
 
 // noPID is a process number that no process has (above any pid_max).
@@ -21,7 +22,7 @@ var errCrash = errors.New("crash")
 
 // crashFS stops before its n-th change of the disk; a write is torn behind its first sector.
 type crashFS struct {
-	realFS
+	journal.Disk
 	left int
 	dead bool
 	lock string // path of the dotlock
@@ -45,19 +46,19 @@ func (c *crashFS) WriteAt(f *os.File, b []byte, off int64) error {
 	if err := c.step(); err != nil {
 		if !was {
 			// A disk writes whole sectors.
-			if n := (off/sector+1)*sector - off; n < int64(len(b)) {
+			if n := (off/journal.Sector+1)*journal.Sector - off; n < int64(len(b)) {
 				f.WriteAt(b[:n], off)
 			}
 		}
 		return err
 	}
-	return c.realFS.WriteAt(f, b, off)
+	return c.Disk.WriteAt(f, b, off)
 }
 func (c *crashFS) Truncate(f *os.File, n int64) error {
 	if err := c.step(); err != nil {
 		return err
 	}
-	return c.realFS.Truncate(f, n)
+	return c.Disk.Truncate(f, n)
 }
 func (c *crashFS) Sync(f *os.File) error {
 	if err := c.step(); err != nil {
@@ -69,19 +70,19 @@ func (c *crashFS) Create(p string) (*os.File, error) {
 	if err := c.step(); err != nil {
 		return nil, err
 	}
-	return c.realFS.Create(p)
+	return c.Disk.Create(p)
 }
 func (c *crashFS) Rename(a, b string) error {
 	if err := c.step(); err != nil {
 		return err
 	}
-	return c.realFS.Rename(a, b)
+	return c.Disk.Rename(a, b)
 }
 func (c *crashFS) Remove(p string) error {
 	if err := c.step(); err != nil {
 		return err
 	}
-	return c.realFS.Remove(p)
+	return c.Disk.Remove(p)
 }
 func (c *crashFS) SyncDir(string) error { return c.step() }
 

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"packetboat/internal/mail"
+	"packetboat/internal/store/mbox/format"
+	"packetboat/internal/store/mbox/journal"
 	"packetboat/internal/sys/disk"
 )
 
@@ -42,10 +44,10 @@ type Delivery struct {
 // made with mode 0600. Links, pipes and foreign files are refused with the
 // texts of Postfix's local(8).
 func Deliver(path string, o DeliverOptions, msgs []Delivery) []error {
-	return deliver(realFS{}, path, o, msgs)
+	return deliver(journal.Disk{}, path, o, msgs)
 }
 
-func deliver(sys sysfs, path string, o DeliverOptions, msgs []Delivery) []error {
+func deliver(sys journal.Files, path string, o DeliverOptions, msgs []Delivery) []error {
 	b := batch{o: o, path: path, msgs: msgs, ends: make([]int64, len(msgs)), errs: make([]error, len(msgs))}
 	err := b.run(sys)
 	for tries := 0; errors.Is(err, errReplaced) && tries < 3; tries++ {
@@ -67,7 +69,7 @@ type batch struct {
 }
 
 // run does the work; its error stands for all messages that have none.
-func (b *batch) run(sys sysfs) error {
+func (b *batch) run(sys journal.Files) error {
 	f, err := openToWrite(b.path, b.o)
 	if err != nil {
 		return err
@@ -112,7 +114,7 @@ func (b *batch) copyAll(a *appender) error {
 	for i := range b.msgs {
 		start := a.pos()
 		err := appendOne(a, r, &b.msgs[i])
-		var rerr *ReadError
+		var rerr *format.ReadError
 		if errors.As(err, &rerr) || errors.Is(err, errTooBig) {
 			b.errs[i] = b.o.status(b.path, err)
 			err = a.rollback(start)
@@ -138,7 +140,7 @@ func (b *batch) fail(base int64, err error) {
 }
 
 // commit cuts the file behind the last whole message and flushes it.
-func (b *batch) commit(sys sysfs, a *appender, f *os.File, old disk.Stat) error {
+func (b *batch) commit(sys journal.Files, a *appender, f *os.File, old disk.Stat) error {
 	end := old.Size
 	for i := range b.errs {
 		if b.errs[i] == nil {
@@ -165,7 +167,7 @@ func (b *batch) commit(sys sysfs, a *appender, f *os.File, old disk.Stat) error 
 const readBuffer = 32 << 10
 
 func appendOne(a *appender, r *bufio.Reader, d *Delivery) error {
-	head := appendFrom(make([]byte, 0, 256), envelopeSender(string(d.Sender)), d.Date)
+	head := format.AppendFrom(make([]byte, 0, 256), format.EnvelopeSender(string(d.Sender)), d.Date)
 	if d.ReturnPath {
 		head = appendHeader(head, "Return-Path", "<"+d.Sender.Quoted()+">")
 	}
@@ -177,7 +179,7 @@ func appendOne(a *appender, r *bufio.Reader, d *Delivery) error {
 	}
 	a.Write(head)
 	r.Reset(d.Body)
-	_, err := copyMessage(a, r, d.CRLF, nil)
+	_, err := format.CopyMessage(a, r, d.CRLF, nil)
 	if err != nil {
 		return err
 	}
@@ -220,14 +222,14 @@ func openToWrite(path string, o DeliverOptions) (*os.File, error) {
 // lockForAppend locks the mailbox, repairs what a crash left, and makes sure
 // that the locked file is still the one of that name: Python's mailbox
 // replaces the file.
-func lockForAppend(sys sysfs, path string, f *os.File, o DeliverOptions, dates []int64) (*disk.MailboxLock, error) {
+func lockForAppend(sys journal.Files, path string, f *os.File, o DeliverOptions, dates []int64) (*disk.MailboxLock, error) {
 	lock, err := disk.LockMailbox(context.Background(), path, f, disk.LockOptions{Wait: o.Wait, Stale: o.Stale,
 		Note: func() string { return appendNote(f, dates) }, Dead: func(note string) { undoAppend(sys, f, note) }})
 	if err != nil {
 		return nil, err
 	}
 	if err = sameFile(path, f); err == nil {
-		err = recoverJournal(sys, path, "", f)
+		err = journal.Recover(sys, path, "", f)
 	}
 	if err != nil {
 		lock.Unlock()

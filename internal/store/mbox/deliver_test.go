@@ -1,6 +1,7 @@
 package mbox
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"os"
@@ -11,6 +12,8 @@ import (
 
 	"packetboat/internal/mail"
 	"packetboat/internal/store"
+	"packetboat/internal/store/mbox/format"
+	"packetboat/internal/store/mbox/journal"
 	"packetboat/internal/sys/disk"
 )
 
@@ -87,7 +90,7 @@ func TestRefusals(t *testing.T) {
 
 // failFS fails every write behind an offset with the error of a full disk.
 type failFS struct {
-	realFS
+	journal.Disk
 	from int64
 	err  error
 }
@@ -97,7 +100,7 @@ func (f failFS) WriteAt(file *os.File, b []byte, off int64) error {
 		file.WriteAt(b[:len(b)/2], off)
 		return f.err
 	}
-	return f.realFS.WriteAt(file, b, off)
+	return f.Disk.WriteAt(file, b, off)
 }
 
 // TestFullDisk: what was there before stays, and the mail stays in the queue.
@@ -197,7 +200,7 @@ func TestUndo(t *testing.T) {
 		deliverOne(path, DeliverOptions{}, Delivery{})
 		old, _ := os.ReadFile(path)
 		half := "From a@b  Mon Jan  1 00:00:00 2024\nS: half\n\nhalf of it"
-		_, date, _ := parseFrom(cutLine([]byte(half)))
+		_, date, _ := format.ParseFrom(format.CutLine([]byte(half)))
 		if foreign {
 			half += "\n\nFrom c@d  Mon Jan  1 00:00:09 2024\nS: whole\n\nmine\n\n"
 		}
@@ -273,10 +276,27 @@ func BenchmarkDeliver(b *testing.B) {
 	}
 }
 
+func largeMbox(n, body int) []byte {
+	var b bytes.Buffer
+	line := "The quick brown fox jumps over the lazy dog; From time to time, and so on and on.\n"
+	for i := range n {
+		fmt.Fprintf(&b, "From a%d@example.org  Mon Nov 23 14:03:58 2026\n", i)
+		for j := range 12 {
+			fmt.Fprintf(&b, "X-Header-%d: some value of usual length for a header line %d\n", j, i)
+		}
+		fmt.Fprintf(&b, "Message-ID: <%d@example.org>\nSubject: message %d\n\n", i, i)
+		for k := 0; k < body; k += len(line) {
+			b.WriteString(line)
+		}
+		b.WriteByte('\n')
+	}
+	return b.Bytes()
+}
+
 // BenchmarkSyncGrown is the road of one new message in a mailbox of 87 MB.
 func BenchmarkSyncGrown(b *testing.B) {
 	path := filepath.Join(b.TempDir(), "box")
-	os.WriteFile(path, bigMbox(10000, 7900), 0o600)
+	os.WriteFile(path, largeMbox(10000, 7900), 0o600)
 	s, _ := Open(Options{Inbox: path})
 	m, err := s.Open("INBOX")
 	if err != nil {
@@ -296,7 +316,7 @@ func BenchmarkSyncGrown(b *testing.B) {
 
 func BenchmarkFetchHeaders(b *testing.B) {
 	path := filepath.Join(b.TempDir(), "box")
-	os.WriteFile(path, bigMbox(1000, 7900), 0o600)
+	os.WriteFile(path, largeMbox(1000, 7900), 0o600)
 	s, _ := Open(Options{Inbox: path})
 	m, err := s.Open("INBOX")
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"packetboat/internal/store"
+	"packetboat/internal/store/names"
 	"packetboat/internal/sys/disk"
 )
 
@@ -56,8 +57,8 @@ func (s *Store) walk(dir, prefix string, depth int, list *[]store.Folder) error 
 		return err
 	}
 	for _, e := range entries {
-		name, ok := decodeUTF7(e.Name())
-		if !ok || !validPart(e.Name()) || len(*list) >= maxFolders || depth >= maxDepth {
+		name, ok := names.Decode(e.Name())
+		if !ok || !names.ValidPart(e.Name()) || len(*list) >= maxFolders || depth >= maxDepth {
 			continue
 		}
 		rel := filepath.Join(dir, e.Name())
@@ -285,11 +286,11 @@ func readSubscription(line string, v2 bool) (string, bool) {
 		return "", false
 	}
 	if !v2 {
-		return decodeUTF7(line)
+		return names.Decode(line)
 	}
 	parts := strings.Split(line, "\t")
 	for i, p := range parts {
-		if n, ok := decodeUTF7(p); ok {
+		if n, ok := names.Decode(p); ok {
 			parts[i] = n
 		}
 	}
@@ -323,17 +324,17 @@ func (s *Store) Subscribe(name string, on bool) error {
 }
 
 // writeSubscriptions writes version 2, as Dovecot 2.3 does.
-func (s *Store) writeSubscriptions(names []string) error {
+func (s *Store) writeSubscriptions(list []string) error {
 	if s.o.Folders == "" {
 		return store.ErrNoMailbox
 	}
 	b := []byte("V\t2\n\n")
-	for _, n := range names {
+	for _, n := range list {
 		for i, p := range strings.Split(n, "/") {
 			if i > 0 {
 				b = append(b, '\t')
 			}
-			b = append(b, encodeUTF7(p)...)
+			b = append(b, names.Encode(p)...)
 		}
 		b = append(b, '\n')
 	}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"packetboat/internal/store"
+	"packetboat/internal/store/mbox/format"
+	"packetboat/internal/store/mbox/journal"
 	"packetboat/internal/sys/disk"
 )
 
@@ -27,11 +29,11 @@ type mailbox struct {
 	name    string
 	path    string
 	control string // folder of the cache, and of the journal where path's is not writable
-	sys     sysfs
+	sys     journal.Files
 	refs    int // under store.mu
 
 	mu      sync.Mutex
-	keys    keywords
+	keys    format.Keywords
 	timer   *time.Timer // a flush is due
 	claimed bool        // a session selected the mailbox for writing
 	ro      bool        // the file is not ours to write
@@ -155,8 +157,8 @@ func (m *mailbox) open() (f *os.File, ro bool, err error) {
 
 // recover finishes what a crash interrupted, if a journal stands there.
 func (m *mailbox) recover() error {
-	_, err1 := disk.StatPath(journalName(m.path, ""))
-	_, err2 := disk.StatPath(journalName(m.path, m.control))
+	_, err1 := disk.StatPath(journal.Name(m.path, ""))
+	_, err2 := disk.StatPath(journal.Name(m.path, m.control))
 	none := errors.Is(err1, fs.ErrNotExist) && errors.Is(err2, fs.ErrNotExist)
 	if m.ro || none && !disk.LockIsStale(m.path, m.store.o.DotlockStale) {
 		return nil
@@ -180,7 +182,7 @@ func (m *mailbox) lockWith(note func() string) (*disk.MailboxLock, error) {
 		return nil, err
 	}
 	m.view.Lock()
-	err = recoverJournal(m.sys, m.path, m.control, m.f)
+	err = journal.Recover(m.sys, m.path, m.control, m.f)
 	m.view.Unlock()
 	if err != nil {
 		lock.Unlock()
@@ -221,15 +223,15 @@ func (m *mailbox) rescan() error {
 
 // scanFile reads the whole file.
 func (m *mailbox) scanFile(old *state, st disk.Stat) error {
-	var msgs []scanned
+	var msgs []format.Scanned
 	if n := len(old.recs); n > 0 {
-		msgs = make([]scanned, 0, n+n/8)
+		msgs = make([]format.Scanned, 0, n+n/8)
 	}
-	s := newScanner(m.f, st.Size, &m.keys, func(c *scanned) { msgs = append(msgs, *c) })
-	if err := s.run(0); err != nil {
+	s := format.NewScanner(m.f, st.Size, &m.keys, func(c *format.Scanned) { msgs = append(msgs, *c) })
+	if err := s.Run(0); err != nil {
 		return err
 	}
-	m.publish(derive(old, msgs, s.base, m.keys.names, st.ID, s.pseudo.Raw))
+	m.publish(derive(old, msgs, s.Base, m.keys.Names, st.ID, s.Pseudo.Raw))
 	return nil
 }
 
@@ -238,24 +240,24 @@ func (m *mailbox) scanFile(old *state, st disk.Stat) error {
 func (m *mailbox) scanTail(old *state, st disk.Stat) (bool, error) {
 	n := len(old.recs) - 1
 	last := &old.snap.Msgs[n]
-	var msgs []scanned
-	s := newScanner(m.f, st.Size, &m.keys, func(c *scanned) { msgs = append(msgs, *c) })
-	if err := s.run(last.Pos); errors.Is(err, errNotMbox) {
+	var msgs []format.Scanned
+	s := format.NewScanner(m.f, st.Size, &m.keys, func(c *format.Scanned) { msgs = append(msgs, *c) })
+	if err := s.Run(last.Pos); errors.Is(err, format.ErrNotMbox) {
 		return false, nil
 	} else if err != nil {
 		return false, err
 	}
-	if len(msgs) == 0 || msgs[0].rec != old.recs[n] || msgs[0].msg.Raw != last.Raw {
+	if len(msgs) == 0 || msgs[0].Rec != old.recs[n] || msgs[0].Msg.Raw != last.Raw {
 		return false, nil
 	}
 	next := old.snap.UIDNext
 	for _, c := range msgs[1:] {
-		if c.rec.uid != 0 && (c.rec.uid < next || c.rec.uid > old.base.last) {
+		if c.Rec.Uid != 0 && (c.Rec.Uid < next || c.Rec.Uid > old.base.Last) {
 			return false, nil
 		}
-		next = max(next, c.rec.uid) + 1
+		next = max(next, c.Rec.Uid) + 1
 	}
-	m.publish(grow(old, msgs[1:], m.keys.names, st.ID))
+	m.publish(grow(old, msgs[1:], m.keys.Names, st.ID))
 	return true, nil
 }
 
@@ -274,12 +276,12 @@ func (m *mailbox) SetFlags(uids []uint32, op store.Op, f store.Flag, words []str
 	}
 	var kw uint64
 	for _, w := range words {
-		kw |= m.keys.bit([]byte(w))
+		kw |= m.keys.Bit([]byte(w))
 	}
 	old := m.state.Load()
 	s := *old
 	n := *old.snap
-	n.Keywords = m.keys.names
+	n.Keywords = m.keys.Names
 	n.Msgs = slices.Clone(n.Msgs)
 	seq, changed := old.nextModSeq(), false
 	for _, uid := range uids {

@@ -14,6 +14,7 @@ import (
 
 	"packetboat/internal/mail"
 	"packetboat/internal/store"
+	"packetboat/internal/store/mbox/format"
 )
 
 // stored returns what a message looks like once it went through a delivery:
@@ -255,13 +256,13 @@ func FuzzScan(f *testing.F) {
 	f.Add([]byte("From "))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		at := int64(0)
-		s := newScanner(bytes.NewReader(data), int64(len(data)), &keywords{}, func(c *scanned) {
-			if c.msg.Pos < at || c.msg.Raw <= 0 || c.msg.Pos+c.msg.Raw > int64(len(data)) || int64(c.rec.hdr) > c.msg.Raw || c.msg.Size < 0 {
+		s := format.NewScanner(bytes.NewReader(data), int64(len(data)), &format.Keywords{}, func(c *format.Scanned) {
+			if c.Msg.Pos < at || c.Msg.Raw <= 0 || c.Msg.Pos+c.Msg.Raw > int64(len(data)) || int64(c.Rec.Hdr) > c.Msg.Raw || c.Msg.Size < 0 {
 				t.Fatalf("%+v", c)
 			}
-			at = c.msg.Pos + c.msg.Raw
+			at = c.Msg.Pos + c.Msg.Raw
 		})
-		s.run(0)
+		s.Run(0)
 		path := filepath.Join(t.TempDir(), "m")
 		os.WriteFile(path, data, 0o600)
 		st, _ := Open(Options{Inbox: path})

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"packetboat/internal/store"
+	"packetboat/internal/store/mbox/format"
+	"packetboat/internal/store/mbox/journal"
 	"packetboat/internal/sys/disk"
 )
 
@@ -53,7 +55,7 @@ func (m *mailbox) Read(uid uint32, off, n int64) (io.ReadCloser, error) {
 	if n >= 0 && n < left {
 		left = n
 	}
-	r := &reader{m: m, uid: uid, digest: s.recs[i].digest, skip: off, left: max(left, 0), hdr: s.recs[i].hdr, header: true}
+	r := &reader{m: m, uid: uid, digest: s.recs[i].Digest, skip: off, left: max(left, 0), hdr: s.recs[i].Hdr, header: true}
 	if h := m.read.find(uid, r.digest); h.out <= off && h.out >= s.snap.Msgs[i].Header && h.out > 0 {
 		r.header, r.at, r.skip, r.cr = false, h.raw, off-h.out, h.cr
 		r.out = h.out
@@ -199,8 +201,8 @@ func (r *reader) headerLine(line []byte) {
 	case line[0] == '\n' || len(line) == 2 && line[0] == '\r':
 		r.header, r.own = false, false
 	case line[0] != ' ' && line[0] != '\t':
-		name := fieldName(line)
-		r.own = name != nil && isOwn(name)
+		name := format.FieldName(line)
+		r.own = name != nil && format.IsOwn(name)
 	}
 	if !r.own {
 		r.crlf(line)
@@ -253,18 +255,18 @@ func (m *mailbox) tryRaw(r *reader) (int, bool, error) {
 	defer m.view.RUnlock()
 	s := m.state.Load()
 	i := s.find(r.uid)
-	if i < 0 || m.f == nil || s.recs[i].digest != r.digest {
+	if i < 0 || m.f == nil || s.recs[i].Digest != r.digest {
 		return 0, false, store.ErrNoMessage
 	}
 	msg, rec := &s.snap.Msgs[i], &s.recs[i]
-	if r.header && rec.hdr != r.hdr {
-		r.restart(rec.hdr)
+	if r.header && rec.Hdr != r.hdr {
+		r.restart(rec.Hdr)
 	}
 	at := r.at
 	if !r.header {
-		at += int64(rec.hdr)
+		at += int64(rec.Hdr)
 	}
-	size := msg.Raw - int64(rec.sep)
+	size := msg.Raw - int64(rec.Sep)
 	n := int(min(int64(len(r.raw)), size-at))
 	if n <= 0 {
 		return 0, true, nil
@@ -309,25 +311,14 @@ func (w *window) fetch(m *mailbox, id disk.ID, b []byte, off, end int64) error {
 		return errors.Join(errStale, err)
 	}
 	if len(b) >= chunk && end-off > windowSize {
-		return readFull(m.f, b, off) // a long body: nobody else wants it
+		return journal.ReadFull(m.f, b, off) // a long body: nobody else wants it
 	}
 	w.buf = append(w.buf[:0], make([]byte, min(windowSize, id.Size-off))...)
 	w.id, w.off = id, off
-	if err := readFull(m.f, w.buf, off); err != nil {
+	if err := journal.ReadFull(m.f, w.buf, off); err != nil {
 		w.id = disk.ID{}
 		return err
 	}
 	copy(b, w.buf)
 	return nil
-}
-
-func readFull(r io.ReaderAt, b []byte, off int64) error {
-	n, err := r.ReadAt(b, off)
-	if n == len(b) {
-		return nil
-	}
-	if err == nil || errors.Is(err, io.EOF) {
-		err = io.ErrUnexpectedEOF
-	}
-	return err
 }

@@ -3,11 +3,12 @@ package mbox
 import (
 	"errors"
 	"io"
-	"os"
 	"slices"
 	"time"
 
 	"packetboat/internal/store"
+	"packetboat/internal/store/mbox/format"
+	"packetboat/internal/store/mbox/journal"
 	"packetboat/internal/sys/disk"
 )
 
@@ -21,14 +22,8 @@ type rewrite struct {
 	first  int  // index of the first message that stays; it holds X-IMAPbase
 	buf    []byte
 
-	patches []patch // lines that fit their room, not yet written
-	held    int     // octets of them
-}
-
-// patch is octets that take the place of as many others.
-type patch struct {
-	off  int64
-	data []byte
+	patches []journal.Patch // lines that fit their room, not yet written
+	held    int             // octets of them
 }
 
 // write brings the file up to the state, without the messages of drop, and
@@ -38,7 +33,7 @@ type patch struct {
 // that write is more than one disk sector, which a power cut could tear, all go
 // through a journal first. From the first message on that goes or grows, the
 // file is written anew, always through a journal. Every step leaves a sound
-// mailbox; see journal.go.
+// mailbox; see package journal.
 func (m *mailbox) write(drop map[uint32]bool) error {
 	for range 3 {
 		err := m.writeOnce(drop)
@@ -107,23 +102,23 @@ func (r *rewrite) prepare() bool {
 func (r *rewrite) keeps(i int) bool { return !r.drop[r.s.snap.Msgs[i].UID] }
 
 // want returns what the own lines of message i shall say; false when they do.
-func (r *rewrite) want(i int) (wanted, bool) {
+func (r *rewrite) want(i int) (format.Wanted, bool) {
 	m, rec, n := &r.s.snap.Msgs[i], &r.s.recs[i], r.s.snap
-	w := wanted{names: n.Keywords, uid: rec.uid, flags: m.Flags, kw: m.Keywords, old: rec.old}
+	w := format.Wanted{Names: n.Keywords, Uid: rec.Uid, Flags: m.Flags, Kw: m.Keywords, Old: rec.Old}
 	change := r.s.dirty(i)
-	if r.number && rec.uid != m.UID {
-		w.uid, change = m.UID, true
+	if r.number && rec.Uid != m.UID {
+		w.Uid, change = m.UID, true
 	}
-	if i == r.first && (r.number || r.s.base.found) {
-		w.base, w.validity, w.last = true, n.UIDValidity, r.s.base.last
+	if i == r.first && (r.number || r.s.base.Found) {
+		w.Base, w.Validity, w.Last = true, n.UIDValidity, r.s.base.Last
 		if r.number {
-			w.last = n.UIDNext - 1
+			w.Last = n.UIDNext - 1
 		}
-		change = change || !r.s.base.found || i > 0 || r.s.pseudo > 0 ||
-			r.s.base.validity != w.validity || r.s.base.last != w.last || r.s.base.names != len(n.Keywords)
+		change = change || !r.s.base.Found || i > 0 || r.s.pseudo > 0 ||
+			r.s.base.Validity != w.Validity || r.s.base.Last != w.Last || r.s.base.Names != len(n.Keywords)
 	}
 	if change {
-		w.old = rec.old || m.UID < n.FirstRecent
+		w.Old = rec.Old || m.UID < n.FirstRecent
 	}
 	return w, change
 }
@@ -133,7 +128,7 @@ const maxHeader = 16 << 20
 
 // header reads the header of message i, From_ line included.
 func (r *rewrite) header(i int) ([]byte, error) {
-	n := int(r.s.recs[i].hdr)
+	n := int(r.s.recs[i].Hdr)
 	if n > maxHeader {
 		return nil, errors.New("a message's header is too long to be rewritten")
 	}
@@ -197,7 +192,7 @@ func (r *rewrite) inPlace() (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		out := compose(hdr, w)
+		out := format.Compose(hdr, w)
 		if len(out) != len(hdr) {
 			return i, r.writePatches()
 		}
@@ -220,73 +215,56 @@ func (r *rewrite) patch(pos int64, hdr, out []byte) error {
 	if a == b {
 		return nil
 	}
-	r.patches = append(r.patches, patch{pos + int64(a), out[a:b]})
+	r.patches = append(r.patches, journal.Patch{Off: pos + int64(a), Data: out[a:b]})
 	if r.held += len(out); r.held > maxHeld {
 		return r.writePatches()
 	}
 	return nil
 }
 
-// sector is what a disk writes whole or not at all.
-const sector = 512
-
-// torn tells whether a power cut could leave a half of p.
-func (p patch) torn() bool {
-	return p.off/sector != (p.off+int64(len(p.data))-1)/sector
-}
-
 // writePatches writes what patch noted.
 func (r *rewrite) writePatches() error {
 	list := r.patches
 	r.patches, r.held = nil, 0
-	if !slices.ContainsFunc(list, patch.torn) {
-		return writeAll(r.m.sys, r.m.f, list)
+	if !slices.ContainsFunc(list, journal.Patch.Torn) {
+		return journal.WriteAll(r.m.sys, r.m.f, list)
 	}
-	j, err := newJournal(r.m.sys, r.m.path, r.m.control)
+	j, err := journal.New(r.m.sys, r.m.path, r.m.control)
 	if err != nil {
 		return err
 	}
-	defer j.f.Close()
+	defer j.Close()
 	for _, p := range list {
 		if err == nil {
-			err = j.patch(p)
+			err = j.Patch(p)
 		}
 	}
 	if err == nil {
-		err = j.commit(r.m.f, patchBase)
+		err = j.Commit(r.m.f, journal.PatchBase)
 	}
 	if err != nil {
-		j.abort()
+		j.Abort()
 		return err
 	}
-	return j.apply(r.m.f)
-}
-
-func writeAll(sys sysfs, f *os.File, list []patch) error {
-	for _, p := range list {
-		if err := sys.WriteAt(f, p.data, p.off); err != nil {
-			return err
-		}
-	}
-	return nil
+	return j.Apply(r.m.f)
 }
 
 // shift writes the file anew from message from on, which stands at base.
 func (r *rewrite) shift(from int, base int64) error {
-	j, err := newJournal(r.m.sys, r.m.path, r.m.control)
+	j, err := journal.New(r.m.sys, r.m.path, r.m.control)
 	if err != nil {
 		return err
 	}
-	defer j.f.Close()
+	defer j.Close()
 	err = r.tail(j, from)
 	if err == nil {
-		err = j.commit(r.m.f, base)
+		err = j.Commit(r.m.f, base)
 	}
 	if err != nil {
-		j.abort()
+		j.Abort()
 		return err
 	}
-	return j.apply(r.m.f)
+	return j.Apply(r.m.f)
 }
 
 // tail writes the new form of messages from on into the journal. What does not
@@ -320,7 +298,7 @@ func (r *rewrite) tail(w io.Writer, from int) error {
 		if err != nil {
 			return err
 		}
-		if _, err := w.Write(compose(hdr, want)); err != nil {
+		if _, err := w.Write(format.Compose(hdr, want)); err != nil {
 			return err
 		}
 		run += int64(len(hdr))
@@ -329,10 +307,10 @@ func (r *rewrite) tail(w io.Writer, from int) error {
 }
 
 func (r *rewrite) copyBuf() []byte {
-	if cap(r.buf) < copyChunk {
-		r.buf = make([]byte, copyChunk)
+	if cap(r.buf) < journal.CopyChunk {
+		r.buf = make([]byte, journal.CopyChunk)
 	}
-	return r.buf[:copyChunk]
+	return r.buf[:journal.CopyChunk]
 }
 
 // publish makes the changed file the state. When messages moved the file is
@@ -358,7 +336,7 @@ func (r *rewrite) publish(before disk.Stat, moved bool) error {
 // with records that say what the own lines say now.
 func (r *rewrite) remaining(id disk.ID) *state {
 	s, n := *r.s, *r.s.snap
-	n.Msgs, s.recs = make([]store.Msg, 0, len(n.Msgs)), make([]record, 0, len(s.recs))
+	n.Msgs, s.recs = make([]store.Msg, 0, len(n.Msgs)), make([]format.Record, 0, len(s.recs))
 	for i := range r.s.recs {
 		if !r.keeps(i) {
 			continue
@@ -366,16 +344,16 @@ func (r *rewrite) remaining(id disk.ID) *state {
 		m, rec := r.s.snap.Msgs[i], r.s.recs[i]
 		w, change := r.want(i)
 		if change {
-			rec.uid, rec.old, rec.bare = w.uid, w.old, false
+			rec.Uid, rec.Old, rec.Bare = w.Uid, w.Old, false
 		}
-		if w.base {
-			s.base = base{found: true, validity: w.validity, last: w.last, names: len(w.names)}
+		if w.Base {
+			s.base = format.Base{Found: true, Validity: w.Validity, Last: w.Last, Names: len(w.Names)}
 		}
-		rec.flags, rec.kw = m.Flags, m.Keywords
+		rec.Flags, rec.Kw = m.Flags, m.Keywords
 		n.Msgs, s.recs = append(n.Msgs, m), append(s.recs, rec)
 	}
 	if len(s.recs) == 0 {
-		s.base = base{}
+		s.base = format.Base{}
 	}
 	if len(r.drop) > 0 {
 		n.ModSeq = r.s.nextModSeq()

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"packetboat/internal/store"
+	"packetboat/internal/store/mbox/format"
 	"packetboat/internal/sys/disk"
 )
 
@@ -12,11 +13,11 @@ import (
 // is published; whoever changes the mailbox publishes another one.
 type state struct {
 	snap   *store.Snapshot
-	recs   []record // recs[i] belongs to snap.Msgs[i]
-	id     disk.ID  // of the file that this was read from; zero = no file
-	base   base     // as the file has it
-	pseudo int64    // octets of the pseudo message at the file's begin, 0 = none
-	saved  bool     // the cache holds this state
+	recs   []format.Record // recs[i] belongs to snap.Msgs[i]
+	id     disk.ID         // of the file that this was read from; zero = no file
+	base   format.Base     // as the file has it
+	pseudo int64           // octets of the pseudo message at the file's begin, 0 = none
+	saved  bool            // the cache holds this state
 }
 
 // find returns the index of a UID, -1 when there is none.
@@ -33,7 +34,7 @@ func (s *state) find(uid uint32) int {
 // dirty tells whether message i's flags differ from those in the file.
 func (s *state) dirty(i int) bool {
 	m, r := &s.snap.Msgs[i], &s.recs[i]
-	return m.Flags != r.flags || m.Keywords != r.kw
+	return m.Flags != r.Flags || m.Keywords != r.Kw
 }
 
 // anyDirty tells whether flags wait to be written.
@@ -50,12 +51,12 @@ func (s *state) anyDirty() bool {
 // has, so that the cache can be lost: messages without X-UID count on from
 // the highest UID that the file's first message names.
 func (s *state) derives() bool {
-	if !s.base.found || s.base.validity != s.snap.UIDValidity {
+	if !s.base.Found || s.base.Validity != s.snap.UIDValidity {
 		return len(s.recs) == 0
 	}
-	last := s.base.last
+	last := s.base.Last
 	for i := range s.recs {
-		uid := s.recs[i].uid
+		uid := s.recs[i].Uid
 		if uid == 0 {
 			last++
 			uid = last
@@ -70,11 +71,11 @@ func (s *state) derives() bool {
 // numbered tells whether the file names every UID.
 func (s *state) numbered() bool {
 	for i := range s.recs {
-		if s.recs[i].uid == 0 {
+		if s.recs[i].Uid == 0 {
 			return false
 		}
 	}
-	return len(s.recs) == 0 || s.base.found
+	return len(s.recs) == 0 || s.base.Found
 }
 
 // nextModSeq returns a value above all given ones (RFC 7162 section 3.1). It
@@ -85,14 +86,14 @@ func (s *state) nextModSeq() uint64 {
 
 // derive makes a state of a full scan. old is what was known before, its snap
 // nil when nothing was.
-func derive(old *state, msgs []scanned, b base, keys []string, id disk.ID, pseudo int64) *state {
-	n := &store.Snapshot{UIDValidity: b.validity, Keywords: keys, Msgs: make([]store.Msg, len(msgs))}
-	s := &state{snap: n, recs: make([]record, len(msgs)), id: id, base: b, pseudo: pseudo}
+func derive(old *state, msgs []format.Scanned, b format.Base, keys []string, id disk.ID, pseudo int64) *state {
+	n := &store.Snapshot{UIDValidity: b.Validity, Keywords: keys, Msgs: make([]store.Msg, len(msgs))}
+	s := &state{snap: n, recs: make([]format.Record, len(msgs)), id: id, base: b, pseudo: pseudo}
 	for i := range msgs {
-		n.Msgs[i], s.recs[i] = msgs[i].msg, msgs[i].rec
+		n.Msgs[i], s.recs[i] = msgs[i].Msg, msgs[i].Rec
 	}
-	known := old.snap != nil && (!b.found || b.validity == old.snap.UIDValidity)
-	last := b.last
+	known := old.snap != nil && (!b.Found || b.Validity == old.snap.UIDValidity)
+	last := b.Last
 	if known {
 		n.UIDValidity = old.snap.UIDValidity
 		n.ModSeq = old.snap.ModSeq
@@ -120,12 +121,12 @@ func (s *state) keepValid(last uint32) {
 	prev := uint32(0)
 	for i := range s.recs {
 		r := &s.recs[i]
-		if !s.base.found || r.uid <= prev || r.uid > last {
-			r.uid = 0
+		if !s.base.Found || r.Uid <= prev || r.Uid > last {
+			r.Uid = 0
 			continue
 		}
-		prev = r.uid
-		s.snap.Msgs[i].UID = r.uid
+		prev = r.Uid
+		s.snap.Msgs[i].UID = r.Uid
 	}
 }
 
@@ -134,7 +135,7 @@ func (s *state) keepValid(last uint32) {
 func (s *state) match(old *state) {
 	index := make(map[uint64][]int32, len(old.recs))
 	for i := range old.recs {
-		d := old.recs[i].digest
+		d := old.recs[i].Digest
 		index[d] = append(index[d], int32(i))
 	}
 	from := int32(0) // old messages before this one are behind us
@@ -144,7 +145,7 @@ func (s *state) match(old *state) {
 			from = old.after(m.UID, from)
 			continue
 		}
-		if j := pick(index[s.recs[i].digest], from); j >= 0 {
+		if j := pick(index[s.recs[i].Digest], from); j >= 0 {
 			m.UID = old.snap.Msgs[j].UID
 			from = j + 1
 		}
@@ -197,7 +198,7 @@ func (s *state) fillRun(old *state, i, end int) {
 	for j := old.after(low, 0); i < end && int(j) < len(old.recs) && old.snap.Msgs[j].UID < high; j++ {
 		// At the end of the file unknown messages are new ones, unless only
 		// their body grew.
-		if atEnd && old.recs[j].digest>>32 != s.recs[i].digest>>32 {
+		if atEnd && old.recs[j].Digest>>32 != s.recs[i].Digest>>32 {
 			continue
 		}
 		s.snap.Msgs[i].UID = old.snap.Msgs[j].UID
@@ -249,7 +250,7 @@ func (s *state) inherit(old *state, known bool) {
 	default:
 		n.FirstRecent = 1
 		for i := range s.recs {
-			if s.recs[i].old {
+			if s.recs[i].Old {
 				n.FirstRecent = n.Msgs[i].UID + 1
 			}
 		}
@@ -260,8 +261,8 @@ func (s *state) inherit(old *state, known bool) {
 // written yet: our own changes since we read the file last are made again.
 func (s *state) merge(i int, old *state, j int) {
 	m, was, wrote := &s.snap.Msgs[i], &old.snap.Msgs[j], &old.recs[j]
-	m.Flags = m.Flags&^(wrote.flags&^was.Flags) | was.Flags&^wrote.flags
-	m.Keywords = m.Keywords&^(wrote.kw&^was.Keywords) | was.Keywords&^wrote.kw
+	m.Flags = m.Flags&^(wrote.Flags&^was.Flags) | was.Flags&^wrote.Flags
+	m.Keywords = m.Keywords&^(wrote.Kw&^was.Keywords) | was.Keywords&^wrote.Kw
 	if m.Flags == was.Flags && m.Keywords == was.Keywords {
 		m.ModSeq = was.ModSeq
 	}
@@ -270,14 +271,14 @@ func (s *state) merge(i int, old *state, j int) {
 // grow makes a state of old and the messages that were appended to the file.
 // Both may share their arrays: old is the newest state, so nobody else has
 // appended to it, and what is behind its own length it never looks at.
-func grow(old *state, msgs []scanned, keys []string, id disk.ID) *state {
+func grow(old *state, msgs []format.Scanned, keys []string, id disk.ID) *state {
 	n := *old.snap
 	n.Keywords = keys
 	s := &state{snap: &n, recs: old.recs, id: id, base: old.base, pseudo: old.pseudo}
 	n.ModSeq = old.nextModSeq()
 	for i := range msgs {
-		m, r := msgs[i].msg, msgs[i].rec
-		m.UID, m.ModSeq = max(n.UIDNext, r.uid), n.ModSeq
+		m, r := msgs[i].Msg, msgs[i].Rec
+		m.UID, m.ModSeq = max(n.UIDNext, r.Uid), n.ModSeq
 		n.UIDNext = m.UID + 1
 		n.Msgs = append(n.Msgs, m)
 		s.recs = append(s.recs, r)

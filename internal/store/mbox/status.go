@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"packetboat/internal/mail"
+	"packetboat/internal/store/mbox/format"
 	"packetboat/internal/sys/disk"
 )
 
@@ -19,7 +20,7 @@ func (o DeliverOptions) status(path string, err error) *mail.Status {
 		return o.refusal(path)
 	}
 	code, text := "4.2.0", ""
-	var rerr *ReadError
+	var rerr *format.ReadError
 	switch {
 	case errors.As(err, &rerr):
 		return mail.Defer("4.3.0", "%s", rerr.Error())

@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"packetboat/internal/store"
+	"packetboat/internal/store/mbox/journal"
+	"packetboat/internal/store/names"
 	"packetboat/internal/sys/disk"
 )
 
@@ -37,7 +39,7 @@ type Options struct {
 // Store is the mail of one user.
 type Store struct {
 	o   Options
-	sys sysfs
+	sys journal.Files
 
 	mu   sync.Mutex
 	open map[string]*mailbox
@@ -52,7 +54,7 @@ func Open(o Options) (*Store, error) {
 	if o.Control == "" && o.Folders != "" {
 		o.Control = filepath.Join(o.Folders, ".imap")
 	}
-	return &Store{o: o, sys: realFS{}, open: map[string]*mailbox{}}, nil
+	return &Store{o: o, sys: journal.Disk{}, open: map[string]*mailbox{}}, nil
 }
 
 const inbox = "INBOX"
@@ -68,7 +70,7 @@ func (s *Store) place(name string) (path, control string, err error) {
 		}
 		return s.o.Inbox, control, nil
 	}
-	rel, err := diskName(name)
+	rel, err := names.OnDisk(name)
 	if err != nil {
 		return "", "", err
 	}
@@ -115,7 +117,7 @@ func (m *mailbox) begin() {
 	if st == nil {
 		st = &state{snap: &store.Snapshot{UIDValidity: uint32(time.Now().Unix()), UIDNext: 1, FirstRecent: 1, ModSeq: 1}}
 	}
-	m.keys.names = st.snap.Keywords
+	m.keys.Names = st.snap.Keywords
 	m.state.Store(st)
 }
 

@@ -5,6 +5,8 @@ import (
 	"os"
 	"strings"
 
+	"packetboat/internal/store/mbox/format"
+	"packetboat/internal/store/mbox/journal"
 	"packetboat/internal/sys/disk"
 )
 
@@ -48,7 +50,7 @@ func appendNote(f *os.File, dates []int64) string {
 // undoAppend cuts f back to where a dead process began to append, if what
 // stands behind is that process's alone. What fails leaves the part of a
 // message there, for people to see.
-func undoAppend(sys sysfs, f *os.File, note string) {
+func undoAppend(sys journal.Files, f *os.File, note string) {
 	size, dates, ok := readNote(note)
 	st, err := disk.StatFile(f)
 	if !ok || err != nil || st.Size <= size {
@@ -63,14 +65,14 @@ func undoAppend(sys sysfs, f *os.File, note string) {
 		}
 	}
 	i := 0
-	s := newScanner(f, st.Size, &keywords{}, func(c *scanned) {
-		if i >= known || c.msg.Date != dates[i] {
+	s := format.NewScanner(f, st.Size, &format.Keywords{}, func(c *format.Scanned) {
+		if i >= known || c.Msg.Date != dates[i] {
 			ok = false
 		}
 		i++
 	})
 	// A From_ line that is cut short is no From_ line: nothing of it is foreign.
-	if err := s.run(from); ok && (err == nil || i == 0 && st.Size-from < maxFrom) {
+	if err := s.Run(from); ok && (err == nil || i == 0 && st.Size-from < format.MaxFrom) {
 		if sys.Truncate(f, size) == nil {
 			sys.Sync(f)
 		}

@@ -1,4 +1,4 @@
-package mbox
+package format
 
 import (
 	"bytes"
@@ -15,23 +15,23 @@ const maxKeywords = 64
 // maxKeyword is the longest keyword in octets.
 const maxKeyword = 255
 
-// keywords is the list of a mailbox's keywords. It only grows, and what was
+// Keywords is the list of a mailbox's keywords. It only grows, and what was
 // handed out in a Snapshot is never changed.
-type keywords struct{ names []string }
+type Keywords struct{ Names []string }
 
-// bit returns the bit of a keyword; 0 when there is no room for another one.
+// Bit returns the bit of a keyword; 0 when there is no room for another one.
 // Names differ whatever their case (RFC 3501 section 9, flag-keyword).
-func (k *keywords) bit(name []byte) uint64 {
-	for i, n := range k.names {
+func (k *Keywords) Bit(name []byte) uint64 {
+	for i, n := range k.Names {
 		if len(n) == len(name) && strings.EqualFold(n, string(name)) {
 			return 1 << i
 		}
 	}
-	if len(k.names) >= maxKeywords || !validKeyword(name) {
+	if len(k.Names) >= maxKeywords || !validKeyword(name) {
 		return 0
 	}
-	k.names = append(slices.Clip(k.names), string(name))
-	return 1 << (len(k.names) - 1)
+	k.Names = append(slices.Clip(k.Names), string(name))
+	return 1 << (len(k.Names) - 1)
 }
 
 // validKeyword tells whether name is an atom that a header line can hold.
@@ -49,13 +49,13 @@ func validKeyword(name []byte) bool {
 
 // ownLine looks at a header line: if it is one of the mbox's own, its value is
 // taken and it is no part of the message.
-func (s *scanner) ownLine(line []byte, first bool) bool {
+func (s *Scanner) ownLine(line []byte, first bool) bool {
 	switch line[0] | 32 {
 	case 's', 'x', 'c', 'l':
 	default:
 		return false
 	}
-	name := fieldName(line)
+	name := FieldName(line)
 	if name == nil {
 		return false
 	}
@@ -65,35 +65,35 @@ func (s *scanner) ownLine(line []byte, first bool) bool {
 		s.hashAt = s.start + len(line)
 		return false
 	}
-	if !isOwn(name) {
+	if !IsOwn(name) {
 		return false
 	}
-	s.cur.rec.bare = false
+	s.cur.Rec.Bare = false
 	s.ownField(name, bytes.TrimSpace(line[bytes.IndexByte(line, ':')+1:]), first)
 	return true
 }
 
 // ownField takes the value of an own header line.
-func (s *scanner) ownField(name, value []byte, first bool) {
-	r := &s.cur.rec
+func (s *Scanner) ownField(name, value []byte, first bool) {
+	r := &s.cur.Rec
 	switch {
 	case equalFold(name, "status"):
-		r.flags |= letters(value, "R", store.Seen)
-		r.old = r.old || bytes.IndexByte(value, 'O') >= 0
+		r.Flags |= letters(value, "R", store.Seen)
+		r.Old = r.Old || bytes.IndexByte(value, 'O') >= 0
 	case equalFold(name, "x-status"):
-		r.flags |= letters(value, "A", store.Answered) | letters(value, "F", store.Flagged) |
+		r.Flags |= letters(value, "A", store.Answered) | letters(value, "F", store.Flagged) |
 			letters(value, "D", store.Deleted) | letters(value, "T", store.Draft)
 	case equalFold(name, "x-keywords"):
 		for _, word := range bytes.Fields(value) {
-			r.kw |= s.keys.bit(word)
+			r.Kw |= s.keys.Bit(word)
 		}
 	case equalFold(name, "x-uid"):
 		s.state.uid = uint32(max(decimal(value), 0))
 	case equalFold(name, "content-length"):
 		s.state.length = decimal(value)
-	case first && !s.base.found: // X-IMAPbase, X-IMAP
+	case first && !s.Base.Found: // X-IMAPbase, X-IMAP
 		s.baseField(value)
-		s.state.pseudo = equalFold(name, "x-imap") && s.base.found
+		s.state.pseudo = equalFold(name, "x-imap") && s.Base.Found
 	}
 }
 
@@ -105,7 +105,7 @@ func letters(value []byte, letter string, f store.Flag) store.Flag {
 }
 
 // baseField reads "UIDVALIDITY LASTUID keyword ...".
-func (s *scanner) baseField(value []byte) {
+func (s *Scanner) baseField(value []byte) {
 	words := bytes.Fields(value)
 	if len(words) < 2 {
 		return
@@ -114,9 +114,9 @@ func (s *scanner) baseField(value []byte) {
 	if validity <= 0 || last < 0 {
 		return
 	}
-	s.base = base{found: true, validity: uint32(validity), last: uint32(last), names: len(words) - 2}
+	s.Base = Base{Found: true, Validity: uint32(validity), Last: uint32(last), Names: len(words) - 2}
 	for _, word := range words[2:] {
-		s.keys.bit(word)
+		s.keys.Bit(word)
 	}
 }
 

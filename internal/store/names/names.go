@@ -1,4 +1,6 @@
-package mbox
+// Package names turns folder names into file names and back, for every kind of
+// store: modified UTF-7 on disk, and nothing that leaves the user's folder.
+package names
 
 import (
 	"encoding/base64"
@@ -16,26 +18,26 @@ const (
 	maxName = 1000
 )
 
-// diskName returns the path of a folder below the root: every part in modified
+// OnDisk returns the path of a folder below the root: every part in modified
 // UTF-7 (RFC 3501 section 5.1.3), as Dovecot keeps it. Names that would leave
 // the root or stand in Dovecot's own places are invalid.
-func diskName(name string) (string, error) {
+func OnDisk(name string) (string, error) {
 	if !utf8.ValidString(name) || len(name) > maxName {
 		return "", store.ErrBadName
 	}
 	parts := strings.Split(name, "/")
 	for i, p := range parts {
-		parts[i] = encodeUTF7(p)
-		if !validPart(p) || !validPart(parts[i]) {
+		parts[i] = Encode(p)
+		if !ValidPart(p) || !ValidPart(parts[i]) {
 			return "", store.ErrBadName
 		}
 	}
 	return strings.Join(parts, "/"), nil
 }
 
-// validPart refuses "", ".", "..", everything hidden (.imap, .subscriptions and
+// ValidPart refuses "", ".", "..", everything hidden (.imap, .subscriptions and
 // the temporary files), control octets, and names that end as lock files do.
-func validPart(p string) bool {
+func ValidPart(p string) bool {
 	if p == "" || len(p) > maxPart || p[0] == '.' || p[0] == '~' || strings.HasSuffix(p, ".lock") {
 		return false
 	}
@@ -45,8 +47,8 @@ func validPart(p string) bool {
 // modified is the base64 of modified UTF-7: "," in place of "/", no padding.
 var modified = base64.NewEncoding("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+,").WithPadding(base64.NoPadding)
 
-// encodeUTF7 writes s in modified UTF-7.
-func encodeUTF7(s string) string {
+// Encode writes s in modified UTF-7.
+func Encode(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); {
 		c := s[i]
@@ -72,10 +74,10 @@ func encodeUTF7(s string) string {
 	return b.String()
 }
 
-// decodeUTF7 reads modified UTF-7. What is none, because a program wrote UTF-8
-// names, is false, and so is a form that encodeUTF7 would not write: two names
+// Decode reads modified UTF-7. What is none, because a program wrote UTF-8
+// names, is false, and so is a form that Encode would not write: two names
 // on disk must not be one folder.
-func decodeUTF7(s string) (string, bool) {
+func Decode(s string) (string, bool) {
 	var b strings.Builder
 	for rest := s; rest != ""; {
 		i := strings.IndexByte(rest, '&')
@@ -103,5 +105,5 @@ func decodeUTF7(s string) (string, bool) {
 		}
 		b.WriteString(string(utf16.Decode(units)))
 	}
-	return b.String(), encodeUTF7(b.String()) == s
+	return b.String(), Encode(b.String()) == s
 }

@@ -1,19 +1,5 @@
-package mbox
-
-import (
-	"bufio"
-	"encoding/binary"
-	"errors"
-	"fmt"
-	"hash/crc32"
-	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
-
-	"packetboat/internal/sys/disk"
-)
-
+// Package journal changes an mbox so that a crash leaves the old or the new one.
+//
 // A journal holds the new tail of an mbox whose messages move: it is written
 // and flushed beside the mailbox, given its name, and only then is the mailbox
 // itself touched. Whoever finds a journal of its name does the rest again.
@@ -30,21 +16,36 @@ import (
 // locks, before it reads a byte. The mailbox is never replaced by rename:
 // Postfix and Dovecot may wait for the lock of this very inode, and would
 // append to a file that has no name any more.
+package journal
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"packetboat/internal/sys/disk"
+)
 
 const (
 	journalMagic  = "packetboat mbox journal 1"
 	journalHeader = 160 // octets, blank padded: the tail begins here
-	copyChunk     = 256 << 10
+	CopyChunk     = 256 << 10
 )
 
-// patchBase in place of a base says that the journal's tail is a list of
+// PatchBase in place of a base says that the journal's tail is a list of
 // patches: offset and length in eight octets each, then the data. The file
 // keeps its length.
-const patchBase = -1
+const PatchBase = -1
 
-// journalName returns where the journal of the mailbox at path stands: beside
+// Name returns where the journal of the mailbox at path stands: beside
 // it, or in the control folder where the mailbox's own is not writable.
-func journalName(path, control string) string {
+func Name(path, control string) string {
 	dir, name := filepath.Split(path)
 	if control != "" {
 		dir = control
@@ -52,54 +53,73 @@ func journalName(path, control string) string {
 	return filepath.Join(dir, "."+name+".journal")
 }
 
-// journal is one being written.
-type journal struct {
-	fs   sysfs
+// Journal is one being written.
+type Journal struct {
+	fs   Files
 	f    *os.File
 	path string
-	w    *appender
+	out  *tailWriter
+	w    *bufio.Writer
 	crc  uint32
 }
 
-// newJournal begins a journal beside the mailbox. Where the folder is not
+// New begins a journal beside the mailbox. Where the folder is not
 // ours to write (EACCES) it stands in control.
-func newJournal(sys sysfs, path, control string) (*journal, error) {
-	name := journalName(path, "")
+func New(sys Files, path, control string) (*Journal, error) {
+	name := Name(path, "")
 	f, err := sys.Create(name + ".new")
 	if disk.Denied(err) && control != "" {
-		name = journalName(path, control)
+		name = Name(path, control)
 		f, err = sys.Create(name + ".new")
 	}
 	if err != nil {
 		return nil, err
 	}
-	j := &journal{fs: sys, f: f, path: name}
-	j.w = &appender{fs: sys, f: f, base: journalHeader}
+	j := &Journal{fs: sys, f: f, path: name}
+	j.out = &tailWriter{fs: sys, f: f, off: journalHeader}
+	j.w = bufio.NewWriterSize(j.out, CopyChunk)
 	return j, nil
 }
 
+// Close closes the journal's file.
+func (j *Journal) Close() error { return j.f.Close() }
+
 // Write adds p to the tail.
-func (j *journal) Write(p []byte) (int, error) {
-	j.crc = crc32.Update(j.crc, castagnoli, p)
-	j.w.Write(p)
-	return len(p), j.w.err
+func (j *Journal) Write(p []byte) (int, error) {
+	j.crc = crc32.Update(j.crc, table, p)
+	return j.w.Write(p)
 }
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+var table = crc32.MakeTable(crc32.Castagnoli)
 
-// patch adds one patch to the tail.
-func (j *journal) patch(p patch) error {
-	b := binary.BigEndian.AppendUint64(nil, uint64(p.off))
-	b = binary.BigEndian.AppendUint64(b, uint64(len(p.data)))
-	_, err := j.Write(append(b, p.data...))
+// tailWriter writes behind a journal's head.
+type tailWriter struct {
+	fs  Files
+	f   *os.File
+	off int64
+}
+
+func (t *tailWriter) Write(p []byte) (int, error) {
+	if err := t.fs.WriteAt(t.f, p, t.off); err != nil {
+		return 0, err
+	}
+	t.off += int64(len(p))
+	return len(p), nil
+}
+
+// Patch adds one patch to the tail.
+func (j *Journal) Patch(p Patch) error {
+	b := binary.BigEndian.AppendUint64(nil, uint64(p.Off))
+	b = binary.BigEndian.AppendUint64(b, uint64(len(p.Data)))
+	_, err := j.Write(append(b, p.Data...))
 	return err
 }
 
 // applyPatches writes the patches of a journal into the mailbox.
-func (p plan) applyPatches(sys sysfs, j io.ReaderAt, f *os.File, size int64) error {
+func (p plan) applyPatches(sys Files, j io.ReaderAt, f *os.File, size int64) error {
 	for at := int64(journalHeader); at < journalHeader+p.tail; {
 		var head [16]byte
-		if err := readFull(j, head[:], at); err != nil {
+		if err := ReadFull(j, head[:], at); err != nil {
 			return err
 		}
 		off, n := binary.BigEndian.Uint64(head[:]), binary.BigEndian.Uint64(head[8:])
@@ -107,7 +127,7 @@ func (p plan) applyPatches(sys sysfs, j io.ReaderAt, f *os.File, size int64) err
 			return errors.New("a journal does not fit its mailbox")
 		}
 		data := make([]byte, n)
-		if err := readFull(j, data, at+16); err != nil {
+		if err := ReadFull(j, data, at+16); err != nil {
 			return err
 		}
 		if err := sys.WriteAt(f, data, int64(off)); err != nil {
@@ -118,13 +138,13 @@ func (p plan) applyPatches(sys sysfs, j io.ReaderAt, f *os.File, size int64) err
 	return sys.Sync(f)
 }
 
-// commit makes the journal count: from here on the mailbox is the new one.
+// Commit makes the journal count: from here on the mailbox is the new one.
 // The tail belongs at base of the mailbox f.
-func (j *journal) commit(f *os.File, base int64) error {
-	err := j.w.flush()
+func (j *Journal) Commit(f *os.File, base int64) error {
+	err := j.w.Flush()
 	st, serr := disk.StatFile(f)
 	head := fmt.Sprintf("%s\ninode %d\nbase %d\nold %d\ntail %d\ncrc %d\n", journalMagic,
-		st.Ino, base, st.Size, j.w.pos()-journalHeader, j.crc)
+		st.Ino, base, st.Size, j.out.off-journalHeader, j.crc)
 	if err == nil && serr == nil {
 		err = j.fs.WriteAt(j.f, fmt.Appendf(nil, "%-*s", journalHeader, head), 0)
 	}
@@ -140,8 +160,8 @@ func (j *journal) commit(f *os.File, base int64) error {
 	return err
 }
 
-// abort throws the journal away before commit.
-func (j *journal) abort() {
+// Abort throws the journal away before commit.
+func (j *Journal) Abort() {
 	j.f.Close()
 	j.fs.Remove(j.path + ".new")
 }
@@ -161,19 +181,19 @@ func readPlan(r io.ReaderAt) (plan, bool) {
 	var p plan
 	_, err := fmt.Sscanf(string(b), journalMagic+"\ninode %d\nbase %d\nold %d\ntail %d\ncrc %d\n",
 		&p.inode, &p.base, &p.old, &p.tail, &p.crc)
-	return p, err == nil && p.base >= patchBase && p.tail >= 0 && p.old >= p.base
+	return p, err == nil && p.base >= PatchBase && p.tail >= 0 && p.old >= p.base
 }
 
-// recoverJournal finishes what a journal beside the mailbox, or in control,
+// Recover finishes what a journal beside the mailbox, or in control,
 // promises. The caller holds the mailbox's locks. Without a journal it costs
 // one system call.
-func recoverJournal(sys sysfs, path, control string, f *os.File) error {
+func Recover(sys Files, path, control string, f *os.File) error {
 	dirs := []string{""}
 	if control != "" {
 		dirs = append(dirs, control)
 	}
 	for _, dir := range dirs {
-		name := journalName(path, dir)
+		name := Name(path, dir)
 		j, err := disk.OpenTrusted(name, os.O_RDONLY, -1)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -193,7 +213,7 @@ func recoverJournal(sys sysfs, path, control string, f *os.File) error {
 // replayFile applies the journal j of a process that died, and removes it. One
 // that is torn, of another file, or made by another user than the mailbox's
 // owner, root or us, is removed unread.
-func replayFile(sys sysfs, name string, j, f *os.File) error {
+func replayFile(sys Files, name string, j, f *os.File) error {
 	jst, err1 := disk.StatFile(j)
 	mst, err2 := disk.StatFile(f)
 	if err := errors.Join(err1, err2); err != nil {
@@ -208,8 +228,8 @@ func replayFile(sys sysfs, name string, j, f *os.File) error {
 	return dropJournal(sys, name)
 }
 
-// apply finishes a journal that was just committed.
-func (j *journal) apply(f *os.File) error {
+// Apply finishes a journal that was just committed.
+func (j *Journal) Apply(f *os.File) error {
 	p, ok := readPlan(j.f)
 	if !ok || !p.sound(j.f) {
 		return errors.New("the journal does not read back as it was written")
@@ -220,7 +240,7 @@ func (j *journal) apply(f *os.File) error {
 	return dropJournal(j.fs, j.path)
 }
 
-func dropJournal(sys sysfs, name string) error {
+func dropJournal(sys Files, name string) error {
 	if err := sys.Remove(name); err != nil {
 		return err
 	}
@@ -229,16 +249,16 @@ func dropJournal(sys sysfs, name string) error {
 
 // sound checks the tail against its checksum.
 func (p plan) sound(j io.ReaderAt) bool {
-	h := crc32.New(castagnoli)
-	n, err := io.Copy(h, bufio.NewReaderSize(io.NewSectionReader(j, journalHeader, p.tail), copyChunk))
+	h := crc32.New(table)
+	n, err := io.Copy(h, bufio.NewReaderSize(io.NewSectionReader(j, journalHeader, p.tail), CopyChunk))
 	return err == nil && n == p.tail && h.Sum32() == p.crc
 }
 
-// apply copies the tail to its place and cuts the file behind it. What another
+// Apply copies the tail to its place and cuts the file behind it. What another
 // program appended behind the old end meanwhile is kept: it moves behind the
 // new end.
-func (p plan) apply(sys sysfs, j io.ReaderAt, f *os.File, size int64) error {
-	if p.base == patchBase {
+func (p plan) apply(sys Files, j io.ReaderAt, f *os.File, size int64) error {
+	if p.base == PatchBase {
 		return p.applyPatches(sys, j, f, size)
 	}
 	end := p.base + p.tail
@@ -279,8 +299,8 @@ func (p plan) surplus(f *os.File, size int64) ([]byte, error) {
 }
 
 // copyTo writes all of r at off.
-func copyTo(sys sysfs, f *os.File, off int64, r io.Reader) error {
-	buf := make([]byte, copyChunk)
+func copyTo(sys Files, f *os.File, off int64, r io.Reader) error {
+	buf := make([]byte, CopyChunk)
 	for {
 		n, err := io.ReadFull(r, buf)
 		if n > 0 {

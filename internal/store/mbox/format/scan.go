@@ -1,4 +1,7 @@
-package mbox
+// Package format reads and writes the mbox format: From_ lines, the header
+// lines in which an mbox keeps its state, and messages between them. It knows
+// bytes and offsets; locks and files are package mbox's.
+package format
 
 import (
 	"bytes"
@@ -13,31 +16,33 @@ import (
 // cache, so that the passes over it (From_ lines, line ends) cost little.
 const scanChunk = 512 << 10
 
-// errNotMbox says that a file does not begin with a From_ line.
-var errNotMbox = errors.New("not an mbox: it does not begin with a From_ line")
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// record is what is kept of a message beside store.Msg: what its own header
+// ErrNotMbox says that a file does not begin with a From_ line.
+var ErrNotMbox = errors.New("not an mbox: it does not begin with a From_ line")
+
+// Record is what is kept of a message beside store.Msg: what its own header
 // lines in the file say, to know what there is to write.
-type record struct {
-	hdr    int32  // octets from the From_ line to the body
-	sep    int32  // octets of the empty line behind the body
-	uid    uint32 // X-UID in the file, 0 = none that counts
-	flags  store.Flag
-	old    bool // Status has O: a session saw the message before
-	bare   bool // has no own header line at all
-	kw     uint64
-	digest uint64 // of what identifies the message: From_ line, foreign header lines, body size
+type Record struct {
+	Hdr    int32  // octets from the From_ line to the body
+	Sep    int32  // octets of the empty line behind the body
+	Uid    uint32 // X-UID in the file, 0 = none that counts
+	Flags  store.Flag
+	Old    bool // Status has O: a session saw the message before
+	Bare   bool // has no own header line at all
+	Kw     uint64
+	Digest uint64 // of what identifies the message: From_ line, foreign header lines, body size
 }
 
-// scanned is one message as the file shows it.
-type scanned struct {
-	msg store.Msg // UID, ModSeq unset
-	rec record
+// Scanned is one message as the file shows it.
+type Scanned struct {
+	Msg store.Msg // UID, ModSeq unset
+	Rec Record
 }
 
-// scanner walks through an mbox once, in bounded memory and without
+// Scanner walks through an mbox once, in bounded memory and without
 // allocation per line.
-type scanner struct {
+type Scanner struct {
 	src        io.ReaderAt
 	size       int64 // the file ends here
 	buf        []byte
@@ -45,17 +50,17 @@ type scanner struct {
 	off        int64 // file offset of buf[0]
 	err        error
 
-	keys   *keywords
-	base   base // of the first message
-	cur    scanned
+	keys   *Keywords
+	Base   Base // of the first message
+	cur    Scanned
 	state  headState
 	hash   uint32
 	hashAt int     // buf from here to start is not yet in hash
 	last   [4]byte // the last octets consumed
-	each   func(*scanned)
+	each   func(*Scanned)
 	// The pseudo message of UW-IMAP and Dovecot, if the file begins with one.
-	pseudo    store.Msg
-	pseudoRec record
+	Pseudo    store.Msg
+	pseudoRec Record
 }
 
 // headState is what the header of the current message said.
@@ -67,21 +72,21 @@ type headState struct {
 	mid    bool // within a line that is longer than the window
 }
 
-// base is the mailbox's own state in its first message.
-type base struct {
-	found    bool
-	validity uint32
-	last     uint32 // highest UID ever given
-	names    int    // keywords it lists
+// Base is the mailbox's own state in its first message.
+type Base struct {
+	Found    bool
+	Validity uint32
+	Last     uint32 // highest UID ever given
+	Names    int    // Keywords it lists
 }
 
-// newScanner scans src up to size.
-func newScanner(src io.ReaderAt, size int64, keys *keywords, each func(*scanned)) *scanner {
-	return &scanner{src: src, size: size, keys: keys, each: each}
+// NewScanner scans src up to size.
+func NewScanner(src io.ReaderAt, size int64, keys *Keywords, each func(*Scanned)) *Scanner {
+	return &Scanner{src: src, size: size, keys: keys, each: each}
 }
 
-// run scans from offset from on, which is 0 or the begin of a From_ line.
-func (s *scanner) run(from int64) error {
+// Run scans from offset from on, which is 0 or the begin of a From_ line.
+func (s *Scanner) Run(from int64) error {
 	s.buf = make([]byte, min(max(s.size-from, 0)+1, scanChunk))
 	s.off, s.start, s.end = from, 0, 0
 	s.fill()
@@ -91,7 +96,7 @@ func (s *scanner) run(from int64) error {
 	first := from == 0
 	for s.err == nil && s.start < s.end {
 		if !s.message(first) {
-			return errors.Join(s.err, errNotMbox)
+			return errors.Join(s.err, ErrNotMbox)
 		}
 		first = false
 	}
@@ -100,7 +105,7 @@ func (s *scanner) run(from int64) error {
 
 // fill slides the window to its unread part and reads more. It tells whether
 // the window grew.
-func (s *scanner) fill() bool {
+func (s *Scanner) fill() bool {
 	s.sum(s.start)
 	if s.start > 0 {
 		copy(s.buf, s.buf[s.start:s.end])
@@ -122,7 +127,7 @@ func (s *scanner) fill() bool {
 }
 
 // sum takes the window up to index to into the digest.
-func (s *scanner) sum(to int) {
+func (s *Scanner) sum(to int) {
 	if s.hashAt < to {
 		s.hash = crc32.Update(s.hash, castagnoli, s.buf[s.hashAt:to])
 	}
@@ -130,7 +135,7 @@ func (s *scanner) sum(to int) {
 }
 
 // skipBlank passes empty lines before the first From_ line.
-func (s *scanner) skipBlank() {
+func (s *Scanner) skipBlank() {
 	for s.start < s.end && (s.buf[s.start] == '\n' || s.buf[s.start] == '\r') {
 		s.start++
 	}
@@ -138,7 +143,7 @@ func (s *scanner) skipBlank() {
 
 // line returns the next line of the window with its end, or what there is of
 // it when the line is longer than the window or the file ends.
-func (s *scanner) line() []byte {
+func (s *Scanner) line() []byte {
 	i := bytes.IndexByte(s.buf[s.start:s.end], '\n')
 	if i < 0 {
 		for s.fill() {
@@ -152,14 +157,14 @@ func (s *scanner) line() []byte {
 }
 
 // message reads one message; false when there is no From_ line.
-func (s *scanner) message(first bool) bool {
+func (s *Scanner) message(first bool) bool {
 	line := s.line()
-	_, date, ok := parseFrom(line)
+	_, date, ok := ParseFrom(line)
 	if !ok {
 		return false
 	}
-	s.cur = scanned{msg: store.Msg{Date: date, Pos: s.off + int64(s.start)}}
-	s.cur.rec.bare = true
+	s.cur = Scanned{Msg: store.Msg{Date: date, Pos: s.off + int64(s.start)}}
+	s.cur.Rec.Bare = true
 	s.state = headState{length: -1}
 	s.hash, s.hashAt = 0, s.start
 	s.start += len(line)
@@ -175,7 +180,7 @@ func (s *scanner) message(first bool) bool {
 }
 
 // headerLine takes one line of the header; false at its end.
-func (s *scanner) headerLine(line []byte, first bool) bool {
+func (s *Scanner) headerLine(line []byte, first bool) bool {
 	n := len(line)
 	mid := s.state.mid // the line's begin did not fit the window
 	s.state.mid = line[n-1] != '\n'
@@ -183,7 +188,7 @@ func (s *scanner) headerLine(line []byte, first bool) bool {
 		s.sum(s.start)
 		s.start += n
 		s.hashAt = s.start
-		s.cur.msg.Header += 2
+		s.cur.Msg.Header += 2
 		return false
 	}
 	own := s.state.skip
@@ -198,7 +203,7 @@ func (s *scanner) headerLine(line []byte, first bool) bool {
 		return true
 	}
 	s.start += n
-	s.cur.msg.Header += crlfLen(line)
+	s.cur.Msg.Header += crlfLen(line)
 	return true
 }
 
@@ -214,9 +219,9 @@ func crlfLen(line []byte) int64 {
 // body finds the end of the message: the next From_ line, or where
 // Content-Length says, if a From_ line or the end of the file stands there
 // (mboxcl2). Without that rule a forged figure would swallow messages.
-func (s *scanner) body() {
+func (s *Scanner) body() {
 	at := s.off + int64(s.start)
-	s.cur.rec.hdr = int32(min(at-s.cur.msg.Pos, 1<<31-1))
+	s.cur.Rec.Hdr = int32(min(at-s.cur.Msg.Pos, 1<<31-1))
 	s.last = [4]byte{}
 	if s.state.length >= 0 {
 		if next, ok := s.behind(at + s.state.length); ok {
@@ -248,32 +253,32 @@ func (s *scanner) body() {
 
 // findFrom returns how far behind start the next From_ line begins, -1 when
 // there is none in the window. bol says that start is the begin of a line.
-func (s *scanner) findFrom(bol bool) int {
+func (s *Scanner) findFrom(bol bool) int {
 	for i := s.start; ; i, bol = i+1, false {
 		j := indexFrom(s.buf[i:s.end], bol)
 		if j < 0 {
 			return -1
 		}
 		i += j
-		if s.end-i < maxFrom && s.more() {
+		if s.end-i < MaxFrom && s.more() {
 			// The line may go on behind the window: slide it to its begin.
 			s.consume(i - s.start)
 			s.fill()
 			i = s.start
 		}
-		if _, _, ok := parseFrom(cutLine(s.buf[i:s.end])); ok {
+		if _, _, ok := ParseFrom(CutLine(s.buf[i:s.end])); ok {
 			return i - s.start
 		}
 	}
 }
 
 // more tells whether the file goes on behind the window.
-func (s *scanner) more() bool { return s.off+int64(s.end) < s.size && s.err == nil }
+func (s *Scanner) more() bool { return s.off+int64(s.end) < s.size && s.err == nil }
 
-// cutLine returns the first line of b without its end.
-func cutLine(b []byte) []byte {
-	if len(b) > maxFrom+1 {
-		b = b[:maxFrom+1]
+// CutLine returns the first line of b without its end.
+func CutLine(b []byte) []byte {
+	if len(b) > MaxFrom+1 {
+		b = b[:MaxFrom+1]
 	}
 	if i := bytes.IndexByte(b, '\n'); i >= 0 {
 		return b[:i]
@@ -297,15 +302,15 @@ var newlineFrom = []byte("\nFrom ")
 
 // behind tells whether a message may end at offset e, and where the next one
 // begins.
-func (s *scanner) behind(e int64) (next int64, ok bool) {
+func (s *Scanner) behind(e int64) (next int64, ok bool) {
 	if e > s.size || e < s.off {
 		return 0, false
 	}
 	if e == s.size {
 		return e, true
 	}
-	var b [maxFrom]byte
-	n, err := s.src.ReadAt(b[:min(maxFrom, s.size-e)], e)
+	var b [MaxFrom]byte
+	n, err := s.src.ReadAt(b[:min(MaxFrom, s.size-e)], e)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return 0, false
 	}
@@ -314,12 +319,12 @@ func (s *scanner) behind(e int64) (next int64, ok bool) {
 	if e+int64(blank) == s.size {
 		return s.size, true
 	}
-	_, _, ok = parseFrom(cutLine(rest[blank:]))
+	_, _, ok = ParseFrom(CutLine(rest[blank:]))
 	return e + int64(blank), ok && (blank > 0 || s.endsLine(e))
 }
 
 // endsLine tells whether a line ends before offset e.
-func (s *scanner) endsLine(e int64) bool {
+func (s *Scanner) endsLine(e int64) bool {
 	var b [1]byte
 	if e == 0 {
 		return true
@@ -329,7 +334,7 @@ func (s *scanner) endsLine(e int64) bool {
 }
 
 // consumeTo consumes up to file offset to.
-func (s *scanner) consumeTo(to int64) {
+func (s *Scanner) consumeTo(to int64) {
 	for {
 		n := min(int64(s.end-s.start), to-s.off-int64(s.start))
 		s.consume(int(n))
@@ -340,12 +345,12 @@ func (s *scanner) consumeTo(to int64) {
 }
 
 // consume takes n octets of the body and counts them with CRLF line ends.
-func (s *scanner) consume(n int) {
+func (s *Scanner) consume(n int) {
 	if n == 0 {
 		return
 	}
 	b := s.buf[s.start : s.start+n]
-	s.cur.msg.Size += int64(n + bytes.Count(b, lf) - s.crlfs(b))
+	s.cur.Msg.Size += int64(n + bytes.Count(b, lf) - s.crlfs(b))
 	if n >= 4 {
 		copy(s.last[:], b[n-4:])
 	} else {
@@ -363,7 +368,7 @@ var (
 
 // crlfs counts the line ends of b that are CRLF already. The CR may stand at
 // the end of what was consumed before.
-func (s *scanner) crlfs(b []byte) int {
+func (s *Scanner) crlfs(b []byte) int {
 	n := 0
 	if b[0] == '\n' && s.last[3] == '\r' {
 		n++
@@ -376,26 +381,26 @@ func (s *scanner) crlfs(b []byte) int {
 
 // finish completes the message: the empty line before the next From_ line is
 // not part of it.
-func (s *scanner) finish() {
+func (s *Scanner) finish() {
 	c := &s.cur
-	c.msg.Raw = s.off + int64(s.start) - c.msg.Pos
-	body := c.msg.Raw - int64(c.rec.hdr)
+	c.Msg.Raw = s.off + int64(s.start) - c.Msg.Pos
+	body := c.Msg.Raw - int64(c.Rec.Hdr)
 	switch {
 	case string(s.last[2:]) == "\n\n", body == 1 && s.last[3] == '\n':
-		c.rec.sep = 1
+		c.Rec.Sep = 1
 	case string(s.last[:]) == "\r\n\r\n", body == 2 && string(s.last[2:]) == "\r\n":
-		c.rec.sep = 2
+		c.Rec.Sep = 2
 	}
-	if c.rec.sep > 0 {
-		c.msg.Size -= 2
+	if c.Rec.Sep > 0 {
+		c.Msg.Size -= 2
 	}
-	c.rec.digest = uint64(s.hash)<<32 | uint64(uint32(c.msg.Size))
-	c.msg.Size += c.msg.Header
-	c.msg.Flags, c.msg.Keywords = c.rec.flags, c.rec.kw
-	c.rec.uid = s.state.uid
+	c.Rec.Digest = uint64(s.hash)<<32 | uint64(uint32(c.Msg.Size))
+	c.Msg.Size += c.Msg.Header
+	c.Msg.Flags, c.Msg.Keywords = c.Rec.Flags, c.Rec.Kw
+	c.Rec.Uid = s.state.uid
 	if s.state.pseudo {
-		s.pseudo = c.msg
-		s.pseudoRec = c.rec
+		s.Pseudo = c.Msg
+		s.pseudoRec = c.Rec
 		return
 	}
 	s.each(c)

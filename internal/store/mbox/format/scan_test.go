@@ -1,4 +1,4 @@
-package mbox
+package format
 
 import (
 	"bytes"
@@ -11,15 +11,15 @@ import (
 	"packetboat/internal/store"
 )
 
-func scanAll(t testing.TB, data []byte) ([]store.Msg, []record, *scanner) {
+func scanAll(t testing.TB, data []byte) ([]store.Msg, []Record, *Scanner) {
 	t.Helper()
 	var msgs []store.Msg
-	var recs []record
-	s := newScanner(bytes.NewReader(data), int64(len(data)), &keywords{}, func(c *scanned) {
-		msgs = append(msgs, c.msg)
-		recs = append(recs, c.rec)
+	var recs []Record
+	s := NewScanner(bytes.NewReader(data), int64(len(data)), &Keywords{}, func(c *Scanned) {
+		msgs = append(msgs, c.Msg)
+		recs = append(recs, c.Rec)
 	})
-	if err := s.run(0); err != nil {
+	if err := s.Run(0); err != nil {
 		t.Fatal(err)
 	}
 	return msgs, recs, s
@@ -54,7 +54,7 @@ func TestParseFrom(t *testing.T) {
 		"from a@b Mon Nov 23 14:03:58 2026":                                   -1,
 		"From a@b " + strings.Repeat("x", 5000) + " Mon Nov 23 14:03:58 2026": -1,
 	} {
-		_, got, ok := parseFrom([]byte(line))
+		_, got, ok := ParseFrom([]byte(line))
 		if !ok {
 			got = -1
 		}
@@ -73,11 +73,11 @@ func TestScanGoldenShape(t *testing.T) {
 	if len(msgs) != 2 || msgs[0].Size != 42 || msgs[1].Size != 66 {
 		t.Fatalf("sizes: %+v", msgs)
 	}
-	if msgs[0].Flags != store.Seen || !recs[0].old || recs[0].uid != 1 || recs[1].uid != 2 {
+	if msgs[0].Flags != store.Seen || !recs[0].Old || recs[0].Uid != 1 || recs[1].Uid != 2 {
 		t.Errorf("flags: %+v %+v", msgs, recs)
 	}
-	if !s.base.found || s.base.validity != 1795445461 || s.base.last != 6 || len(s.keys.names) != 2 {
-		t.Errorf("base: %+v %v", s.base, s.keys.names)
+	if !s.Base.Found || s.Base.Validity != 1795445461 || s.Base.Last != 6 || len(s.keys.Names) != 2 {
+		t.Errorf("base: %+v %v", s.Base, s.keys.Names)
 	}
 }
 
@@ -108,8 +108,8 @@ func BenchmarkScan87MB(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		n := 0
-		s := newScanner(f, int64(len(data)), &keywords{}, func(*scanned) { n++ })
-		if err := s.run(0); err != nil || n != 10000 {
+		s := NewScanner(f, int64(len(data)), &Keywords{}, func(*Scanned) { n++ })
+		if err := s.Run(0); err != nil || n != 10000 {
 			b.Fatal(err, n)
 		}
 	}

@@ -1,4 +1,4 @@
-package mbox
+package format
 
 import (
 	"bytes"
@@ -12,22 +12,22 @@ import (
 // for flags and keywords, so that most changes need not move the messages behind.
 const padding = 50
 
-// wanted is what the own header lines of one message shall say.
-type wanted struct {
-	base     bool // first message: X-IMAPbase
-	validity uint32
-	last     uint32
-	names    []string // of keywords
-	uid      uint32   // 0 = no X-UID
-	flags    store.Flag
-	kw       uint64
-	old      bool
+// Wanted is what the own header lines of one message shall say.
+type Wanted struct {
+	Base     bool // first message: X-IMAPbase
+	Validity uint32
+	Last     uint32
+	Names    []string // of keywords
+	Uid      uint32   // 0 = no X-UID
+	Flags    store.Flag
+	Kw       uint64
+	Old      bool
 }
 
-// compose returns header hdr (From_ line to empty line) with own lines as w
+// Compose returns header hdr (From_ line to empty line) with own lines as w
 // says. If they fit the room that the old ones take, blanks included, the
 // length stays the same.
-func compose(hdr []byte, w wanted) []byte {
+func Compose(hdr []byte, w Wanted) []byte {
 	out := make([]byte, 0, len(hdr)+256)
 	at, room := -1, 0 // where own lines begin, and the octets they take
 	for rest := hdr; len(rest) > 0; {
@@ -37,7 +37,7 @@ func compose(hdr []byte, w wanted) []byte {
 		if len(rest) == 0 && at < 0 {
 			at = len(out) // before the empty line
 		}
-		if name := fieldName(line); name != nil && rewritten(name) {
+		if name := FieldName(line); name != nil && rewritten(name) {
 			if at < 0 {
 				at = len(out)
 			}
@@ -46,7 +46,7 @@ func compose(hdr []byte, w wanted) []byte {
 		}
 		out = append(out, line...)
 	}
-	block := w.block(room)
+	block := w.Block(room)
 	out = append(out, block...)
 	copy(out[at+len(block):], out[at:len(out)-len(block)])
 	copy(out[at:], block)
@@ -71,10 +71,10 @@ func fieldLen(b []byte, from bool) int {
 
 // rewritten tells whether compose replaces a field. Content-Length stays as
 // it is: the body does not change.
-func rewritten(name []byte) bool { return isOwn(name) && !equalFold(name, "content-length") }
+func rewritten(name []byte) bool { return IsOwn(name) && !equalFold(name, "content-length") }
 
-// block returns the own lines, room octets long where that is possible.
-func (w wanted) block(room int) []byte {
+// Block returns the own lines, room octets long where that is possible.
+func (w Wanted) Block(room int) []byte {
 	head, tail := w.lines()
 	pad := room - len(head) - len(tail)
 	if pad < 0 {
@@ -96,16 +96,16 @@ func (w wanted) block(room int) []byte {
 }
 
 // lines returns the own lines: head ends with the one that takes the blanks.
-func (w wanted) lines() (head, tail []byte) {
-	if w.base {
-		head = fmt.Appendf(head, "X-IMAPbase: %d %010d", w.validity, w.last)
-		for _, n := range w.names {
+func (w Wanted) lines() (head, tail []byte) {
+	if w.Base {
+		head = fmt.Appendf(head, "X-IMAPbase: %d %010d", w.Validity, w.Last)
+		for _, n := range w.Names {
 			head = append(append(head, ' '), n...)
 		}
 		head = append(head, '\n')
 	}
-	if w.uid != 0 {
-		head = append(strconv.AppendUint(append(head, "X-UID: "...), uint64(w.uid), 10), '\n')
+	if w.Uid != 0 {
+		head = append(strconv.AppendUint(append(head, "X-UID: "...), uint64(w.Uid), 10), '\n')
 	}
 	if s := w.status(); s != "" {
 		tail = append(append(append(tail, "Status: "...), s...), '\n')
@@ -113,40 +113,40 @@ func (w wanted) lines() (head, tail []byte) {
 	if s := w.xstatus(); s != "" {
 		tail = append(append(append(tail, "X-Status: "...), s...), '\n')
 	}
-	if w.kw != 0 {
+	if w.Kw != 0 {
 		tail = append(tail, "X-Keywords:"...)
-		for i, n := range w.names {
-			if w.kw&(1<<i) != 0 {
+		for i, n := range w.Names {
+			if w.Kw&(1<<i) != 0 {
 				tail = append(append(tail, ' '), n...)
 			}
 		}
 		tail = append(tail, '\n')
 	}
-	if w.uid == 0 && len(head) == 0 && len(tail) > 0 {
+	if w.Uid == 0 && len(head) == 0 && len(tail) > 0 {
 		head, tail = tail, nil // the blanks go behind the last line
 	}
 	return head, tail
 }
 
-func (w wanted) status() string {
+func (w Wanted) status() string {
 	s := ""
-	if w.flags&store.Seen != 0 {
+	if w.Flags&store.Seen != 0 {
 		s = "R"
 	}
-	if w.old {
+	if w.Old {
 		s += "O"
 	}
 	return s
 }
 
 // xstatus returns the letters in Dovecot's order.
-func (w wanted) xstatus() string {
+func (w Wanted) xstatus() string {
 	s := ""
 	for _, l := range [...]struct {
 		f store.Flag
 		c string
 	}{{store.Answered, "A"}, {store.Flagged, "F"}, {store.Draft, "T"}, {store.Deleted, "D"}} {
-		if w.flags&l.f != 0 {
+		if w.Flags&l.f != 0 {
 			s += l.c
 		}
 	}

@@ -1,4 +1,4 @@
-package mbox
+package format
 
 import (
 	"bufio"
@@ -13,8 +13,8 @@ import (
 // that is not his.
 var ownHeaders = [...]string{"status", "x-status", "x-keywords", "x-uid", "x-imap", "x-imapbase", "content-length"}
 
-// isOwn tells whether a header field is one of ownHeaders.
-func isOwn(name []byte) bool {
+// IsOwn tells whether a header field is one of ownHeaders.
+func IsOwn(name []byte) bool {
 	if len(name) < 5 || len(name) > 14 {
 		return false
 	}
@@ -45,9 +45,9 @@ func equalFold(b []byte, lower string) bool {
 	return true
 }
 
-// fieldName returns the name of a header line, nil when it is none or the
+// FieldName returns the name of a header line, nil when it is none or the
 // continuation of the line before.
-func fieldName(line []byte) []byte {
+func FieldName(line []byte) []byte {
 	i := bytes.IndexByte(line, ':')
 	if i <= 0 || line[0] == ' ' || line[0] == '\t' {
 		return nil
@@ -59,7 +59,7 @@ func fieldName(line []byte) []byte {
 // dropped, lines that begin with "From " get a ">" in front (as mail_copy(3)
 // of Postfix, mboxo), and one empty line stands behind.
 type copier struct {
-	w     *appender
+	w     io.Writer
 	crlf  bool // the message has CRLF line ends, which become LF
 	state copyState
 	head  bool // the last header line was dropped: so are its continuations
@@ -75,9 +75,14 @@ const (
 	inBody
 )
 
-// copyMessage copies all of r to w and returns the octets of r. The tail callback writes
+var (
+	gt = []byte(">")
+	cr = []byte("\r")
+)
+
+// CopyMessage copies all of r to w, whose errors its owner keeps, and returns the octets of r. The tail callback writes
 // the mbox's own header lines where the header ends.
-func copyMessage(w *appender, r *bufio.Reader, crlf bool, tail func(*appender)) (int64, error) {
+func CopyMessage(w io.Writer, r *bufio.Reader, crlf bool, tail func(io.Writer)) (int64, error) {
 	c := copier{w: w, crlf: crlf, bol: true, last: '\n'}
 	var n int64
 	for {
@@ -110,7 +115,7 @@ func (e *ReadError) Error() string { return "reading the message: " + e.Err.Erro
 func (e *ReadError) Unwrap() error { return e.Err }
 
 // line takes one line or, where it is longer than the buffer, a piece of one.
-func (c *copier) line(b []byte, tail func(*appender)) {
+func (c *copier) line(b []byte, tail func(io.Writer)) {
 	start := c.bol
 	c.bol = b[len(b)-1] == '\n'
 	if c.crlf {
@@ -125,17 +130,17 @@ func (c *copier) line(b []byte, tail func(*appender)) {
 		return
 	}
 	if start && bytes.HasPrefix(b, fromPrefix) {
-		c.w.put('>')
+		c.w.Write(gt)
 	}
 	c.w.Write(b)
 	c.last = b[len(b)-1]
 }
 
-// bare returns a line with LF in place of CRLF. A CR that ends a piece waits
+// Bare returns a line with LF in place of CRLF. A CR that ends a piece waits
 // for the next piece.
 func (c *copier) bare(b []byte) []byte {
 	if c.cr && b[0] != '\n' && !c.head {
-		c.w.put('\r')
+		c.w.Write(cr)
 		c.last = '\r'
 	}
 	n := len(b)
@@ -151,7 +156,7 @@ func (c *copier) bare(b []byte) []byte {
 }
 
 // header looks at a line of the header: is it dropped, or does the body begin?
-func (c *copier) header(b []byte, tail func(*appender)) {
+func (c *copier) header(b []byte, tail func(io.Writer)) {
 	if b[0] == '\n' || (b[0] == '\r' && len(b) == 2) {
 		c.state, c.head = inBody, false
 		if tail != nil {
@@ -162,25 +167,25 @@ func (c *copier) header(b []byte, tail func(*appender)) {
 	if b[0] == ' ' || b[0] == '\t' {
 		return // as the line before
 	}
-	name := fieldName(b)
-	c.head = name != nil && (isOwn(name) || equalFold(name, "lines"))
+	name := FieldName(b)
+	c.head = name != nil && (IsOwn(name) || equalFold(name, "lines"))
 }
 
 // end completes the message: its last line, the end of a header that had no
 // body, and the empty line that stands before the next From_ line.
-func (c *copier) end(tail func(*appender)) {
+func (c *copier) end(tail func(io.Writer)) {
 	if c.cr && !c.head {
-		c.w.put('\r')
+		c.w.Write(cr)
 		c.last = '\r'
 	}
 	if c.last != '\n' {
-		c.w.put('\n')
+		c.w.Write(lf)
 	}
 	if c.state == inHeader {
 		if tail != nil {
 			tail(c.w)
 		}
-		c.w.put('\n')
+		c.w.Write(lf)
 	}
-	c.w.put('\n')
+	c.w.Write(lf)
 }

@@ -1,17 +1,17 @@
-package mbox
+package format
 
 import (
 	"bytes"
 	"time"
 )
 
-// maxFrom is the longest From_ line in octets. RFC 5321 section 4.5.3.1
+// MaxFrom is the longest From_ line in octets. RFC 5321 section 4.5.3.1
 // limits a sender to 256; what is longer than this is no From_ line.
-const maxFrom = 4096
+const MaxFrom = 4096
 
 var fromPrefix = []byte("From ")
 
-// parseFrom reads a From_ line, with or without its line end:
+// ParseFrom reads a From_ line, with or without its line end:
 //
 //	From sender  Mon Nov 23 14:03:58 2026          Postfix, procmail, mutt
 //	From sender Mon Nov 23 14:03:58 MET 2026       with a zone, by name or +0100
@@ -22,8 +22,8 @@ var fromPrefix = []byte("From ")
 // A line without such a date is no From_ line, whatever it begins with:
 // "From here to there" is text of a body. The sender may hold blanks. The
 // time counts as local time without a zone. sender aliases line.
-func parseFrom(line []byte) (sender []byte, date int64, ok bool) {
-	if len(line) > maxFrom || !bytes.HasPrefix(line, fromPrefix) {
+func ParseFrom(line []byte) (sender []byte, date int64, ok bool) {
+	if len(line) > MaxFrom || !bytes.HasPrefix(line, fromPrefix) {
 		return nil, 0, false
 	}
 	line = bytes.TrimRight(line, "\r\n")
@@ -180,9 +180,9 @@ func zone(b []byte) *time.Location {
 	return time.FixedZone("", off)
 }
 
-// appendFrom writes a From_ line as Postfix does: two blanks before the date,
+// AppendFrom writes a From_ line as Postfix does: two blanks before the date,
 // the date in local time and asctime(3)'s form.
-func appendFrom(b []byte, sender string, at time.Time) []byte {
+func AppendFrom(b []byte, sender string, at time.Time) []byte {
 	b = append(b, fromPrefix...)
 	b = append(b, sender...)
 	b = append(b, "  "...)
@@ -190,11 +190,11 @@ func appendFrom(b []byte, sender string, at time.Time) []byte {
 	return append(b, '\n')
 }
 
-// envelopeSender returns what stands for the envelope sender in a From_ line.
+// EnvelopeSender returns what stands for the envelope sender in a From_ line.
 // The null sender is MAILER-DAEMON (mail_copy(3)); octets that would end the
 // line or the word become "_", and what is too long is cut, so that the line
 // is one line and one word whatever a stranger sent.
-func envelopeSender(s string) string {
+func EnvelopeSender(s string) string {
 	if s == "" {
 		return "MAILER-DAEMON"
 	}
@@ -213,13 +213,3 @@ func envelopeSender(s string) string {
 // maxSender is the longest sender in a From_ line, in octets; RFC 5321
 // section 4.5.3.1.3 has 256 for a path.
 const maxSender = 1024
-
-// ParseFrom reads a From_ line as parseFrom does, for those who get messages
-// with such a line in front. ok is false when the line has no date.
-func ParseFrom(line []byte) (sender string, date time.Time, ok bool) {
-	s, at, ok := parseFrom(line)
-	if !ok {
-		return "", time.Time{}, false
-	}
-	return string(s), time.Unix(at, 0), true
-}
