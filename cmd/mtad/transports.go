@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -118,6 +119,9 @@ func (e *engine) remote(svc config.Service, m *config.Main) (sched.Transport, er
 		file, line := m.Where("smtp_sasl_auth_enable")
 		return nil, &config.Error{File: file, Line: line, Text: "smtp_sasl_auth_enable = yes is not supported",
 			Hint: "use a relay host that knows this machine by its address"}
+	}
+	if o.LineLimit == 0 { // postconf(5): 0 switches the limit off; in Options it is the default
+		o.LineLimit = math.MaxInt
 	}
 	o.Program = programName(e.main, m, svc.Command)
 	o.Resolver, o.Log, o.Own = e.names, e.logs, ownAddrs

@@ -89,6 +89,7 @@ func sprintf(format string, args []any) string {
 // wants: relay= and the part of delays= that the transport knows.
 type Result struct {
 	Status  *Status
+	To      Address       // where the mail went in the end, if an alias led there; empty = the recipient
 	Program string        // tag of the log line: local, smtp, lmtp, virtual, error, discard, pipe
 	Relay   string        // "local", "virtual", "none", "host[ip]:port"
 	Connect time.Duration // third figure of delays=: connection set-up, DNS, HELO and TLS

@@ -94,7 +94,11 @@ func (d *delivery) safely(t *alias.Dest) (res mail.Result) {
 			res = d.result(mail.Defer("4.3.0", "internal error of the delivery agent"))
 		}
 	}()
-	return d.to(t)
+	res = d.to(t)
+	if t.Kind == alias.Mailbox {
+		res.To = t.Addr
+	}
+	return res
 }
 
 // worst returns the answer that decides: a deferral before a failure before a

@@ -274,7 +274,7 @@ func (m *message) reports(word string, pick func(i int, r *mail.Result) bool) []
 		if a == "" || a == mail.PassedOn {
 			a = action(r.Status, r.Program)
 		}
-		out = append(out, bounce.Report{Rcpt: &m.Env.Rcpts[i], Status: r.Status, Relay: relayWord(r), Action: a})
+		out = append(out, bounce.Report{Rcpt: finalRcpt(&m.Env.Rcpts[i], r), Status: r.Status, Relay: relayWord(r), Action: a})
 	}
 	return out
 }

@@ -124,7 +124,7 @@ func (s *Sched) mark(m *message, i int) {
 
 // logResult writes the delivery line in the name of the agent.
 func (s *Sched) logResult(m *message, i int, r *mail.Result, handed time.Time) {
-	now, rc := time.Now(), &m.Env.Rcpts[i]
+	now, rc := time.Now(), finalRcpt(&m.Env.Rcpts[i], r)
 	line := maillog.DeliveryLine{
 		ID: m.ID, To: rc.Addr.Quoted(), OrigTo: rc.Orig.Quoted(), Relay: r.Relay, Reuse: r.Reuse,
 		Total:  now.Sub(m.Env.Arrived),
@@ -147,6 +147,20 @@ func (s *Sched) logResult(m *message, i int, r *mail.Result, handed time.Time) {
 		program = "error"
 	}
 	s.voices.of(program).Delivery(&line)
+}
+
+// finalRcpt is the recipient as log and report name it: the address that an
+// alias led to, with what the sender wrote as the original one.
+func finalRcpt(rc *mail.Rcpt, r *mail.Result) *mail.Rcpt {
+	if r.To == "" || r.To == rc.Addr {
+		return rc
+	}
+	final := *rc
+	if final.Orig == "" {
+		final.Orig = rc.Addr
+	}
+	final.Addr = r.To
+	return &final
 }
 
 // finish ends a message's time in the active queue.

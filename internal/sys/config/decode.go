@@ -211,7 +211,9 @@ func parseTime(value string, unit byte) (time.Duration, bool) {
 
 func (m *Main) decodeList(v reflect.Value, p Param, value string) error {
 	if p.Type != TypeMatch {
-		v.Set(reflect.ValueOf(Fields(value)))
+		// An empty list is not nil: nil is what an Options struct has when nobody
+		// decoded it, and stands for the default.
+		v.Set(reflect.ValueOf(append([]string{}, Fields(value)...)))
 		return nil
 	}
 	list, err := Patterns(value)
