@@ -173,10 +173,10 @@ func (c *call) options() (deliver.Options, error) {
 		dir = c.config
 	}
 	var o deliver.Options
-	main, _, err := config.LoadMain(dir)
-	if errors.Is(err, fs.ErrNotExist) && (c.lda || c.procmail) {
-		return o, nil
+	if (c.lda || c.procmail) && noMain(dir) {
+		return o, nil // dovecot-lda and procmail work on a machine without Postfix
 	}
+	main, _, err := config.LoadMain(dir)
 	if err != nil {
 		return o, err
 	}
@@ -196,6 +196,15 @@ func (c *call) options() (deliver.Options, error) {
 		o.Limit = v.Limit
 	}
 	return o, nil
+}
+
+// noMain tells whether there is no main.cf at all.
+func noMain(dir string) bool {
+	if dir == "" {
+		dir = config.DefaultDir
+	}
+	_, err := os.Stat(filepath.Join(dir, "main.cf"))
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // read takes the message in, before any mailbox is locked.

@@ -186,6 +186,7 @@ func (s *Store) forget(name string) {
 		m.timer = nil
 	}
 	m.vanish()
+	m.control = "" // a session that still has it open must not leave a cache
 }
 
 // gone tells whether nothing has the name path.
