@@ -12,7 +12,6 @@ import (
 	"io"
 	"math/big"
 	"net"
-	"os"
 	"time"
 
 	"github.com/spf13/pflag"
