@@ -175,7 +175,9 @@ func (g *Log) SMTPDTLS(trust, client, what string) {
 }
 
 // SMTPDNoTLS tells that a TLS handshake failed.
-func (g *Log) SMTPDNoTLS(client string, why string) { g.Info("SSL_accept error from %s: %s", client, why) }
+func (g *Log) SMTPDNoTLS(client string, why string) {
+	g.Info("SSL_accept error from %s: %s", client, why)
+}
 
 // SMTPDHostname tells that a reverse name does not lead back to its address.
 func (g *Log) SMTPDHostname(name, addr, why string) {
