@@ -75,17 +75,23 @@ type parser struct {
 // safe for many goroutines.
 type Parser struct{ pool *sync.Pool }
 
+// buffers is what one Parse works with.
+type buffers struct {
+	data  []byte
+	field []byte
+}
+
 // NewParser returns a Parser.
 func NewParser() *Parser {
-	return &Parser{&sync.Pool{New: func() any { b := make([]byte, bufSize); return &b }}}
+	return &Parser{&sync.Pool{New: func() any { return &buffers{data: make([]byte, bufSize)} }}}
 }
 
 // Parse reads a message and returns its tree. It holds 32 KiB of the message
 // and at most 1 MiB of field values. The error is that of r.
 func (ps *Parser) Parse(r io.Reader) (*Part, error) {
-	buf := ps.pool.Get().(*[]byte)
-	defer ps.pool.Put(buf)
-	p := &parser{r: r, buf: *buf, parts: 1}
+	bufs := ps.pool.Get().(*buffers)
+	p := &parser{r: r, buf: bufs.data, field: bufs.field, parts: 1}
+	defer ps.giveBack(bufs, p)
 	root := &Part{Envelope: &Envelope{}}
 	p.part(root, false, 0)
 	if p.err == io.EOF {
@@ -96,15 +102,23 @@ func (ps *Parser) Parse(r io.Reader) (*Part, error) {
 
 // Header reads no further than a message's header and returns its envelope.
 func (ps *Parser) Header(r io.Reader) (*Envelope, error) {
-	buf := ps.pool.Get().(*[]byte)
-	defer ps.pool.Put(buf)
-	p := &parser{r: r, buf: *buf}
+	bufs := ps.pool.Get().(*buffers)
+	p := &parser{r: r, buf: bufs.data, field: bufs.field}
+	defer ps.giveBack(bufs, p)
 	root := &Part{Envelope: &Envelope{}}
 	p.header(root)
 	if p.err != nil && p.err != io.EOF {
 		return nil, p.err
 	}
 	return root.Envelope, nil
+}
+
+// giveBack keeps the buffers, but not one that a giant field has made big.
+func (ps *Parser) giveBack(b *buffers, p *parser) {
+	if b.field = p.field[:0]; cap(b.field) > bufSize {
+		b.field = nil
+	}
+	ps.pool.Put(b)
 }
 
 // Parse is NewParser().Parse for callers who read one message.

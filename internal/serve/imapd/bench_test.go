@@ -39,24 +39,25 @@ func benchCommand(b *testing.B, st store.Store, command string) {
 	p := startOurs(b, st, Options{})
 	p.do(b, "s SELECT INBOX")
 	buf := make([]byte, 64<<10)
-	end := []byte("\r\nx OK ")
+	end := []byte("x OK ")
+	var tail []byte
 	b.ReportAllocs()
 	for b.Loop() {
 		fmt.Fprintf(p, "x %s\r\n", command)
-		var tail []byte
-		for {
+		tail = tail[:0]
+		for total := 0; ; {
 			n, err := p.r.Read(buf)
 			if err != nil {
 				b.Fatal(err)
 			}
-			b.SetBytes(int64(n))
-			tail = append(tail[max(0, len(tail)-300):], buf[:n]...)
-			if i := bytes.LastIndex(tail, end); i >= 0 && bytes.HasSuffix(tail, []byte("\r\n")) {
+			total += n
+			tail = append(tail[:copy(tail, tail[max(0, len(tail)-300):])], buf[:n]...)
+			if bytes.Contains(tail, end) && bytes.HasSuffix(tail, []byte("\r\n")) {
+				b.SetBytes(int64(total))
 				break
 			}
 		}
 	}
-	b.SetBytes(0)
 }
 
 func BenchmarkFetchFlags10000(b *testing.B) {

@@ -196,14 +196,18 @@ func appendEnvelope(b []byte, e *message.Envelope) []byte {
 	b = appendText(b, e.Date)
 	b = append(b, ' ')
 	b = appendHuman(b, e.Subject)
-	sender, reply := e.Sender, e.ReplyTo
-	if !hasAddress(sender) {
-		sender = e.From
+	b = append(b, ' ')
+	from := len(b)
+	b = appendAddresses(b, e.From)
+	end := len(b)
+	for _, field := range [...][]byte{e.Sender, e.ReplyTo} {
+		b = append(b, ' ')
+		start := len(b)
+		if b = appendAddresses(b, field); string(b[start:]) == "NIL" {
+			b = append(b[:start], b[from:end]...)
+		}
 	}
-	if !hasAddress(reply) {
-		reply = e.From
-	}
-	for _, field := range [...][]byte{e.From, sender, reply, e.To, e.Cc, e.Bcc} {
+	for _, field := range [...][]byte{e.To, e.Cc, e.Bcc} {
 		b = append(b, ' ')
 		b = appendAddresses(b, field)
 	}
@@ -214,12 +218,10 @@ func appendEnvelope(b []byte, e *message.Envelope) []byte {
 	return append(b, ')')
 }
 
-func hasAddress(field []byte) (found bool) {
-	message.EachEnvAddress(field, func(message.EnvAddress) bool { found = true; return false })
-	return found
-}
-
 func appendAddresses(b, field []byte) []byte {
+	if len(field) == 0 {
+		return append(b, "NIL"...)
+	}
 	start := len(b)
 	b = append(b, '(')
 	message.EachEnvAddress(field, func(a message.EnvAddress) bool {

@@ -23,6 +23,7 @@ type searcher struct {
 	i      int        // its index
 	header []byte     // its header, once it has been read
 	loaded bool
+	window textWindow
 }
 
 // search: SEARCH and UID SEARCH, RFC 3501 section 6.4.4.

@@ -237,7 +237,7 @@ func (sr *searcher) inPart(p *message.Part, text string, headers bool) bool {
 		return false
 	}
 	defer r.Close()
-	return streamHolds(decodeBody(io.LimitReader(r, p.BodySize), p), text)
+	return sr.window.holds(decodeBody(io.LimitReader(r, p.BodySize), p), text)
 }
 
 // decodable tells whether the part's transfer encoding is known: what cannot be
@@ -274,11 +274,35 @@ func decodeBody(r io.Reader, p *message.Part) io.Reader {
 	return r
 }
 
-// streamHolds looks for folded text in a stream of UTF-8. It holds one chunk.
-func streamHolds(r io.Reader, text string) bool {
+// textWindow is the piece of a text that SEARCH looks at, kept for the next
+// message.
+type textWindow struct{ raw, hay []byte }
+
+// foldInto appends fold(b) to dst; ASCII, which most text is, is not copied twice.
+func foldInto(dst, b []byte) []byte {
+	for _, c := range b {
+		if c >= utf8.RuneSelf {
+			return append(dst, fold(string(b))...)
+		}
+	}
+	start := len(dst)
+	dst = append(dst, b...)
+	for i := start; i < len(dst); i++ {
+		if c := dst[i]; c >= 'A' && c <= 'Z' {
+			dst[i] = c + 'a' - 'A'
+		}
+	}
+	return dst
+}
+
+// holds looks for folded text in a stream of UTF-8. It holds one chunk.
+func (w *textWindow) holds(r io.Reader, text string) bool {
 	needle := []byte(text)
-	buf := make([]byte, 0, 16<<10)
-	var hay []byte
+	if w.raw == nil {
+		w.raw = make([]byte, 0, 16<<10)
+	}
+	buf, hay := w.raw[:0], w.hay[:0]
+	defer func() { w.hay = hay[:0] }()
 	for {
 		n, err := r.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
@@ -286,7 +310,7 @@ func streamHolds(r io.Reader, text string) bool {
 		if err == nil {
 			whole = wholeRunes(buf)
 		}
-		hay = append(hay, fold(string(buf[:whole]))...)
+		hay = foldInto(hay, buf[:whole])
 		if bytes.Contains(hay, needle) {
 			return true
 		}

@@ -52,7 +52,6 @@ type command struct {
 	name  string // upper case, with "UID " before it
 	uid   bool
 	begun time.Time
-	waits time.Duration // time spent waiting for the client inside it
 }
 
 // input reads from the client. Before it blocks it writes what waits, so that

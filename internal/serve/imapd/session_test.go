@@ -406,11 +406,11 @@ func (o iotestOne) Read(p []byte) (int, error) { return o.r.Read(p[:min(1, len(p
 func TestStreamHolds(t *testing.T) {
 	text := strings.Repeat("lorem ipsum ", 5000) + "Der gro\u00dfe Caf\u00e9-Tisch" + strings.Repeat(" dolor", 5000)
 	for _, needle := range []string{"caf\u00e9", "GRO\u00dfE", "ipsum lorem", "tisch dolor"} {
-		if !streamHolds(iotestOne{strings.NewReader(text)}, fold(needle)) {
+		if !new(textWindow).holds(iotestOne{strings.NewReader(text)}, fold(needle)) {
 			t.Errorf("%q not found", needle)
 		}
 	}
-	if streamHolds(strings.NewReader(text), fold("not there")) {
+	if new(textWindow).holds(strings.NewReader(text), fold("not there")) {
 		t.Error("found what is not there")
 	}
 }

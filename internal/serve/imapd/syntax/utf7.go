@@ -2,14 +2,13 @@ package syntax
 
 import (
 	"encoding/base64"
-	"errors"
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 )
 
 // errUTF7 is a name that is no modified UTF-7.
-var errUTF7 = errors.New("Mailbox name is not valid mUTF-7")
+var errUTF7 = Error("Mailbox name is not valid mUTF-7")
 
 // utf7 is the base64 of RFC 3501 section 5.1.3.
 var utf7 = base64.NewEncoding("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+,").WithPadding(base64.NoPadding)
