@@ -73,7 +73,9 @@ type session struct {
 	Pending []byte
 	TLS     bool
 	Session string
+	Method  string
 	Remote  netip.AddrPort
+	Local   netip.AddrPort
 }
 
 // event is a message with the files that came with it. Whoever handles it

@@ -11,6 +11,7 @@ import (
 
 	"packetboat/internal/auth"
 	"packetboat/internal/serve/login"
+	"packetboat/internal/sys/maillog"
 	"packetboat/internal/sys/proc"
 )
 
@@ -75,37 +76,47 @@ func (p *parent) place(ctx context.Context, e event) (pid int, err error) {
 		return 0, errors.New("ticket is for another service")
 	}
 	s := &session{Proto: h.Proto, User: r.User.User, Mail: r.User.Mail, Tag: h.Tag, Pending: h.Pending,
-		TLS: h.TLS, Session: h.Session, Remote: h.Remote}
+		TLS: h.TLS, Session: h.Session, Method: h.Method, Remote: h.Remote, Local: h.Local}
 	return p.deliverSession(r.User, s, e.files[0])
 }
 
-// deliverSession counts the session and sends it, under one lock: a process
-// that is about to end because it is idle cannot get it.
+// deliverSession counts the session and sends it. It is counted first: a
+// process that is about to end because it is idle then stays. The lock is not
+// held while sending, so that a process that does not read stops nobody else.
 func (p *parent) deliverSession(u *auth.UserInfo, s *session, f *os.File) (int, error) {
+	m, err := p.admit(u, s)
+	if err != nil {
+		return 0, err
+	}
+	if err := m.send(message{Op: opSession, Session: s}, f); err != nil {
+		p.forget(ids{u.UID, u.GID}, m, s.Number)
+		return 0, err
+	}
+	return m.pid, nil
+}
+
+// admit holds the session against the limits and finds its process.
+func (p *parent) admit(u *auth.UserInfo, s *session) (*mailProc, error) {
 	t := &p.mail
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.ended {
-		return 0, errGone
+		return nil, errGone
 	}
-	limit := p.settings().limits[string(s.Proto)]
-	if limit > 0 && t.count(s) >= limit {
-		p.log.DovecotInfo(string(s.Proto)+"-login", fmt.Sprintf("Maximum number of connections from user+IP exceeded (mail_max_userip_connections=%d): user=<%s>, rip=%s, session=<%s>",
-			limit, s.User, s.Remote.Addr(), s.Session))
-		return 0, login.ErrTooMany
+	if limit := p.settings().limits[string(s.Proto)]; limit > 0 && t.count(s) >= limit {
+		p.log.TooManyConnections(maillog.Client{Service: string(s.Proto), User: s.User, Method: s.Method,
+			Remote: s.Remote.Addr().String(), Local: s.Local.Addr().String(), Session: s.Session}, limit)
+		return nil, login.ErrTooMany
 	}
 	m, err := p.process(u)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	t.last++
 	s.Number = t.last
-	if err := m.send(message{Op: opSession, Session: s}, f); err != nil {
-		return 0, err
-	}
 	m.sessions[s.Number] = live{s.Proto, s.User, s.Remote.Addr()}
 	m.idle.Stop()
-	return m.pid, nil
+	return m, nil
 }
 
 // count returns how many sessions the user has from that address.
@@ -184,10 +195,15 @@ func (p *parent) fromMail(key ids, m *mailProc, e event) {
 	if e.Op != opDone {
 		return
 	}
+	p.forget(key, m, e.Number)
+}
+
+// forget counts a session out.
+func (p *parent) forget(key ids, m *mailProc, number int) {
 	p.mail.mu.Lock()
 	defer p.mail.mu.Unlock()
-	delete(m.sessions, e.Number)
-	if len(m.sessions) == 0 {
+	delete(m.sessions, number)
+	if len(m.sessions) == 0 && p.mail.procs[key] == m {
 		m.idle.Reset(idleTime)
 	}
 }
@@ -227,7 +243,7 @@ func (t *mailTable) stop(ctx context.Context) {
 	var all []*mailProc
 	for _, m := range t.procs {
 		all = append(all, m)
-		m.send(message{Op: opStop})
+		go m.send(message{Op: opStop})
 	}
 	t.mu.Unlock()
 	for _, m := range all {

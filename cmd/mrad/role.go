@@ -30,6 +30,7 @@ type role struct {
 
 	mu      sync.Mutex
 	now     *peer
+	all     map[*peer]bool // now, and those that finish their clients
 	started time.Time
 	pause   time.Duration
 	ended   bool // no more starts
@@ -50,6 +51,7 @@ func (r *role) start() error {
 	}
 	ready := make(chan struct{}, 1)
 	r.procs.Add(1)
+	r.add(q)
 	go q.serve(func(e event) {
 		if e.Op == opReady {
 			ready <- struct{}{}
@@ -78,12 +80,23 @@ func (r *role) start() error {
 	return nil
 }
 
+// add counts a process in.
+func (r *role) add(q *peer) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.all == nil {
+		r.all = make(map[*peer]bool)
+	}
+	r.all[q] = true
+}
+
 // watch waits for the end of a process. The current one is started again.
 func (r *role) watch(q *peer, pr *proc.Process) {
 	defer r.procs.Done()
 	code := pr.Wait()
 	q.ch.Close()
 	r.mu.Lock()
+	delete(r.all, q)
 	current := r.now == q
 	if current {
 		r.now = nil
@@ -142,13 +155,14 @@ func (r *role) replace() {
 func (r *role) stop(ctx context.Context) {
 	r.mu.Lock()
 	r.ended = true
-	now := r.now
-	r.mu.Unlock()
-	if now != nil && r.name == "auth" {
-		now.ch.Close()
-	} else if now != nil {
-		now.send(message{Op: opStop})
+	for q := range r.all {
+		if r.name == "auth" {
+			q.ch.Close()
+		} else {
+			go q.send(message{Op: opStop})
+		}
 	}
+	r.mu.Unlock()
 	done := make(chan struct{})
 	go func() { r.procs.Wait(); close(done) }()
 	select {

@@ -277,7 +277,7 @@ func (p *parent) startDeliver(q *peer, e event) {
 	f, err := p.deliverProcess(r.User)
 	if err != nil {
 		p.log.DovecotError("lmtp", fmt.Sprintf("user %q: %v", e.Name, err))
-		q.fail(e.message, errors.New("Temporary internal error"))
+		q.fail(e.message, errors.New("temporary internal error"))
 		return
 	}
 	defer f.Close()

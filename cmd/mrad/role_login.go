@@ -102,7 +102,7 @@ func (r *loginRole) setup(u *setup, proto login.Proto) error {
 // empty root folder, the login user. Landlock comes first, because it looks
 // into /proc once.
 func confine(u *setup) error {
-	time.Now().Local().Zone() // reads the time zone's file now
+	_ = time.Now().Local().String() // reads the time zone's file now
 	if err := proc.Confine(nil, nil); err != nil {
 		return err
 	}
@@ -115,8 +115,22 @@ func confine(u *setup) error {
 	return nil
 }
 
-// dialAuth asks the parent for a connection to the auth process that lives now.
+// authWait is how long a client waits for an auth process that is being
+// started again.
+const authWait = 5 * time.Second
+
+// dialAuth connects to the auth process that lives now, or comes up soon.
 func (r *loginRole) dialAuth(ctx context.Context) (net.Conn, error) {
+	for end := time.Now().Add(authWait); ; time.Sleep(50 * time.Millisecond) {
+		c, err := r.askAuth(ctx)
+		if err == nil || ctx.Err() != nil || time.Now().After(end) {
+			return c, err
+		}
+	}
+}
+
+// askAuth asks the parent for a connection.
+func (r *loginRole) askAuth(ctx context.Context) (net.Conn, error) {
 	e, err := r.p.call(ctx, message{Op: opAuth})
 	if err != nil {
 		return nil, err

@@ -94,7 +94,7 @@ func hasher(name string, rounds int) (algorithm.Hash, error) {
 	case "ARGON2ID":
 		return argon2.New(argon2.WithVariantID(), argon2.WithT(orDefault(rounds, 3)), argon2.WithP(1), argon2.WithM(65536))
 	}
-	return nil, fmt.Errorf("Unknown scheme: %s", name)
+	return nil, fmt.Errorf("unknown scheme: %s", name)
 }
 
 func orDefault(n, def int) int {

@@ -88,7 +88,7 @@ func (s *scramDialogue) credentials(user string) (scram.StoredCredentials, error
 	if err != nil {
 		return none, err
 	}
-	return client.GetStoredCredentials(scram.KeyFactors{Salt: salt(), Iters: scramRounds}), nil
+	return client.GetStoredCredentialsWithError(scram.KeyFactors{Salt: salt(), Iters: scramRounds})
 }
 
 // decoy makes keys that no password fits: an unknown user must not be told from

@@ -34,8 +34,13 @@ type judge interface {
 // Verdicts of a passdb. A *refusal is a mismatch with a text of the database's.
 var (
 	errUnknown  = errors.New("unknown user")
-	errMismatch = errors.New("Password mismatch")
+	errMismatch = error(said("Password mismatch"))
 )
+
+// said is an error in Dovecot's words, for the log.
+type said string
+
+func (s said) Error() string { return string(s) }
 
 // refusal is a wrong password with the text that the log tells of it.
 type refusal struct{ text, code string }

@@ -37,10 +37,9 @@ type fileContent struct {
 
 // entry is one line.
 type entry struct {
-	password            string
-	uid, gid, home      string
-	extra               string
-	hasUserdb, hasExtra bool
+	password       string
+	uid, gid, home string
+	extra          string
 }
 
 // newPasswdFile reads the args: [scheme=S] [username_format=F] PATH. A path

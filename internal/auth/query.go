@@ -89,7 +89,7 @@ func (a *Auth) setUser(q *Query, name string) error {
 	}
 	for i := 0; i < len(name); i++ {
 		if name[i] == 0 || (!a.o.AnyChars && strings.IndexByte(a.o.Chars, name[i]) < 0) {
-			return fmt.Errorf("Username character disallowed by auth_username_chars: 0x%02x (username: %s)", name[i], printable(name))
+			return said(fmt.Sprintf("Username character disallowed by auth_username_chars: 0x%02x (username: %s)", name[i], printable(name)))
 		}
 	}
 	q.Orig, q.User = name, name

@@ -22,7 +22,7 @@ func (c *call) master() (int, error) {
 	}
 	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
 	if err != nil || !proc.Alive(pid) {
-		return 0, fmt.Errorf("Dovecot is not running (read from %s)", filepath.Join(c.base, "master.pid"))
+		return 0, fmt.Errorf("the system is not running (read from %s)", filepath.Join(c.base, "master.pid"))
 	}
 	return pid, nil
 }

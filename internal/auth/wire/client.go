@@ -29,7 +29,8 @@ type Client struct {
 	dial func(context.Context) (net.Conn, error)
 
 	mu     sync.Mutex
-	link   *link // nil before the first use and after a break
+	link   *link  // nil before the first use and after a break
+	mechs  []Mech // of the last handshake
 	closed bool
 }
 
@@ -50,14 +51,17 @@ func Dial(ctx context.Context, path string) (*Client, error) {
 // again whenever the connection breaks.
 func New(dial func(context.Context) (net.Conn, error)) *Client { return &Client{dial: dial} }
 
-// Mechs returns the mechanisms that the server offers, connecting if need be;
-// nil when the server cannot be reached. Callers leave out those with Private.
+// Mechs returns the mechanisms that the server offers, connecting if need be.
+// When the server cannot be reached they are those that it offered last, or
+// nil. Callers leave out those with Private.
 func (c *Client) Mechs() []Mech {
 	ctx, cancel := context.WithTimeout(context.Background(), handshakeTimeout)
 	defer cancel()
 	l, err := c.connect(ctx)
 	if err != nil {
-		return nil
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.mechs
 	}
 	return l.mechs
 }
@@ -93,7 +97,7 @@ func (c *Client) connect(ctx context.Context) (*link, error) {
 		conn.Close()
 		return nil, err
 	}
-	c.link = l
+	c.link, c.mechs = l, l.mechs
 	go l.read()
 	return l, nil
 }

@@ -160,7 +160,7 @@ func parsePort(s string) uint16 {
 }
 
 // errBase64 is a response that is no base64: it fails its own request only.
-var errBase64 = errors.New("Invalid base64 data")
+var errBase64 = errors.New("invalid base64 data")
 
 // decode reads base64; the result is never nil.
 func decode(s string) ([]byte, error) {

@@ -11,7 +11,8 @@
 //
 // Memory: a client before its login costs at most 8 KiB of input buffer and
 // its goroutine, with TLS about 45 KiB; at most MaxClients of them are held at
-// once. A TLS client after its login costs about 30 KiB.
+// once. A plain client after its login costs nothing here, one with TLS 21 KiB
+// (measured with 1,000 of them idle).
 package login
 
 import (

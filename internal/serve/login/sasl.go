@@ -24,6 +24,9 @@ type verdict struct {
 func (c *client) try(name string, initial []byte, ask func(challenge []byte) ([]byte, error)) (verdict, error) {
 	c.attempts++
 	m, ok := c.mech(name)
+	if len(c.s.auth.Mechs()) == 0 {
+		return verdict{err: errNoAuth}, nil
+	}
 	c.method, c.badMech = strings.ToUpper(clean(name)), !ok
 	if !ok {
 		c.refused("Authenticate "+c.method+" failed", "Unsupported authentication mechanism.")
@@ -52,7 +55,8 @@ const plaintextDisabled = "Plaintext authentication disabled."
 
 var (
 	errAbort  = errors.New("aborted by client")
-	errBase64 = errors.New("Invalid base64 in response")
+	errNoAuth = errors.New("the auth process does not answer")
+	errBase64 = errors.New("invalid base64 in response")
 )
 
 // spoiled sorts a response that never came: the client's doing, or the line's.

@@ -1,7 +1,6 @@
 package pop3d
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -42,7 +41,7 @@ func (x *session) command(line string) error {
 		x.reply("-ERR Unknown command: %s", printable(strings.ToUpper(name)))
 		if x.bad >= maxBad {
 			x.reply("-ERR Too many bad commands.")
-			return errors.New("Too many bad commands")
+			return said("Too many bad commands")
 		}
 	}
 	return nil

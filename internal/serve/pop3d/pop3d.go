@@ -94,8 +94,13 @@ type session struct {
 	stats maillog.POP3Stats
 }
 
+// said is the end of a session in Dovecot's words, for the log.
+type said string
+
+func (s said) Error() string { return string(s) }
+
 // errQuit ends a session that said QUIT.
-var errQuit = errors.New("Logged out")
+var errQuit = error(said("Logged out"))
 
 func (x *session) run() error {
 	x.in = bufio.NewReaderSize(io.MultiReader(strings.NewReader(string(x.start.Pending)), x.conn), maxLine)
@@ -173,7 +178,7 @@ func (x *session) loop() error {
 		line, err := x.in.ReadSlice('\n')
 		if errors.Is(err, bufio.ErrBufferFull) {
 			x.reply("-ERR Input line too long")
-			return errors.New("Input line too long")
+			return said("Input line too long")
 		}
 		if err != nil {
 			return err
