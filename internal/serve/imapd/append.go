@@ -10,34 +10,39 @@ import (
 	"packetboat/internal/store"
 )
 
-// append: RFC 3501 section 6.3.11, with RFC 7888's LITERAL+ and RFC 4315's
-// APPENDUID. The message goes from the connection to the store without being
-// held. Where it is refused its octets are read and thrown away, so that none
-// of them runs as a command.
+// append: RFC 3501 section 6.3.11, with RFC 7888's LITERAL+, RFC 3502's several
+// messages in one command and RFC 4315's APPENDUID. What is refused is read and
+// thrown away, so that none of its octets runs as a command.
 func (s *session) append(args []syntax.Arg) error {
-	n := len(args)
-	if n == 0 {
+	if len(args) == 0 {
 		return syntax.Error("Missing arguments")
 	}
-	if !args[0].IsString() {
+	last := args[len(args)-1]
+	switch {
+	case !args[0].IsString():
 		return s.dropLiteral(args, syntax.Error("Invalid arguments"))
-	}
-	if args[n-1].Kind != syntax.Size {
-		if n == 1 {
-			return syntax.Error("Missing message size")
-		}
+	case len(args) == 1:
+		return syntax.Error("Missing message size")
+	case last.Kind != syntax.Size:
 		return syntax.Error("Invalid arguments")
 	}
-	size := args[n-1]
-	msg, err := appendOptions(args[1 : n-1])
+	msg, err := appendOptions(args[1 : len(args)-1])
 	if err != nil {
 		return s.dropLiteral(args, err)
 	}
 	name, err := mailboxName(args[0])
-	if err != nil {
-		return s.refuseLiteral(size, err, name)
+	var box store.Mailbox
+	if err == nil {
+		box, err = s.user.Store.Open(name)
 	}
-	return s.appendTo(name, msg, size)
+	if err != nil {
+		return s.refuseLiteral(last, err, name)
+	}
+	defer box.Close()
+	ap := &appender{session: s, name: name, box: box}
+	ap.spool.dir = s.opts.TempDir
+	defer ap.spool.close()
+	return ap.run(msg, last)
 }
 
 // appendOptions reads flags and date.
@@ -79,43 +84,98 @@ func (s *session) refuseLiteral(size syntax.Arg, err error, name string) error {
 	return s.failed(err, name, "[TRYCREATE] ")
 }
 
-func (s *session) appendTo(name string, msg store.New, size syntax.Arg) error {
-	if limit := s.opts.MaxMessage; limit > 0 && size.Len > limit {
-		return s.refuseLiteral(size, refusal("[TOOBIG] Message is too large"), name)
-	}
-	if size.Len == 0 {
-		return s.refuseLiteral(size, refusal("Can't save a zero byte message"), name)
-	}
-	box, err := s.user.Store.Open(name)
-	if err != nil {
-		return s.refuseLiteral(size, err, name)
-	}
-	defer box.Close()
-	if size.Sync {
-		if err := s.askLiteral(); err != nil {
-			return err
+// maxMulti is the number of messages of one APPEND.
+const maxMulti = 1000
+
+// appender takes the messages of one APPEND.
+type appender struct {
+	*session
+	name  string
+	box   store.Mailbox
+	spool spool
+	msgs  []store.New
+	at    []span
+}
+
+// run takes message after message and gives them all to the store at once: all
+// are saved or none (RFC 3502 section 6.3.11).
+func (ap *appender) run(msg store.New, size syntax.Arg) error {
+	for {
+		if refused := ap.refuses(size); refused != nil {
+			return ap.refuseLiteral(size, refused, ap.name)
+		}
+		if size.Sync {
+			if err := ap.askLiteral(); err != nil {
+				return err
+			}
+		}
+		body := &literal{p: &ap.p, left: size.Len}
+		at, err := ap.spool.take(body)
+		if end := body.finish(); end != nil {
+			return end
+		}
+		if err != nil {
+			return ap.spoolFailed(body, err)
+		}
+		ap.msgs, ap.at = append(ap.msgs, msg), append(ap.at, at)
+		if len(body.next) == 0 {
+			return ap.save()
+		}
+		if msg, size, err = nextMessage(body.next); err != nil {
+			return ap.dropLiteral(body.next, err)
 		}
 	}
-	body := &literal{p: &s.p, left: size.Len}
-	msg.Body = body
-	uids, err := box.Append([]store.New{msg})
-	if end := body.finish(); end != nil {
-		return end
+}
+
+// refuses says why a message cannot be taken; nil = it can.
+func (ap *appender) refuses(size syntax.Arg) error {
+	limit := ap.opts.MaxMessage
+	switch {
+	case limit > 0 && size.Len > limit:
+		return refusal("[TOOBIG] Message is too large")
+	case size.Len == 0:
+		return refusal("Can't save a zero byte message")
+	case len(ap.msgs) >= maxMulti:
+		return refusal("[LIMIT] Too many messages in one APPEND")
 	}
+	return nil
+}
+
+// nextMessage reads what stands between two messages.
+func nextMessage(args []syntax.Arg) (msg store.New, size syntax.Arg, err error) {
+	size = args[len(args)-1]
+	if size.Kind != syntax.Size {
+		return msg, size, syntax.Error("Invalid arguments")
+	}
+	msg, err = appendOptions(args[:len(args)-1])
+	return msg, size, err
+}
+
+// spoolFailed answers when a message could not be kept until it was whole.
+func (ap *appender) spoolFailed(body *literal, err error) error {
+	if n := len(body.next); n > 0 && body.next[n-1].Kind == syntax.Size {
+		return ap.refuseLiteral(body.next[n-1], err, ap.name)
+	}
+	return ap.failed(err, ap.name, "")
+}
+
+func (ap *appender) save() error {
+	uids, err := ap.spool.appendAll(ap.box, ap.msgs, ap.at)
 	if err != nil {
-		return s.failed(err, name, "[TRYCREATE] ")
+		return ap.failed(err, ap.name, "[TRYCREATE] ")
 	}
-	return s.done("OK " + appendUID("APPENDUID", box.Snapshot().UIDValidity, nil, uids) + " Append completed")
+	return ap.done("OK " + appendUID("APPENDUID", ap.box.Snapshot().UIDValidity, nil, uids) + " Append completed")
 }
 
 // literal is the message on its way. It ends with io.EOF only when the whole
-// literal has come and the command's line has ended behind it: a message cut
-// short by a lost connection is an error, and never saved.
+// literal has come and what follows it has been read: a message cut short by a
+// lost connection is an error, and never saved.
 type literal struct {
 	p    *syntax.Parser
 	left int64
-	end  bool  // the line behind the literal has been read
-	err  error // the connection's, or what was wrong with the line
+	end  bool         // what stands behind the literal has been read:
+	next []syntax.Arg // up to the next message, or nothing
+	err  error        // the connection's, or what was wrong with the line
 }
 
 // Read gives the octets of the literal.
@@ -144,27 +204,18 @@ func (l *literal) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// lineEnd reads what follows the literal: nothing may.
+// lineEnd reads what follows the literal: the line's end, or another message.
 func (l *literal) lineEnd() {
 	if l.end {
 		return
 	}
 	l.end = true
 	l.p.Resume()
-	args, err := l.p.Args(true)
-	switch {
-	case err != nil:
-		l.err = err
-	case len(args) > 0:
-		if last := args[len(args)-1]; last.Kind == syntax.Size {
-			l.p.Owe(last)
-		}
-		l.err = syntax.Error("Invalid arguments")
-	}
+	l.next, l.err = l.p.Args(true)
 }
 
-// finish swallows what the store has not read. Its error is one of the
-// connection or of syntax, not of the store.
+// finish swallows what has not been read. Its error is one of the connection or
+// of syntax.
 func (l *literal) finish() error {
 	if _, err := io.Copy(io.Discard, l); err != nil {
 		return err

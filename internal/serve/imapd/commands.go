@@ -87,7 +87,7 @@ func selectedCommand(name string) spec {
 // capabilities is what the client may use after login. A word stands here only
 // when all of it works.
 func (s *session) capabilities() string {
-	return "IMAP4rev1 SASL-IR LOGIN-REFERRALS ID ENABLE IDLE UNSELECT CHILDREN NAMESPACE UIDPLUS WITHIN MOVE LITERAL+"
+	return "IMAP4rev1 SASL-IR LOGIN-REFERRALS ID ENABLE IDLE MULTIAPPEND UNSELECT CHILDREN NAMESPACE UIDPLUS WITHIN MOVE STATUS=SIZE LITERAL+"
 }
 
 // capability: RFC 3501 section 6.1.1.

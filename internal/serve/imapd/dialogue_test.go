@@ -181,6 +181,8 @@ func (p *player) play(s *step, want int) (got []answer) {
 	tag, _, _ := strings.Cut(s.text, " ")
 	quiet := 10 * time.Second // a busy machine is no fault
 	switch {
+	case want > 0:
+		tag = "" // the number of answers is known
 	case want == 0:
 		tag, quiet = "", 40*time.Millisecond
 	case want < 0 && (tag == "a" || tag == "b"):

@@ -27,6 +27,7 @@ type Options struct {
 	IdleNotify   time.Duration `dovecot:"imap_idle_notify_interval"` // between two "* OK Still here"; 0 = 2 minutes
 	MaxLine      int           `dovecot:"imap_max_line_length"`      // octets of one command without literals, and of its literals; 0 = 64 KiB
 	MaxMessage   int64         `dovecot:"quota_max_mail_size"`       // octets of one APPEND; 0 = no limit
+	TempDir      string        `dovecot:"mail_temp_dir"`             // where a message of more than 256 KiB waits for the store; empty = /tmp
 	IDSend       string        `dovecot:"imap_id_send"`              // what ID answers; empty = "name *"
 	IdleTimeout  time.Duration // silence after which a session ends; 0 = 30 minutes (RFC 3501 section 5.4)
 	WriteTimeout time.Duration // how long the client may refuse to read; 0 = 5 minutes

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"regexp"
 	"runtime"
 	"slices"
@@ -425,5 +426,54 @@ func TestSetsAreSorted(t *testing.T) {
 	}
 	if got := v.uids([]int{0, 2}); !slices.Equal(got, []uint32{2, 9}) {
 		t.Error(got)
+	}
+}
+
+// TestBigMessages: what is too big for memory goes through a file and arrives
+// whole, by APPEND as by COPY.
+func TestBigMessages(t *testing.T) {
+	dir := t.TempDir()
+	st := memory(t, nil)
+	p := startOurs(t, st, Options{TempDir: dir})
+	body := "Subject: big\r\n\r\n" + strings.Repeat("0123456789abcdef0123456789abcdef\r\n", 30000)
+	small := "Subject: small\r\n\r\nx\r\n"
+	_, tagged := p.do(t, fmt.Sprintf("a APPEND INBOX {%d+}\r\n%s (\\Seen) {%d+}\r\n%s", len(body), body, len(small), small))
+	if !strings.Contains(tagged, "[APPENDUID 1 1:2] Append completed") {
+		t.Fatal(tagged)
+	}
+	p.do(t, "a SELECT INBOX")
+	if _, tagged = p.do(t, "a COPY 1:2 INBOX"); !strings.Contains(tagged, "[COPYUID 1 1:2 3:4]") {
+		t.Fatal(tagged)
+	}
+	lines, _ := p.do(t, "a FETCH 3 BODY.PEEK[]")
+	if want := fmt.Sprintf("* 3 FETCH (BODY[] {%d}\r\n%s)", len(body), body); lines[0] != want {
+		t.Errorf("%d octets come back, want %d", len(lines[0]), len(want))
+	}
+	if left, _ := os.ReadDir(dir); len(left) > 0 {
+		t.Errorf("%v is left", left)
+	}
+}
+
+// TestMultiAppend: all or none.
+func TestMultiAppend(t *testing.T) {
+	st := memory(t, nil)
+	p := startOurs(t, st, Options{MaxMessage: 10})
+	for in, want := range map[string]string{
+		"a APPEND INBOX {3+}\r\nabc {0+}\r\n":                       "a NO Can't",
+		"a APPEND INBOX {3+}\r\nabc (\\Foo) {8+}\r\nb NOOP\r\n":     "a BAD Error in IMAP command APPEND: Invalid system flag",
+		"a APPEND INBOX {3+}\r\nabc {11+}\r\n12345678901":           "a NO [TOOBIG]",
+		"a APPEND INBOX {3+}\r\nabc foo":                            "a BAD Error in IMAP command APPEND: Invalid arguments",
+		"a APPEND INBOX {3+}\r\nabc \"01-Jan-2020 00:00:00 +0000\"": "a BAD Error in IMAP command APPEND: Invalid arguments",
+	} {
+		if _, tagged := p.do(t, in); !strings.HasPrefix(tagged, want) {
+			t.Errorf("%q: %s", in, tagged)
+		}
+	}
+	if _, tagged := p.do(t, "c STATUS INBOX (MESSAGES)"); !strings.HasPrefix(tagged, "c OK") {
+		t.Error(tagged)
+	}
+	box, _ := st.Open("INBOX")
+	if n := len(box.Snapshot().Msgs); n != 0 {
+		t.Errorf("%d messages", n)
 	}
 }

@@ -2,7 +2,6 @@ package imapd
 
 import (
 	"errors"
-	"io"
 	"strings"
 
 	"packetboat/internal/serve/imapd/syntax"
@@ -85,7 +84,7 @@ func (s *session) setFlags(list []int, op store.Op, f store.Flag, keywords []str
 func keywordBits(snap *store.Snapshot, keywords []string) (bits uint64) {
 	for i, k := range snap.Keywords {
 		for _, w := range keywords {
-			if k == w {
+			if strings.EqualFold(k, w) {
 				bits |= 1 << i
 			}
 		}
@@ -133,34 +132,30 @@ func (s *session) planCopy(args []syntax.Arg) (*copyPlan, error) {
 func (p *copyPlan) run(s *session) (from []uint32, code string, err error) {
 	from = s.view.uids(p.list)
 	msgs := make([]store.New, len(p.list))
-	snap := s.view.snap
+	at := make([]span, len(p.list))
+	sp := spool{dir: s.opts.TempDir}
+	defer sp.close()
 	for i, n := range p.list {
 		m := &s.view.msgs[n]
-		msgs[i] = store.New{
-			Body: &lazyBody{box: s.box, uid: m.UID}, Flags: m.Flags,
-			Keywords: keywordNames(snap, m.Keywords), Date: unixTime(m.Date),
+		msgs[i] = store.New{Flags: m.Flags, Keywords: s.view.snap.Words(m.Keywords), Date: unixTime(m.Date)}
+		if at[i], err = s.spoolMessage(&sp, m.UID); err != nil {
+			return nil, "", err
 		}
 	}
-	to, err := p.box.Append(msgs)
-	for _, m := range msgs {
-		m.Body.(*lazyBody).close()
-	}
+	to, err := sp.appendAll(p.box, msgs, at)
 	if err != nil {
 		return nil, "", err
 	}
 	return from, appendUID("COPYUID", p.box.Snapshot().UIDValidity, from, to), nil
 }
 
-func keywordNames(snap *store.Snapshot, bits uint64) (names []string) {
-	if bits == 0 {
-		return nil
+func (s *session) spoolMessage(sp *spool, uid uint32) (span, error) {
+	r, err := s.box.Read(uid, 0, -1)
+	if err != nil {
+		return span{}, err
 	}
-	for i, k := range snap.Keywords {
-		if bits&(1<<i) != 0 {
-			names = append(names, k)
-		}
-	}
-	return names
+	defer r.Close()
+	return sp.take(r)
 }
 
 // copy: RFC 3501 section 6.4.7.
@@ -211,38 +206,4 @@ func (s *session) copyFailed(err error, name string) error {
 		return s.failed(err, name, "[TRYCREATE] ")
 	}
 	return s.done("NO [EXPUNGEISSUED] Some of the requested messages no longer exist")
-}
-
-// lazyBody opens a message when its first octet is wanted, so that copying
-// many messages has one of them open at a time.
-type lazyBody struct {
-	box store.Mailbox
-	uid uint32
-	r   io.ReadCloser
-	err error
-}
-
-// Read gives the message's octets.
-func (b *lazyBody) Read(p []byte) (int, error) {
-	if b.err != nil {
-		return 0, b.err
-	}
-	if b.r == nil {
-		if b.r, b.err = b.box.Read(b.uid, 0, -1); b.err != nil {
-			return 0, b.err
-		}
-	}
-	n, err := b.r.Read(p)
-	if err != nil {
-		b.err = err
-		b.close()
-	}
-	return n, err
-}
-
-func (b *lazyBody) close() {
-	if b.r != nil {
-		b.r.Close()
-		b.r = nil
-	}
 }

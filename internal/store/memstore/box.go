@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 	"sort"
+	"strings"
 	"sync"
 	"time"
 
@@ -77,21 +78,27 @@ func (b *box) edit(change func(*store.Snapshot)) *store.Snapshot {
 func (b *box) SetFlags(uids []uint32, op store.Op, f store.Flag, keywords []string) (*store.Snapshot, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.edit(func(s *store.Snapshot) {
-		kw := bits(s, keywords)
-		for _, uid := range uids {
-			i := find(s.Msgs, uid)
-			if i < 0 {
-				continue
-			}
-			m := &s.Msgs[i]
-			was, wasKw := m.Flags, m.Keywords
-			apply(m, op, f, kw)
-			if m.Flags != was || m.Keywords != wasKw {
-				m.ModSeq = s.ModSeq
-			}
+	next := *b.snap
+	next.Msgs, next.Keywords = slices.Clone(b.snap.Msgs), slices.Clone(b.snap.Keywords)
+	next.ModSeq++
+	kw := bits(&next, keywords)
+	changed := len(next.Keywords) != len(b.snap.Keywords)
+	for _, uid := range uids {
+		i := find(next.Msgs, uid)
+		if i < 0 {
+			continue
 		}
-	}), nil
+		m := &next.Msgs[i]
+		was, wasKw := m.Flags, m.Keywords
+		apply(m, op, f, kw)
+		if m.Flags != was || m.Keywords != wasKw {
+			m.ModSeq, changed = next.ModSeq, true
+		}
+	}
+	if changed {
+		b.edit(func(s *store.Snapshot) { *s = next })
+	}
+	return b.snap, nil
 }
 
 func apply(m *store.Msg, op store.Op, f store.Flag, kw uint64) {
@@ -111,7 +118,7 @@ func apply(m *store.Msg, op store.Op, f store.Flag, kw uint64) {
 func bits(s *store.Snapshot, keywords []string) uint64 {
 	var set uint64
 	for _, k := range keywords {
-		i := slices.Index(s.Keywords, k)
+		i := slices.IndexFunc(s.Keywords, func(have string) bool { return strings.EqualFold(have, k) })
 		if i < 0 && len(s.Keywords) < 64 {
 			i = len(s.Keywords)
 			s.Keywords = append(s.Keywords, k)

@@ -9,12 +9,7 @@ import (
 	"sync"
 
 	"packetboat/internal/store"
-)
-
-// Limits of a Store: names longer than these are store.ErrBadName.
-const (
-	maxName  = 1000 // bytes of one full name
-	maxDepth = 30   // levels of hierarchy
+	"packetboat/internal/store/names"
 )
 
 // Store is all mail of one user, in memory. The zero value is not ready: use New.
@@ -60,14 +55,8 @@ func canonical(name string) (string, error) {
 	if deep {
 		first += "/" + rest
 	}
-	parts := strings.Split(first, "/")
-	if len(first) > maxName || len(parts) > maxDepth {
-		return "", store.ErrBadName
-	}
-	for _, p := range parts {
-		if p == "" || p == "." || p == ".." || strings.ContainsAny(p, "\x00\r\n") {
-			return "", store.ErrBadName
-		}
+	if _, err := names.OnDisk(first); err != nil {
+		return "", store.ErrBadName // the same names as on disk
 	}
 	return first, nil
 }
