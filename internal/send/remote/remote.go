@@ -65,8 +65,9 @@ const (
 
 // Transport is one SMTP or LMTP client service. It is safe for many goroutines.
 type Transport struct {
-	opts Options
-	log  *maillog.Log
+	opts  Options
+	log   *maillog.Log
+	cache cache
 }
 
 // New returns a Transport, with the defaults of postconf(5) for zero fields.
@@ -157,7 +158,7 @@ func (a *attempt) run(ctx context.Context, hosts []host, start time.Time) {
 		if len(a.left) == 0 || i >= a.t.opts.AddressLimit || sessions >= a.t.opts.SessionLimit {
 			return
 		}
-		s, err := a.t.dial(ctx, h)
+		s, err := a.t.open(ctx, h)
 		if err != nil {
 			a.t.log.Info("%s", err.Error())
 			a.failAll(mail.Result{Status: mail.AsStatus(err), Relay: "none", Connect: time.Since(start)})
@@ -170,20 +171,40 @@ func (a *attempt) run(ctx context.Context, hosts []host, start time.Time) {
 	}
 }
 
+// open returns a cached connection to a host, or a new one.
+func (t *Transport) open(ctx context.Context, h host) (*session, error) {
+	wanted := t.cache.busy(h.relay())
+	s := t.reuse(h)
+	if s == nil {
+		var err error
+		if s, err = t.dial(ctx, h); err != nil {
+			return nil, err
+		}
+	}
+	s.wanted = wanted
+	return s, nil
+}
+
 // session does one conversation; it tells whether the host let us speak.
 func (a *attempt) session(ctx context.Context, s *session, start time.Time) bool {
 	stop := context.AfterFunc(ctx, s.abort)
 	defer func() {
-		stop()
-		go s.close() // the answer to QUIT changes nothing, and nobody waits for it
+		if !stop() { // ctx has ended, and the connection with it
+			s.broken = true
+		}
+		a.t.cache.keep(s)
 	}()
-	if err := s.greet(ctx); err != nil {
-		a.failAll(mail.Result{Status: mail.AsStatus(err), Relay: s.relay(), Connect: time.Since(start)})
-		return false
+	if s.uses == 0 {
+		if err := s.greet(ctx); err != nil {
+			s.wanted = false
+			a.failAll(mail.Result{Status: mail.AsStatus(err), Relay: s.relay(), Connect: time.Since(start)})
+			return false
+		}
 	}
+	s.uses++
 	connected := time.Now()
 	s.transaction(a, func(r mail.Result) mail.Result {
-		r.Relay, r.Connect, r.Send = s.relay(), connected.Sub(start), time.Since(connected)
+		r.Relay, r.Connect, r.Send, r.Reuse = s.relay(), connected.Sub(start), time.Since(connected), s.uses
 		return r
 	})
 	return true

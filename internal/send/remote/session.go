@@ -34,6 +34,10 @@ type session struct {
 	ext    map[string]string
 	isTLS  bool
 	broken bool // no QUIT: the conversation is lost
+	uses   int  // messages so far
+	wanted bool // keep it for the next message
+	opened time.Time
+	expire *time.Timer // while it is idle in the cache
 }
 
 // dial connects to one host. The error is Postfix's "connect to ..." line.
@@ -47,7 +51,7 @@ func (t *Transport) dial(ctx context.Context, h host) (*session, error) {
 	if t.opts.TLSWrapper {
 		c = tls.Client(c, t.tlsConfig(h))
 	}
-	return &session{t: t, host: h, conn: c, isTLS: t.opts.TLSWrapper,
+	return &session{t: t, host: h, conn: c, isTLS: t.opts.TLSWrapper, opened: time.Now(),
 		r: bufio.NewReaderSize(c, 4096), w: bufio.NewWriterSize(c, 16384)}, nil
 }
 
