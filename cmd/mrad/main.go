@@ -62,26 +62,14 @@ func runRole(role, path string) int {
 // background starts mrad -F in a session of its own and waits until it
 // answers or has given up.
 func background(path string) int {
-	r, w, err := os.Pipe()
+	ok, err := proc.Background("mrad", "-F", "-c", path)
 	if err != nil {
 		return complain(err)
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return complain(err)
+	if !ok {
+		return 1 // the child has said why
 	}
-	_, err = proc.Start(proc.Role{
-		Path: self, Args: []string{"mrad", "-F", "-c", path, "--ready-fd", "3"},
-		Env: proc.CleanEnv(), Stderr: os.Stderr, Files: []*os.File{w}, Session: true,
-	})
-	w.Close()
-	if err != nil {
-		return complain(err)
-	}
-	if n, _ := r.Read(make([]byte, 1)); n == 1 {
-		return 0
-	}
-	return 1 // the child has said why
+	return 0
 }
 
 // complain prints an error for people and returns the exit code.

@@ -48,11 +48,7 @@ func runParent(path string, readyFD int) int {
 		p.halt()
 		return complain(err)
 	}
-	if readyFD > 0 {
-		w := os.NewFile(uintptr(readyFD), "ready")
-		w.Write([]byte{'\n'})
-		w.Close()
-	}
+	proc.Ready(readyFD)
 	return p.run()
 }
 

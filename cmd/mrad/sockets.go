@@ -69,31 +69,12 @@ func (s *sockets) send(q *peer, services ...string) error {
 			}
 			err = q.send(message{Op: opListen, Listen: &l.as}, f)
 			f.Close()
-			l.unblock()
 			if err != nil {
 				return err
 			}
 		}
 	}
 	return q.send(message{Op: opRun})
-}
-
-// unblock makes the socket non-blocking again. Sending its descriptor makes it
-// blocking, and with it, for they share one description, those of all
-// processes: an accept in the process that is being replaced would then hang
-// until the next client, and serve it.
-func (l *socket) unblock() {
-	f, err := l.File()
-	if err != nil {
-		return
-	}
-	defer f.Close()
-	if again, err := net.FileListener(f); err == nil {
-		if u, ok := again.(*net.UnixListener); ok {
-			u.SetUnlinkOnClose(false)
-		}
-		again.Close()
-	}
 }
 
 func (s *sockets) close() {

@@ -64,11 +64,7 @@ func runParent(dir string, readyFD int) int {
 		p.log.Fatal("%s", err.Error())
 		return complain(err)
 	}
-	if readyFD > 0 {
-		w := os.NewFile(uintptr(readyFD), "ready")
-		w.Write([]byte{'\n'})
-		w.Close()
-	}
+	proc.Ready(readyFD)
 	return p.serve()
 }
 

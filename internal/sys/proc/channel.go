@@ -67,16 +67,32 @@ func (c *Channel) Send(v any, files ...*os.File) error {
 	if len(b) > maxMessage || len(files) > maxFiles {
 		return fmt.Errorf("message of %d bytes and %d files does not fit a channel", len(b), len(files))
 	}
-	var oob []byte
-	if len(files) > 0 {
-		fds := make([]int, len(files))
-		for i, f := range files {
-			fds[i] = int(f.Fd())
+	return withFDs(files, nil, func(fds []int) error {
+		var oob []byte
+		if len(fds) > 0 {
+			oob = syscall.UnixRights(fds...)
 		}
-		oob = syscall.UnixRights(fds...)
+		_, _, err := c.conn.WriteMsgUnix(b, oob, nil)
+		return err
+	})
+}
+
+// withFDs calls fn with the descriptors of files, which stay open meanwhile.
+// File.Fd would not do: it makes a socket blocking for every process that has it.
+func withFDs(files []*os.File, fds []int, fn func([]int) error) error {
+	if len(files) == 0 {
+		return fn(fds)
 	}
-	_, _, err = c.conn.WriteMsgUnix(b, oob, nil)
-	return err
+	raw, err := files[0].SyscallConn()
+	if err != nil {
+		return err
+	}
+	var inner error
+	err = raw.Control(func(fd uintptr) { inner = withFDs(files[1:], append(fds, int(fd)), fn) })
+	if err != nil {
+		return err
+	}
+	return inner
 }
 
 // Recv receives one message into v and the files that came with it. It returns
