@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"packetboat/internal/serve/imapd/spool"
 	"packetboat/internal/serve/imapd/syntax"
 	"packetboat/internal/store"
 )
@@ -40,8 +41,8 @@ func (s *session) append(args []syntax.Arg) error {
 	}
 	defer box.Close()
 	ap := &appender{session: s, name: name, box: box}
-	ap.spool.dir = s.opts.TempDir
-	defer ap.spool.close()
+	ap.spool.Dir = s.opts.TempDir
+	defer ap.spool.Close()
 	return ap.run(msg, last)
 }
 
@@ -92,9 +93,9 @@ type appender struct {
 	*session
 	name  string
 	box   store.Mailbox
-	spool spool
+	spool spool.Spool
 	msgs  []store.New
-	at    []span
+	at    []spool.Place
 }
 
 // run takes message after message and gives them all to the store at once: all
@@ -110,7 +111,7 @@ func (ap *appender) run(msg store.New, size syntax.Arg) error {
 			}
 		}
 		body := &literal{p: &ap.p, left: size.Len}
-		at, err := ap.spool.take(body)
+		at, err := ap.spool.Take(body)
 		if end := body.finish(); end != nil {
 			return end
 		}
@@ -160,7 +161,7 @@ func (ap *appender) spoolFailed(body *literal, err error) error {
 }
 
 func (ap *appender) save() error {
-	uids, err := ap.spool.appendAll(ap.box, ap.msgs, ap.at)
+	uids, err := ap.spool.Append(ap.box, ap.msgs, ap.at)
 	if err != nil {
 		return ap.failed(err, ap.name, "[TRYCREATE] ")
 	}

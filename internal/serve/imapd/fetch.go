@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"packetboat/internal/mail/message"
+	"packetboat/internal/serve/imapd/render"
 	"packetboat/internal/serve/imapd/syntax"
 	"packetboat/internal/store"
 )
@@ -166,7 +167,7 @@ func (f *fetcher) item(it *syntax.Item, m *store.Msg) error {
 		if err != nil {
 			return f.nothing(err)
 		}
-		o.buf = appendRoot(o.buf, root, it.Kind == syntax.ItemBodyStructure)
+		o.buf = render.Structure(o.buf, root, it.Kind == syntax.ItemBodyStructure)
 	case syntax.ItemSection:
 		return f.section(it, m)
 	}
@@ -190,7 +191,7 @@ func (f *fetcher) nothing(err error) error {
 // envelope writes ENVELOPE; only the header is read for it.
 func (f *fetcher) envelope(m *store.Msg) error {
 	if f.last.root != nil && f.last.uid == m.UID {
-		f.out.buf = appendEnvelope(f.out.buf, f.last.root.Envelope)
+		f.out.buf = render.Envelope(f.out.buf, f.last.root.Envelope)
 		return nil
 	}
 	n := int64(-1)
@@ -206,7 +207,7 @@ func (f *fetcher) envelope(m *store.Msg) error {
 	if err != nil {
 		return f.nothing(err)
 	}
-	f.out.buf = appendEnvelope(f.out.buf, env)
+	f.out.buf = render.Envelope(f.out.buf, env)
 	return nil
 }
 

@@ -7,9 +7,6 @@ import (
 	"packetboat/internal/store"
 )
 
-// maxPattern is the longest pattern of LIST; no name is as long.
-const maxPattern = 2000
-
 // namespace: RFC 2342. All mail of a user is in one namespace without prefix.
 func (s *session) namespace([]syntax.Arg) error {
 	s.out.text(`* NAMESPACE (("" "/")) NIL NIL`)
@@ -41,7 +38,7 @@ func (s *session) list(args []syntax.Arg) error {
 	if err != nil {
 		return s.failed(err, pattern, "")
 	}
-	match := newMatcher(ref + pattern)
+	match := syntax.NewMatcher(ref + pattern)
 	if lsub {
 		s.lsub(folders, match)
 		return s.done("OK Lsub completed")
@@ -100,58 +97,6 @@ func (s *session) lsub(folders []store.Folder, match func(string) bool) {
 				told[name] = true
 				s.listLine("LSUB", `\Noselect`, name)
 			}
-		}
-	}
-}
-
-// newMatcher returns a function that compares names with a pattern: "*" stands
-// for anything, "%" for anything within one level. It takes time in proportion
-// to pattern and name, however many wildcards there are.
-func newMatcher(pattern string) func(name string) bool {
-	if text, err := syntax.DecodeUTF7(pattern); err == nil {
-		pattern = text
-	}
-	if len(pattern) > maxPattern {
-		return func(string) bool { return false }
-	}
-	if first, rest, _ := strings.Cut(pattern, "/"); strings.EqualFold(first, "INBOX") {
-		pattern = "INBOX" + pattern[len(first):]
-		_ = rest
-	}
-	return func(name string) bool { return glob(pattern, name) }
-}
-
-// glob walks the name once and keeps the set of places in the pattern that the
-// text so far can have reached.
-func glob(pattern, name string) bool {
-	here := make([]bool, len(pattern)+1)
-	next := make([]bool, len(pattern)+1)
-	here[0] = true
-	skipStars(pattern, here)
-	for i := 0; i < len(name); i++ {
-		clear(next)
-		for k := range len(pattern) {
-			if !here[k] {
-				continue
-			}
-			switch p := pattern[k]; {
-			case p == '*', p == '%' && name[i] != '/':
-				next[k] = true
-			case p == name[i] && p != '%':
-				next[k+1] = true
-			}
-		}
-		skipStars(pattern, next)
-		here, next = next, here
-	}
-	return here[len(pattern)]
-}
-
-// skipStars lets every wildcard stand for nothing.
-func skipStars(pattern string, here []bool) {
-	for k := range len(pattern) {
-		if here[k] && (pattern[k] == '*' || pattern[k] == '%') {
-			here[k+1] = true
 		}
 	}
 }

@@ -1,13 +1,13 @@
 package imapd
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"net"
 	"strconv"
 	"time"
 
+	"packetboat/internal/serve/imapd/render"
 	"packetboat/internal/serve/imapd/syntax"
 )
 
@@ -100,7 +100,7 @@ func (o *output) copyN(r io.Reader, n int64) error {
 		}
 		room := int(min(n, int64(outSize-len(o.buf))))
 		k, err := r.Read(o.buf[len(o.buf) : len(o.buf)+room])
-		noNULs(o.buf[len(o.buf) : len(o.buf)+k])
+		render.NoNULs(o.buf[len(o.buf) : len(o.buf)+k])
 		o.buf = o.buf[:len(o.buf)+k]
 		n -= int64(k)
 		if err != nil && n > 0 {
@@ -111,17 +111,4 @@ func (o *output) copyN(r io.Reader, n int64) error {
 		}
 	}
 	return o.err
-}
-
-// noNULs replaces NUL, which a literal must not hold (RFC 3501 section 4.3),
-// by 0x80, as Dovecot does.
-func noNULs(b []byte) {
-	for {
-		i := bytes.IndexByte(b, 0)
-		if i < 0 {
-			return
-		}
-		b[i] = 0x80
-		b = b[i+1:]
-	}
 }

@@ -1,13 +1,14 @@
 package imapd
 
 import (
-	"net/mail"
 	"strings"
 	"time"
 
 	"github.com/emersion/go-imap/v2"
 
+	"packetboat/internal/serve/imapd/render"
 	"packetboat/internal/serve/imapd/syntax"
+	"packetboat/internal/serve/imapd/textsearch"
 	"packetboat/internal/store"
 )
 
@@ -23,7 +24,7 @@ type searcher struct {
 	i      int        // its index
 	header []byte     // its header, once it has been read
 	loaded bool
-	window textWindow
+	window textsearch.Window
 }
 
 // search: SEARCH and UID SEARCH, RFC 3501 section 6.4.4.
@@ -52,7 +53,7 @@ func (sr *searcher) prepare(k *syntax.Key) {
 	case syntax.KeyUID:
 		k.Set = k.Set.Resolve(sr.last)
 	case syntax.KeyHeader, syntax.KeyBody, syntax.KeyText:
-		k.Text = fold(k.Text)
+		k.Text = textsearch.Fold(k.Text)
 	case syntax.KeyFlag:
 		sr.keyword[k.Flag] = keywordFold(sr.view.snap, string(k.Flag))
 	}
@@ -196,26 +197,10 @@ func dayOf(t time.Time) time.Time {
 func (sr *searcher) sent() (day time.Time) {
 	day = time.Unix(0, 0).UTC()
 	sr.eachField("Date", func(value []byte) bool {
-		if t, ok := parseDate(strings.TrimSpace(string(unfold(value)))); ok {
+		if t, ok := textsearch.ParseDate(strings.TrimSpace(string(render.Unfold(value)))); ok {
 			day = dayOf(t)
 		}
 		return false
 	})
 	return day
-}
-
-// parseDate reads a Date field; without a zone that can be read it is UTC.
-func parseDate(text string) (time.Time, bool) {
-	if t, err := mail.ParseDate(text); err == nil {
-		return t, true
-	}
-	if _, rest, ok := strings.Cut(text, ","); ok {
-		text = rest
-	}
-	words := strings.Fields(text)
-	if len(words) < 4 {
-		return time.Time{}, false
-	}
-	t, err := time.Parse("2 Jan 2006 15:04:05", strings.Join(words[:4], " "))
-	return t, err == nil
 }

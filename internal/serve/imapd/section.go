@@ -2,13 +2,12 @@ package imapd
 
 import (
 	"bufio"
-	"bytes"
 	"io"
-	"strings"
 
 	"github.com/emersion/go-imap/v2"
 
 	"packetboat/internal/mail/message"
+	"packetboat/internal/serve/imapd/render"
 	"packetboat/internal/serve/imapd/syntax"
 	"packetboat/internal/store"
 )
@@ -138,58 +137,23 @@ func (f *fetcher) fields(sec *imap.FetchItemBodySection, m *store.Msg, where spa
 		f.out.literalHead(0)
 		return nil
 	}
-	hold := &held{limit: holdFields}
+	hold := &render.Held{Limit: holdFields}
 	if err := f.filter(sec, m, where, hold); err != nil {
 		return f.nothing(err)
 	}
-	cut := span{0, hold.total}.cut(sec.Partial)
+	cut := span{0, hold.Total}.cut(sec.Partial)
 	f.count.HdrCount++
 	f.count.HdrBytes += cut.n
 	f.out.literalHead(cut.n)
-	if hold.total <= holdFields {
-		f.out.Write(hold.buf[cut.pos : cut.pos+cut.n])
+	if hold.Total <= holdFields {
+		f.out.Write(hold.Buf[cut.pos : cut.pos+cut.n])
 		return f.out.err
 	}
-	w := &window{w: &f.out, skip: cut.pos, left: cut.n}
-	if err := f.filter(sec, m, where, w); err != nil || w.left > 0 {
+	w := &render.Window{W: &f.out, Skip: cut.pos, Left: cut.n}
+	if err := f.filter(sec, m, where, w); err != nil || w.Left > 0 {
 		f.out.err = errShort
 	}
 	return f.out.err
-}
-
-// held keeps the first octets written to it and counts them all.
-type held struct {
-	buf   []byte
-	limit int
-	total int64
-}
-
-// Write keeps what there is room for.
-func (h *held) Write(p []byte) (int, error) {
-	room := min(h.limit-len(h.buf), len(p))
-	h.buf = append(h.buf, p[:room]...)
-	h.total += int64(len(p))
-	return len(p), nil
-}
-
-// window passes on left octets behind the first skip ones.
-type window struct {
-	w          io.Writer
-	skip, left int64
-}
-
-// Write passes on what lies in the window.
-func (w *window) Write(p []byte) (int, error) {
-	total := len(p)
-	n := min(w.skip, int64(len(p)))
-	w.skip -= n
-	p = p[n:]
-	p = p[:min(w.left, int64(len(p)))]
-	w.left -= int64(len(p))
-	if _, err := w.w.Write(p); err != nil {
-		return 0, err
-	}
-	return total, nil
 }
 
 // filter writes the fields that are wanted, and the empty line.
@@ -204,61 +168,5 @@ func (f *fetcher) filter(sec *imap.FetchItemBodySection, m *store.Msg, where spa
 	} else {
 		f.lines.Reset(r)
 	}
-	return filterHeader(f.lines, sec, w)
-}
-
-// filterHeader works line by line: a field's name decides over its lines.
-func filterHeader(br *bufio.Reader, sec *imap.FetchItemBodySection, w io.Writer) error {
-	names, not := sec.HeaderFields, sec.HeaderFields == nil
-	if not {
-		names = sec.HeaderFieldsNot
-	}
-	begin, keep, any := true, false, false
-	for {
-		line, err := br.ReadSlice('\n')
-		if begin && len(line) == 0 {
-			if not || len(sec.Part) > 0 && !any {
-				return nil // no empty line was there, and none is made up
-			}
-			break
-		}
-		if begin && (line[0] == '\n' || string(line) == "\r\n") {
-			break
-		}
-		if begin && line[0] != ' ' && line[0] != '\t' {
-			keep = named(line, names) != not
-		}
-		if keep {
-			any = true
-			noNULs(line)
-			if _, err := w.Write(line); err != nil {
-				return err
-			}
-		}
-		begin = err == nil
-		if err == io.EOF {
-			begin = true
-			continue
-		}
-		if err != nil && err != bufio.ErrBufferFull {
-			return err
-		}
-	}
-	_, err := w.Write([]byte("\r\n"))
-	return err
-}
-
-// named tells whether a header line begins one of the fields named.
-func named(line []byte, names []string) bool {
-	i := bytes.IndexByte(line, ':')
-	if i < 0 {
-		return false
-	}
-	name := bytes.TrimRight(line[:i], " \t")
-	for _, n := range names {
-		if len(n) == len(name) && strings.EqualFold(n, string(name)) {
-			return true
-		}
-	}
-	return false
+	return render.Fields(f.lines, sec, w)
 }

@@ -370,52 +370,6 @@ func TestAppendUIDs(t *testing.T) {
 	}
 }
 
-func TestGlob(t *testing.T) {
-	for _, c := range []struct {
-		pattern, name string
-		want          bool
-	}{
-		{"*", "a/b", true}, {"%", "a/b", false}, {"%", "a", true}, {"%/%", "a/b", true}, {"a*", "a/b", true},
-		{"a%", "a/b", false}, {"*b", "a/b", true}, {"a/%", "a/b", true}, {"", "", true}, {"x", "", false},
-		{"%%", "ab", true}, {"*%*", "a/b/c", true}, {"a*c*e", "abcde", true}, {"a*c*e", "abcd", false},
-	} {
-		if glob(c.pattern, c.name) != c.want {
-			t.Errorf("%q %q: %v", c.pattern, c.name, !c.want)
-		}
-	}
-}
-
-func TestDecode(t *testing.T) {
-	all := func(r io.Reader) string { b, _ := io.ReadAll(r); return string(b) }
-	if got := all(&base64Reader{r: strings.NewReader("aGVs\r\nb G8=!d29y\nbGQ")}); got != "hellowor" && got != "helloworld" {
-		t.Errorf("%q", got)
-	}
-	if got := all(&quotedReader{r: strings.NewReader("a=3Db=\r\nc=zz=4")}); got != "a=bc=zz=4" {
-		t.Errorf("%q", got)
-	}
-	long := strings.Repeat("0123456789=\r\n", 2000)
-	if got := all(&quotedReader{r: iotestOne{strings.NewReader(long)}}); got != strings.Repeat("0123456789", 2000) {
-		t.Errorf("%d octets", len(got))
-	}
-}
-
-// iotestOne reads one octet at a time.
-type iotestOne struct{ r io.Reader }
-
-func (o iotestOne) Read(p []byte) (int, error) { return o.r.Read(p[:min(1, len(p))]) }
-
-func TestStreamHolds(t *testing.T) {
-	text := strings.Repeat("lorem ipsum ", 5000) + "Der gro\u00dfe Caf\u00e9-Tisch" + strings.Repeat(" dolor", 5000)
-	for _, needle := range []string{"caf\u00e9", "GRO\u00dfE", "ipsum lorem", "tisch dolor"} {
-		if !new(textWindow).holds(iotestOne{strings.NewReader(text)}, fold(needle)) {
-			t.Errorf("%q not found", needle)
-		}
-	}
-	if new(textWindow).holds(strings.NewReader(text), fold("not there")) {
-		t.Error("found what is not there")
-	}
-}
-
 func TestSetsAreSorted(t *testing.T) {
 	v := view{msgs: []store.Msg{{UID: 2}, {UID: 5}, {UID: 9}}}
 	s := &session{view: v}

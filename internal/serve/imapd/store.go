@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 
+	"packetboat/internal/serve/imapd/spool"
 	"packetboat/internal/serve/imapd/syntax"
 	"packetboat/internal/store"
 )
@@ -132,9 +133,9 @@ func (s *session) planCopy(args []syntax.Arg) (*copyPlan, error) {
 func (p *copyPlan) run(s *session) (from []uint32, code string, err error) {
 	from = s.view.uids(p.list)
 	msgs := make([]store.New, len(p.list))
-	at := make([]span, len(p.list))
-	sp := spool{dir: s.opts.TempDir}
-	defer sp.close()
+	at := make([]spool.Place, len(p.list))
+	sp := spool.Spool{Dir: s.opts.TempDir}
+	defer sp.Close()
 	for i, n := range p.list {
 		m := &s.view.msgs[n]
 		msgs[i] = store.New{Flags: m.Flags, Keywords: s.view.snap.Words(m.Keywords), Date: unixTime(m.Date)}
@@ -142,20 +143,20 @@ func (p *copyPlan) run(s *session) (from []uint32, code string, err error) {
 			return nil, "", err
 		}
 	}
-	to, err := sp.appendAll(p.box, msgs, at)
+	to, err := sp.Append(p.box, msgs, at)
 	if err != nil {
 		return nil, "", err
 	}
 	return from, appendUID("COPYUID", p.box.Snapshot().UIDValidity, from, to), nil
 }
 
-func (s *session) spoolMessage(sp *spool, uid uint32) (span, error) {
+func (s *session) spoolMessage(sp *spool.Spool, uid uint32) (spool.Place, error) {
 	r, err := s.box.Read(uid, 0, -1)
 	if err != nil {
-		return span{}, err
+		return spool.Place{}, err
 	}
 	defer r.Close()
-	return sp.take(r)
+	return sp.Take(r)
 }
 
 // copy: RFC 3501 section 6.4.7.

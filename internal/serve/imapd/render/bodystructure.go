@@ -1,4 +1,7 @@
-package imapd
+// Package render writes what FETCH answers about the structure of a message, as
+// Dovecot writes it: BODY, BODYSTRUCTURE, ENVELOPE, and headers with only some
+// of their fields. It knows no session, so that what it makes can be kept.
+package render
 
 import (
 	"bytes"
@@ -8,9 +11,10 @@ import (
 	"packetboat/internal/serve/imapd/syntax"
 )
 
-// appendRoot writes the structure of a whole message. A plain text without
+// Structure appends the BODYSTRUCTURE of a whole message, or its BODY without
+// extended. A plain text without
 // more to say has its words in lower case, because Dovecot keeps one bit for it.
-func appendRoot(b []byte, p *message.Part, extended bool) []byte {
+func Structure(b []byte, p *message.Part, extended bool) []byte {
 	if !isPlain7bit(p) {
 		return appendBody(b, p, extended)
 	}
@@ -90,7 +94,7 @@ func appendSingle(b []byte, p *message.Part, extended bool) []byte {
 	case p.Message:
 		inner := p.Children[0]
 		b = append(b, ' ')
-		b = appendEnvelope(b, inner.Envelope)
+		b = Envelope(b, inner.Envelope)
 		b = append(b, ' ')
 		b = appendBody(b, inner, extended)
 		b = strconv.AppendInt(append(b, ' '), p.Lines, 10)
@@ -152,11 +156,11 @@ func appendParams(b []byte, params []message.Param) []byte {
 
 // appendText writes the text of a field as it came, without line ends.
 func appendText(b, text []byte) []byte {
-	return syntax.AppendNString(b, unfold(text))
+	return syntax.AppendNString(b, Unfold(text))
 }
 
-// unfold takes line ends out; the white space behind them stays.
-func unfold(text []byte) []byte {
+// Unfold takes line ends out; the white space behind them stays.
+func Unfold(text []byte) []byte {
 	if bytes.IndexByte(text, '\n') < 0 {
 		return text
 	}
@@ -190,8 +194,8 @@ func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\
 
 func isSpaceRune(r rune) bool { return r < 0x80 && isSpace(byte(r)) }
 
-// appendEnvelope writes ENVELOPE. Sender and Reply-To default to From.
-func appendEnvelope(b []byte, e *message.Envelope) []byte {
+// Envelope writes ENVELOPE. Sender and Reply-To default to From.
+func Envelope(b []byte, e *message.Envelope) []byte {
 	b = append(b, '(')
 	b = appendText(b, e.Date)
 	b = append(b, ' ')

@@ -1,4 +1,8 @@
-package imapd
+// Package spool keeps messages on their way into a store. A store holds its
+// locks while it reads what is appended: a slow line must not keep deliveries
+// out, and a message that comes from a mailbox must not need the lock of a
+// second one.
+package spool
 
 import (
 	"bytes"
@@ -12,18 +16,19 @@ import (
 // without a name.
 const holdSpool = 256 << 10
 
-// spool keeps messages on their way into a store. A store holds its locks while
-// it reads what is appended: a slow line must not keep deliveries out, and a
-// message that comes from a mailbox must not need the lock of a second one.
-type spool struct {
-	dir  string // mail_temp_dir
+// Spool is a pile of messages. The zero value is empty and ready.
+type Spool struct {
+	Dir  string // mail_temp_dir of Dovecot; empty = /tmp
 	mem  []byte
 	file *os.File
 	size int64
 }
 
+// Place is where a message stands in a Spool.
+type Place struct{ pos, n int64 }
+
 // Write appends p.
-func (sp *spool) Write(p []byte) (int, error) {
+func (sp *Spool) Write(p []byte) (int, error) {
 	if sp.file == nil && len(sp.mem)+len(p) <= holdSpool {
 		sp.mem = append(sp.mem, p...)
 		sp.size += int64(len(p))
@@ -40,8 +45,8 @@ func (sp *spool) Write(p []byte) (int, error) {
 }
 
 // spill moves what is held into a file that is gone from the folder at once.
-func (sp *spool) spill() error {
-	f, err := os.CreateTemp(sp.dir, "imap-")
+func (sp *Spool) spill() error {
+	f, err := os.CreateTemp(sp.Dir, "imap-")
 	if err != nil {
 		return err
 	}
@@ -55,30 +60,30 @@ func (sp *spool) spill() error {
 	return err
 }
 
-// take reads r to its end and returns where it stands in the spool.
-func (sp *spool) take(r io.Reader) (span, error) {
+// Take reads r to its end and returns where it stands in the spool.
+func (sp *Spool) Take(r io.Reader) (Place, error) {
 	start := sp.size
 	_, err := io.Copy(sp, r)
-	return span{start, sp.size - start}, err
+	return Place{start, sp.size - start}, err
 }
 
 // reader gives a piece back.
-func (sp *spool) reader(at span) io.Reader {
+func (sp *Spool) reader(at Place) io.Reader {
 	if sp.file != nil {
 		return io.NewSectionReader(sp.file, at.pos, at.n)
 	}
 	return bytes.NewReader(sp.mem[at.pos : at.pos+at.n])
 }
 
-// close frees the file.
-func (sp *spool) close() {
+// Close frees the file.
+func (sp *Spool) Close() {
 	if sp.file != nil {
 		sp.file.Close()
 	}
 }
 
-// appendAll appends messages whose bodies stand at places of the spool.
-func (sp *spool) appendAll(box store.Mailbox, msgs []store.New, at []span) ([]uint32, error) {
+// Append appends messages whose bodies stand at places of the spool.
+func (sp *Spool) Append(box store.Mailbox, msgs []store.New, at []Place) ([]uint32, error) {
 	for i := range msgs {
 		msgs[i].Body = sp.reader(at[i])
 	}
