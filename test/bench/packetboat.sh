@@ -1,14 +1,22 @@
 # Target file for the side-by-side benchmark (see its README: TARGET_DIR=.../test/bench
 # ./compare packetboat,postfix SCENARIO...). The programs are those of bin/, or of OURS_BIN.
 B=${OURS_BIN:-$(cd "$(dirname "${BASH_SOURCE[0]}")/../../bin" && pwd)}
-# The places of the incumbents: the run sees copies of them on its own disk.
+# It stands in the places of the incumbents, but only while it runs: in a paired run
+# Postfix finds its own files there when its turn comes.
 PBC=/etc/postfix PBS=/var/spool/postfix
-T_BINDS="$PBC $PBS"
+T_BINDS=""
+pb_here() {
+	local d; mountpoint -q $PBC && [ -e $PBC/.packetboat ] && return
+	for d in $PBC $PBS; do mkdir -p $d "$BFS/packetboat$d"; mount --bind "$BFS/packetboat$d" $d; done
+	: > $PBC/.packetboat
+}
+pb_gone() { [ ! -e $PBC/.packetboat ] || umount -l $PBC $PBS; }
 SENDMAIL=$PBC/bin/sendmail SMTP_PORT=25 IMAP_PORT=143 IMAPS_PORT=993 POP_PORT=110 POPS_PORT=995
 QDRAIN="$PBS/maildrop $PBS/incoming $PBS/active"
 QALL="$QDRAIN $PBS/deferred"
 LDAS="deliver"
 t_setup() {
+	pb_here
 	mkdir -p $PBC $PBS /srv/run-packetboat
 	: > $PBC/aliases
 	cat > $PBC/main.cf <<-X
@@ -49,9 +57,11 @@ t_setup() {
 	local i; for i in $(seq -w 0 99); do echo "u0$i:{PLAIN}bench:$((21000+10#$i)):$((21000+10#$i))::/srv/home/u0$i"; done > $PBC/users
 	chmod 644 $PBC/users
 	"$B/mailadm" self-signed --name vm.bench.test --name localhost --cert $PBC/cert.pem --key $PBC/key.pem
+	pb_gone
 }
 pbconf() { "$B/postconf" -c $PBC -e "$@"; }
 mta_start() {
+	pb_here
 	local x=()
 	case $1 in
 	discard) x=('transport_maps=static:discard:' 'home_mailbox=');;
@@ -65,11 +75,12 @@ mta_start() {
 	cg mta "$B/mtad" -c $PBC >/dev/null || die "mtad does not start"
 	wait_port $SMTP_PORT
 }
-mta_stop() { local p; p=$(tr -d ' ' < $PBS/pid/master.pid) && kill "$p"; local i; for i in $(seq 400); do kill -0 "$p" 2>/dev/null || return 0; sleep 0.02; done; }
-mta_wipe() { local d; for d in maildrop incoming active deferred defer bounce; do [ -d $PBS/$d ] && find $PBS/$d -type f -delete; done; :; }
+mta_stop() { local p; p=$(tr -d ' ' < $PBS/pid/master.pid) && kill "$p"; local i; for i in $(seq 400); do kill -0 "$p" 2>/dev/null || { pb_gone; return 0; }; sleep 0.02; done; }
+mta_wipe() { pb_here; local d; for d in maildrop incoming active deferred defer bounce; do [ -d $PBS/$d ] && find $PBS/$d -type f -delete; done; :; }
 mta_list() { "$B/postqueue" -c $PBC -p; }
 mta_flush_all() { pbconf 'transport_maps=static:discard:'; kill -HUP "$(tr -d ' ' < $PBS/pid/master.pid)"; sleep 0.3; "$B/postqueue" -c $PBC -f; }
 mra_start() {
+	pb_here
 	local loc
 	case $1 in
 	mbox) loc='mbox:~/mail:INBOX=/var/mail/%u';;
@@ -97,6 +108,6 @@ mra_start() {
 	cg mra "$B/mrad" -c $PBC/dovecot.conf || die "mrad does not start"
 	wait_port $IMAP_PORT
 }
-mra_stop() { kill "$(tr -d ' ' < /srv/run-packetboat/master.pid)"; local i; for i in $(seq 100); do [ -z "$(MBX cg procs "$TARGET-mra")" ] && return; sleep 0.05; done; }
+mra_stop() { kill "$(tr -d ' ' < /srv/run-packetboat/master.pid)"; local i; for i in $(seq 100); do [ -z "$(MBX cg procs "$TARGET-mra")" ] && { pb_gone; return; }; sleep 0.05; done; }
 mra_forget() { rm -rf "$BFS/home/$1/mail/.imap" "$BFS/home/$1/mail/.packetboat"; find "$BFS/home/$1" -maxdepth 3 -name '*packetboat*' -type f -delete 2>/dev/null; :; }
 lda_cmd() { LDA=("$B/deliver" -c $PBC -d "$3"); }
