@@ -37,7 +37,8 @@ type parent struct {
 	log     *maillog.Log
 	lock    *os.File // master.pid, locked while we live
 	sockets sockets
-	bin     string // folder of our programs
+	bin     string   // folder of our programs
+	words   *os.File // standard error of our children, copied to ours
 	stop    chan os.Signal
 
 	mu     sync.Mutex
@@ -75,6 +76,9 @@ func newParent(dir string) (*parent, error) {
 		return nil, err
 	}
 	p := &parent{dir: dir, bin: filepath.Dir(self), stop: proc.Signals()}
+	if p.words, err = lastWords(); err != nil {
+		return nil, err
+	}
 	if err := p.load(); err != nil {
 		return nil, err
 	}
@@ -190,7 +194,7 @@ func (p *parent) startEngine() (*engineProc, error) {
 	}
 	pr, err := proc.Start(proc.Role{
 		Path: self, Args: []string{"mtad", "--engine", "-c", p.main.Dir()},
-		Env: proc.CleanEnv(), User: p.owner, Files: files, Stderr: os.Stderr,
+		Env: proc.CleanEnv(), User: p.owner, Files: files, Stderr: p.words,
 	})
 	if err != nil {
 		near.Close()
@@ -283,6 +287,28 @@ func (p *parent) close() {
 		p.lock.Truncate(0)
 		p.lock.Close()
 	}
+}
+
+// lastWords returns a pipe whose text goes to our standard error, wherever that
+// leads at the time: a child that had the starter's own descriptor would keep the
+// starter's terminal or pipe open for ever.
+func lastWords() (*os.File, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	go func() {
+		defer r.Close()
+		b := make([]byte, 4096)
+		for {
+			n, err := r.Read(b)
+			if err != nil {
+				return
+			}
+			os.Stderr.Write(b[:n])
+		}
+	}()
+	return w, nil
 }
 
 // logOptions says how both processes log.

@@ -28,13 +28,14 @@ type starter struct {
 	bin    string
 	dir    string
 	engine *engineProc
+	words  *os.File // standard error of deliver
 	send   sync.Mutex
 	keys   map[string]bool // files that opOpen may open
 	log    func(format string, args ...any)
 }
 
 func newStarter(p *parent, e *engineProc) *starter {
-	return &starter{main: p.main, bin: p.bin, dir: p.main.Dir(), engine: e,
+	return &starter{main: p.main, bin: p.bin, dir: p.main.Dir(), engine: e, words: p.words,
 		keys: keyFiles(p.main, p.master), log: p.log.Warn}
 }
 
@@ -156,7 +157,7 @@ func (s *starter) conversation(args ...string) (*os.File, error) {
 	defer theirs.Close()
 	p, err := proc.Start(proc.Role{
 		Path: filepath.Join(s.bin, "deliver"), Args: append([]string{"deliver", "-c", s.dir, "-z"}, args...),
-		Env: proc.CleanEnv(), Files: []*os.File{theirs}, Stderr: os.Stderr,
+		Env: proc.CleanEnv(), Files: []*os.File{theirs}, Stderr: s.words,
 	})
 	if err != nil {
 		ours.Close()
