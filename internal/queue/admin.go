@@ -94,11 +94,11 @@ const staleTemp = 24 * time.Hour
 // PurgeTemps removes unfinished files of dead writers while the mail system runs
 // ("postsuper -p").
 func (q *Queue) PurgeTemps() error {
-	return eachName(q.incoming.Path(), func(e fs.DirEntry) error {
+	return eachName(q.dirs[Incoming].Path(), func(e fs.DirEntry) error {
 		if e.IsDir() || !strings.HasPrefix(e.Name(), tempPrefix) {
 			return nil
 		}
-		path := q.incoming.Join(e.Name())
+		path := q.dirs[Incoming].Join(e.Name())
 		st, err := disk.StatPath(path)
 		if err != nil || time.Since(time.Unix(0, st.Mtime)) < staleTemp {
 			return gone(err)

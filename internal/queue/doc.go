@@ -22,10 +22,12 @@
 //	1 Create                  incoming/tmp.N, empty            nothing; the sender tries again
 //	2 Write (64 KB each)      tmp.N, part of the message       nothing; the sender tries again
 //	3 Commit: last write      tmp.N, complete, unflushed       nothing; the sender tries again
-//	4 Commit: fsync file      tmp.N, complete, durable         nothing; the sender tries again
-//	5 Commit: rename          incoming/ID, name unflushed      nothing or the whole message; unanswered, so
-//	                                                           the sender tries again: perhaps twice, never half
+//	4 Commit: rename          incoming/ID, unflushed           nothing, the whole message, or a torn file
+//	                                                           (below); unanswered, so the sender tries again
+//	5 Commit: fsync file      incoming/ID, durable; its name   the message; where the file system does not
+//	                          too on ext4 and XFS              promise the name, as after step 4
 //	6 Commit: fsync folder    incoming/ID, durable             the message. Only now Commit returns: "250"
+//	  (left out on ext4, XFS)
 //	7 Move to active          active/ID                        the message, in incoming again
 //	8 Mark recipient Done     one state byte 'D'               the message; if the byte was lost, that
 //	                                                           recipient gets it twice
@@ -37,18 +39,33 @@
 //	13 Remove                 nothing                          nothing, or the message: recipients whose Done
 //	                                                           was lost get it twice
 //
-// So: no name that looks like an id is ever incomplete, nothing that was
-// answered with 250 is ever lost, and the price is that a power cut can repeat
-// what was delivered in its last moments. A file that cannot be read after all
-// (a broken disk, a foreign file) is moved to corrupt and never deleted.
-// TestCrash stops the writer at each step and looks at what Recover makes of it.
+// The name comes before the fsync (steps 4 and 5), since one write of the file
+// system's journal then carries both. What a crash between the two leaves may
+// be short, or have holes of zeros: blocks reach the disk in any order. It is
+// found by the trailer, which ends the file, and by the two checksums in it: of
+// the envelope, which every reader holds against it, and of the message's bytes,
+// which Check reads once for each file that Recover finds in incoming. (What a
+// stranger writes in his message cannot pass for a trailer where the file was
+// torn: he does not know the Received: line above it, which the checksum covers.)
+// Only there can a file be torn: the scheduler is told of a message after step 6,
+// so what has reached active, deferred or hold is whole, and hold itself gets
+// files in the order fsync, rename, fsync of the folder.
+//
+// A torn file was never answered for. But it cannot be told from one that was
+// and that a broken disk has damaged since, so it is moved to corrupt like every
+// other file that cannot be read, and the log says so: nothing is deleted but
+// what still has its temporary name.
+//
+// So: nothing that was answered with 250 is ever lost, nothing that is half there
+// is ever delivered, and the price is that a power cut can repeat what was
+// delivered in its last moments. TestCrash stops the writer at each step and looks
+// at what Recover makes of it, TestTorn tears files, and disk.TestNamesFollow
+// pulls the plug of a file system.
 //
 // # Cost
 //
-// A message up to 64 KB, envelope included, costs eight system calls from Create
-// to the end of Commit: openat, fstat, write, fsync (file), fstatat and renameat
-// (os.Rename looks first), fsync (folder; shared with everybody who commits at
-// that moment), close; and the five with which the Go runtime finds out that a
-// file cannot be polled (four fcntl, one epoll_ctl). Counted with strace over
-// BenchmarkCommit1.
+// A message up to 64 KB, envelope included, costs six system calls from Create
+// to the end of Commit: openat, fstat, write, renameat, fsync, close; and where
+// the file system does not promise names the fsync of the folder, which those
+// share who commit at that moment. Counted with strace over BenchmarkCommit1.
 package queue

@@ -20,14 +20,14 @@ import (
 //
 //	records    text lines, "key field field ...", every field escaped
 //	states     one byte: was the sender warned; then one byte a recipient
-//	trailer    "\nPBQ1 " offset of the records, recipients, checksum of the records, "\n"
+//	trailer    "\nPBQ2 ", offset of the records, recipients, checksums of the records and of the message, "\n"
 //
 // Nothing that a stranger sends can end a line or a field, because escape lets
 // neither space nor control bytes through, and nothing that stands in the
 // message can be taken for the trailer, because that is read from the end.
 const (
-	magic      = "PBQ1"
-	trailerLen = 1 + len(magic) + 1 + 16 + 1 + 8 + 1 + 8 + 1
+	magic      = "PBQ2"
+	trailerLen = 1 + len(magic) + 1 + 16 + 3*(1+8) + 1
 
 	warned   = 'W' // first byte of the states: the sender was told of the delay
 	unwarned = ' '
@@ -47,7 +47,8 @@ type tail struct {
 	size  int64 // of the file
 	off   int64 // where the records begin = octets of the message
 	rcpts int
-	sum   uint32
+	sum   uint32 // of the records
+	body  uint32 // of the message
 }
 
 // states is the offset of the state bytes.
@@ -60,25 +61,40 @@ type CorruptError struct{ Path, Why string }
 func (e *CorruptError) Error() string { return e.Path + ": corrupt queue file: " + e.Why }
 
 // appendTrailer writes the trailer.
-func appendTrailer(b []byte, off int64, rcpts int, sum uint32) []byte {
-	return fmt.Appendf(b, "\n%s %016x %08x %08x\n", magic, off, rcpts, sum)
+func appendTrailer(b []byte, t tail) []byte {
+	b = append(append(b, '\n'), magic...)
+	b = appendHex(append(b, ' '), uint64(t.off), 16)
+	for _, v := range [...]uint32{uint32(t.rcpts), t.sum, t.body} {
+		b = appendHex(append(b, ' '), uint64(v), 8)
+	}
+	return append(b, '\n')
+}
+
+// appendHex writes v with that many digits.
+func appendHex(b []byte, v uint64, digits int) []byte {
+	const hex = "0123456789abcdef"
+	for i := 4 * (digits - 1); i >= 0; i -= 4 {
+		b = append(b, hex[v>>i&15])
+	}
+	return b
 }
 
 // parseTrailer reads what appendTrailer wrote, for a file of size bytes.
 func parseTrailer(b []byte, size int64) (tail, error) {
 	t := tail{size: size}
 	f := strings.Split(strings.Trim(string(b), "\n"), " ")
-	if len(b) != trailerLen || len(f) != 4 || f[0] != magic || b[0] != '\n' || b[trailerLen-1] != '\n' {
+	if len(b) != trailerLen || len(f) != 5 || f[0] != magic || b[0] != '\n' || b[trailerLen-1] != '\n' {
 		return t, errors.New("no trailer: the file is not complete")
 	}
 	off, err1 := strconv.ParseUint(f[1], 16, 63)
 	n, err2 := strconv.ParseUint(f[2], 16, 31)
 	sum, err3 := strconv.ParseUint(f[3], 16, 32)
-	if err := errors.Join(err1, err2, err3); err != nil {
+	body, err4 := strconv.ParseUint(f[4], 16, 32)
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
 		return t, fmt.Errorf("bad trailer: %w", err)
 	}
-	t.off, t.rcpts, t.sum = int64(off), int(n), uint32(sum)
-	if again := appendTrailer(nil, t.off, t.rcpts, t.sum); !bytes.Equal(again, b) {
+	t.off, t.rcpts, t.sum, t.body = int64(off), int(n), uint32(sum), uint32(body)
+	if again := appendTrailer(nil, t); !bytes.Equal(again, b) {
 		return t, errors.New("bad trailer: odd form")
 	}
 	if t.off > t.states() || t.states()-t.off > maxRecords {
@@ -87,20 +103,16 @@ func parseTrailer(b []byte, size int64) (tail, error) {
 	return t, nil
 }
 
-// readTail reads the trailer of an open file.
-func readTail(f *os.File) (tail, error) {
-	fi, err := f.Stat()
-	if err != nil {
-		return tail{}, err
-	}
+// readTail reads the trailer of an open file of size octets.
+func readTail(f *os.File, size int64) (tail, error) {
 	var b [trailerLen]byte
-	if fi.Size() < int64(trailerLen) {
+	if size < int64(trailerLen) {
 		return tail{}, &CorruptError{f.Name(), "too short"}
 	}
-	if _, err := f.ReadAt(b[:], fi.Size()-int64(trailerLen)); err != nil {
+	if _, err := f.ReadAt(b[:], size-int64(trailerLen)); err != nil {
 		return tail{}, err
 	}
-	t, err := parseTrailer(b[:], fi.Size())
+	t, err := parseTrailer(b[:], size)
 	if err != nil {
 		return t, &CorruptError{f.Name(), err.Error()}
 	}

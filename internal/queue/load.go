@@ -3,6 +3,7 @@ package queue
 import (
 	"bufio"
 	"errors"
+	"hash/crc32"
 	"io"
 	"io/fs"
 	"os"
@@ -31,23 +32,42 @@ type Message struct {
 // not there, *CorruptError when it cannot be read (see SetAside), and
 // *disk.UntrustedError for what is no plain file.
 func (q *Queue) Load(id string, st Folder) (*Message, error) {
-	f, err := q.open(id, st)
+	f, fi, err := q.open(id, st)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	fi, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	env, t, warn, err := readEnvelope(f, fi.Size())
+	env, t, warn, err := readEnvelope(f, fi.Size)
 	if err != nil {
 		return nil, corrupt(f.Name(), err)
 	}
 	return &Message{
-		ID: id, Folder: st, Env: env, Size: t.off, NextTry: fi.ModTime(),
-		Expire: fi.Mode()&expireBit != 0, Warned: warn,
+		ID: id, Folder: st, Env: env, Size: t.off, NextTry: time.Unix(0, fi.Mtime),
+		Expire: fi.Mode&expireBit != 0, Warned: warn,
 	}, nil
+}
+
+// Check reads a whole message and holds it against its checksum. The error is
+// *CorruptError for a file that a crash left torn while Commit was at it: see
+// Recovered.Fresh.
+func (q *Queue) Check(id string, st Folder) error {
+	f, fi, err := q.open(id, st)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	t, err := readTail(f, fi.Size)
+	if err != nil {
+		return err
+	}
+	sum := crc32.New(castagnoli)
+	if n, err := io.Copy(sum, io.NewSectionReader(f, 0, t.off)); err != nil || n != t.off {
+		return errors.Join(err, &CorruptError{f.Name(), "the message cannot be read"})
+	}
+	if sum.Sum32() != t.body {
+		return &CorruptError{f.Name(), "checksum of the message is wrong"}
+	}
+	return nil
 }
 
 // corrupt tells damage from a failing disk: only the first is the file's fault.
@@ -59,34 +79,34 @@ func corrupt(path string, err error) error {
 }
 
 // open opens a queue file for reading, distrusting links.
-func (q *Queue) open(id string, st Folder) (*os.File, error) {
+func (q *Queue) open(id string, st Folder) (*os.File, disk.Stat, error) {
 	if !ValidID(id) {
-		return nil, errBadID(id)
+		return nil, disk.Stat{}, errBadID(id)
 	}
-	return disk.OpenTrusted(q.Path(id, st), os.O_RDONLY, -1)
+	return disk.OpenStat(q.Path(id, st), os.O_RDONLY, -1)
 }
 
 // OpenContent opens the bytes of a message.
 func (q *Queue) OpenContent(id string, st Folder) (mail.Content, error) {
-	f, err := q.open(id, st)
+	f, fi, err := q.open(id, st)
 	if err != nil {
 		return mail.Content{}, err
 	}
-	return content(f)
+	return content(f, fi.Size)
 }
 
 // OpenActive opens the bytes of a message that is being delivered, also when an
 // administrator has moved it meanwhile.
 func (q *Queue) OpenActive(id string) (mail.Content, error) {
-	f, err := q.openAny(id, os.O_RDONLY)
+	f, fi, err := q.openAny(id, os.O_RDONLY)
 	if err != nil {
 		return mail.Content{}, err
 	}
-	return content(f)
+	return content(f, fi.Size)
 }
 
-func content(f *os.File) (mail.Content, error) {
-	t, err := readTail(f)
+func content(f *os.File, size int64) (mail.Content, error) {
+	t, err := readTail(f, size)
 	if err != nil {
 		f.Close()
 		return mail.Content{}, err

@@ -63,13 +63,13 @@ const (
 // goroutine, and several processes may work on one queue: every change of state
 // is one rename.
 type Queue struct {
-	root     string
-	incoming *disk.Dir // flushes are shared by concurrent commits
-	hold     *disk.Dir
-	pid      string        // of this process, and
-	serial   atomic.Uint64 // a number, make temporary names differ
-	buffers  sync.Pool     // of *[bufSize]byte, for writers
-	steps    func(step string) error
+	root    string
+	dirs    [nFolders]*disk.Dir // flushes are shared by concurrent commits
+	follow  bool                // a file's fsync makes its name durable
+	pid     string              // of this process, and
+	serial  atomic.Uint64       // a number, make temporary names differ
+	buffers sync.Pool           // of *[bufSize]byte, for writers
+	steps   func(step string) error
 }
 
 // Open opens the queue below dir (queue_directory of postconf(5)) and makes the
@@ -87,30 +87,42 @@ func Open(dir string) (*Queue, error) {
 func Use(dir string) (*Queue, error) {
 	q := &Queue{root: dir, pid: strconv.Itoa(os.Getpid())}
 	q.buffers.New = func() any { return new([bufSize]byte) }
-	var err error
-	if q.incoming, err = disk.OpenDir(filepath.Join(dir, Incoming.String())); err != nil {
-		return nil, err
+	for f := range nFolders {
+		d, err := disk.OpenDir(filepath.Join(dir, f.String()))
+		if err != nil {
+			return nil, errors.Join(err, q.Close())
+		}
+		q.dirs[f] = d
 	}
-	if q.hold, err = disk.OpenDir(filepath.Join(dir, Hold.String())); err != nil {
-		q.incoming.Close()
-		return nil, err
-	}
+	q.follow = q.dirs[Incoming].NamesFollow()
 	return q, nil
 }
 
 // Close lets go of the folders. Writers must be finished before.
-func (q *Queue) Close() error { return errors.Join(q.incoming.Close(), q.hold.Close()) }
+func (q *Queue) Close() (err error) {
+	for _, d := range q.dirs {
+		if d != nil {
+			err = errors.Join(err, d.Close())
+		}
+	}
+	return err
+}
 
 // Dir returns the folder that Open got.
 func (q *Queue) Dir() string { return q.root }
 
-// Path returns the path of a message's file in a folder; deferred is hashed one
-// level by the first character of the id (hash_queue_names of postconf(5)).
+// Path returns the path of a message's file in a folder.
 func (q *Queue) Path(id string, f Folder) string {
+	return q.root + "/" + f.String() + "/" + place(id, f)
+}
+
+// place is the name of a message's file below its folder; deferred is hashed one
+// level by the first character of the id (hash_queue_names of postconf(5)).
+func place(id string, f Folder) string {
 	if f == Deferred && id != "" {
-		return q.root + "/deferred/" + id[:1] + "/" + id
+		return id[:1] + "/" + id
 	}
-	return q.root + "/" + f.String() + "/" + id
+	return id
 }
 
 // reasonPath is the path of the file that tells why recipients wait.
@@ -124,16 +136,20 @@ func (q *Queue) Move(id string, from, to Folder) error {
 	if !ValidID(id) {
 		return errBadID(id)
 	}
-	dst := q.Path(id, to)
-	err := os.Rename(q.Path(id, from), dst)
+	err := q.rename(id, from, id, to)
 	if to != Deferred || !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	// Either the message is gone or the hashed folder has not been made yet.
-	if err := makeDir(filepath.Dir(dst)); err != nil {
+	if err := makeDir(filepath.Dir(q.Path(id, to))); err != nil {
 		return err
 	}
-	return os.Rename(q.Path(id, from), dst)
+	return q.rename(id, from, id, to)
+}
+
+// rename is one renameat(2).
+func (q *Queue) rename(id string, from Folder, name string, to Folder) error {
+	return q.dirs[from].Rename(place(id, from), q.dirs[to], place(name, to))
 }
 
 // Defer puts an active message aside until next. Reasons are told by recipient
@@ -164,7 +180,7 @@ func (q *Queue) Remove(id string, from Folder) error {
 	if !ValidID(id) {
 		return errBadID(id)
 	}
-	return os.Remove(q.Path(id, from))
+	return q.dirs[from].Remove(place(id, from))
 }
 
 // Forget deletes the reasons of a message that was deferred once.
@@ -217,12 +233,12 @@ func (q *Queue) MarkWarned(id string) error {
 
 // markByte writes one byte at the place that at finds.
 func (q *Queue) markByte(id string, at func(tail) (int64, error), b byte) error {
-	f, err := q.openAny(id, os.O_RDWR)
+	f, fi, err := q.openAny(id, os.O_RDWR)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	t, err := readTail(f)
+	t, err := readTail(f, fi.Size)
 	if err != nil {
 		return err
 	}
@@ -235,19 +251,19 @@ func (q *Queue) markByte(id string, at func(tail) (int64, error), b byte) error 
 }
 
 // openAny opens a message wherever it is, the active folder first.
-func (q *Queue) openAny(id string, flags int) (*os.File, error) {
+func (q *Queue) openAny(id string, flags int) (*os.File, disk.Stat, error) {
 	if !ValidID(id) {
-		return nil, errBadID(id)
+		return nil, disk.Stat{}, errBadID(id)
 	}
-	f, err := disk.OpenTrusted(q.Path(id, Active), flags, -1)
+	f, st, err := disk.OpenStat(q.Path(id, Active), flags, -1)
 	if !errors.Is(err, fs.ErrNotExist) {
-		return f, err
+		return f, st, err
 	}
 	where, ok := q.Find(id)
 	if !ok {
-		return nil, err
+		return nil, disk.Stat{}, err
 	}
-	return disk.OpenTrusted(q.Path(id, where), flags, -1)
+	return disk.OpenStat(q.Path(id, where), flags, -1)
 }
 
 // makeDir makes one hashed folder; that it exists already is no error. Made by

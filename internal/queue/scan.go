@@ -95,7 +95,8 @@ func eachName(dir string, fn func(fs.DirEntry) error) error {
 
 // Recovered is what Recover found.
 type Recovered struct {
-	Ready   []string    // ids in incoming, to be delivered now
+	Ready   []string    // ids that are to be delivered now, all in incoming
+	Fresh   []string    // some of Ready, found in incoming: Check them first
 	Waiting []Wait      // deferred messages
 	Removed int         // unfinished files that were never acknowledged
 	Renamed [][2]string // old and new ids of files that were copied here
@@ -118,11 +119,16 @@ func (q *Queue) Recover() (*Recovered, error) {
 	if err := q.Rename(r); err != nil {
 		return nil, err
 	}
-	err := q.IDs(Active, func(id string) error { return gone(q.Move(id, Active, Incoming)) })
+	// What was active once had been answered for, and is whole.
+	err := q.IDs(Incoming, func(id string) error { r.Fresh = append(r.Fresh, id); return nil })
 	if err != nil {
 		return nil, err
 	}
-	err = q.IDs(Incoming, func(id string) error { r.Ready = append(r.Ready, id); return nil })
+	r.Ready = append(r.Ready, r.Fresh...)
+	err = q.IDs(Active, func(id string) error {
+		r.Ready = append(r.Ready, id)
+		return gone(q.Move(id, Active, Incoming))
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -143,12 +149,12 @@ func gone(err error) error {
 
 // dropTemps removes what a dead writer left. The writer never answered "250".
 func (q *Queue) dropTemps(r *Recovered) error {
-	return eachName(q.incoming.Path(), func(e fs.DirEntry) error {
+	return eachName(q.dirs[Incoming].Path(), func(e fs.DirEntry) error {
 		if e.IsDir() || !strings.HasPrefix(e.Name(), tempPrefix) {
 			return nil
 		}
 		r.Removed++
-		return gone(os.Remove(q.incoming.Join(e.Name())))
+		return gone(q.dirs[Incoming].Remove(e.Name()))
 	})
 }
 
@@ -162,7 +168,7 @@ func (q *Queue) Rename(r *Recovered) error {
 				return nil
 			}
 			fresh := q.freshID(info.inode)
-			if err := q.rename(id, fresh, f); err != nil {
+			if err := q.renumber(id, fresh, f); err != nil {
 				return gone(err)
 			}
 			r.Renamed = append(r.Renamed, [2]string{id, fresh})
@@ -187,13 +193,12 @@ func (q *Queue) freshID(inode uint64) string {
 	}
 }
 
-// rename changes the id of a message.
-func (q *Queue) rename(id, fresh string, f Folder) error {
-	to := q.Path(fresh, f)
-	if err := makeDir(filepath.Dir(to)); err != nil {
+// renumber changes the id of a message.
+func (q *Queue) renumber(id, fresh string, f Folder) error {
+	if err := makeDir(filepath.Dir(q.Path(fresh, f))); err != nil {
 		return err
 	}
-	if err := os.Rename(q.Path(id, f), to); err != nil {
+	if err := q.rename(id, f, fresh, f); err != nil {
 		return err
 	}
 	q.moveReasons(id, fresh)

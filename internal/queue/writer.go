@@ -24,12 +24,15 @@ const tempPrefix = "tmp."
 // ended by Commit or Abort.
 type Writer struct {
 	q    *Queue
-	f    *os.File
-	temp string // path of the unfinished file
+	f    *disk.File
+	at   Folder // where the unfinished file is,
+	name string // and its name there
 	id   string
 	buf  *[bufSize]byte
-	n    int   // bytes in buf
-	size int64 // bytes of the message so far
+	n    int    // bytes in buf
+	size int64  // bytes of the message so far
+	sum  uint32 // checksum of those before buf[seen]
+	seen int
 	err  error // the first failure; all later calls return it
 }
 
@@ -39,28 +42,28 @@ func (q *Queue) Create() (*Writer, error) {
 	if err := q.step("create"); err != nil {
 		return nil, full(err)
 	}
-	f, err := q.temp()
+	f, name, err := q.temp()
 	if err != nil {
 		return nil, full(err)
 	}
-	w := &Writer{q: q, f: f, temp: f.Name(), buf: q.buffers.Get().(*[bufSize]byte)}
-	st, err := disk.StatFile(f)
+	w := &Writer{q: q, f: f, name: name, buf: q.buffers.Get().(*[bufSize]byte)}
+	inode, err := f.Inode()
 	if err != nil {
 		w.Abort()
 		return nil, full(err)
 	}
-	w.id = makeID(time.Now(), st.Ino)
+	w.id = makeID(time.Now(), inode)
 	return w, nil
 }
 
 // temp makes a file under a temporary name.
-func (q *Queue) temp() (*os.File, error) {
+func (q *Queue) temp() (*disk.File, string, error) {
 	for try := 0; ; try++ {
 		name := tempPrefix + q.pid + "." + strconv.FormatUint(q.serial.Add(1), 16)
-		f, err := os.OpenFile(q.incoming.Join(name), os.O_RDWR|os.O_CREATE|os.O_EXCL, fileMode)
+		f, err := q.dirs[Incoming].Create(name, fileMode)
 		// A file of an earlier process with our pid may be left: take the next name.
 		if err == nil || !errors.Is(err, os.ErrExist) || try > 1000 {
-			return f, err
+			return f, name, err
 		}
 	}
 }
@@ -115,14 +118,21 @@ func (w *Writer) flush() {
 	if w.err != nil || w.n == 0 {
 		return
 	}
+	w.count()
 	err := w.q.step("write")
 	if err == nil {
 		_, err = w.f.Write(w.buf[:w.n])
 	}
-	w.n = 0
+	w.n, w.seen = 0, 0
 	if err != nil {
 		w.err = full(err)
 	}
+}
+
+// count takes what is new in the buffer into the checksum of the message.
+func (w *Writer) count() {
+	w.sum = crc32.Update(w.sum, castagnoli, w.buf[w.seen:w.n])
+	w.seen = w.n
 }
 
 // Commit writes the envelope and returns when message and name are on disk:
@@ -152,39 +162,49 @@ func (w *Writer) commit(env *mail.Envelope, to Folder) error {
 	return nil
 }
 
-// durable makes the file's bytes durable, then its name. The order is the whole
-// promise: whatever has an id as its name is complete.
+// durable brings the file to disk under its final name.
+//
+// New mail gets its name first: then one fsync, and so one write of the file
+// system's journal, brings both to disk. Until it returns, the file of that name
+// may be torn by a crash; nobody was told of it, and Check finds it out. A held
+// message is not looked at again before it is released, so its file is whole
+// before it has a name.
 func (w *Writer) durable(to Folder) error {
-	dir := w.q.incoming
+	order := [...]string{"rename", "fsync", "dirsync"}
 	if to == Hold {
-		dir = w.q.hold
+		order = [...]string{"fsync", "rename", "dirsync"}
 	}
-	final := w.q.Path(w.id, to)
-	for _, s := range []struct {
-		name string
-		do   func() error
-	}{
-		{"fsync", w.f.Sync},
-		{"rename", func() error { return os.Rename(w.temp, final) }},
-		{"dirsync", dir.Sync},
-	} {
-		err := w.q.step(s.name)
-		if err == nil {
-			err = s.do()
+	for _, step := range order {
+		err := w.q.step(step)
+		switch {
+		case err != nil:
+		case step == "rename":
+			err = w.rename(to)
+		case step == "fsync":
+			err = w.f.Sync()
+		case to == Hold || !w.q.follow:
+			err = w.q.dirs[to].Sync()
 		}
 		if err != nil {
 			return full(err)
-		}
-		if s.name == "rename" {
-			w.temp = final
 		}
 	}
 	return nil
 }
 
+// rename gives the file its id as its name.
+func (w *Writer) rename(to Folder) error {
+	err := w.q.dirs[Incoming].Rename(w.name, w.q.dirs[to], w.id)
+	if err == nil {
+		w.at, w.name = to, w.id
+	}
+	return err
+}
+
 // envelope appends records, states and trailer behind the message's bytes.
 func (w *Writer) envelope(env *mail.Envelope) {
-	sum := uint32(0)
+	w.count()
+	body, sum := w.sum, uint32(0)
 	var scratch [1024]byte
 	emit := func(b []byte) {
 		sum = crc32.Update(sum, castagnoli, b)
@@ -198,7 +218,7 @@ func (w *Writer) envelope(env *mail.Envelope) {
 	for i := range env.Rcpts {
 		w.put([]byte{byte(stateOf(env.Rcpts[i].State))})
 	}
-	w.put(appendTrailer(scratch[:0], w.size, len(env.Rcpts), sum))
+	w.put(appendTrailer(scratch[:0], tail{off: w.size, rcpts: len(env.Rcpts), sum: sum, body: body}))
 }
 
 // Abort removes the unfinished file. It does nothing after Commit.
@@ -207,7 +227,7 @@ func (w *Writer) Abort() {
 		return
 	}
 	if w.q.step("abort") == nil {
-		os.Remove(w.temp)
+		w.q.dirs[w.at].Remove(w.name)
 	}
 	w.end()
 }

@@ -131,6 +131,11 @@ func (s *Sched) load(c candidate, m *message) (err error) {
 		m.Message = &queue.Message{ID: c.id, Env: c.env, Size: c.size}
 		return nil
 	}
+	if c.check {
+		if err := s.q.Check(c.id, c.from); err != nil {
+			return err
+		}
+	}
 	full, err := s.q.Load(c.id, c.from)
 	if err == nil {
 		m.Message = full

@@ -187,8 +187,12 @@ func (s *Sched) Start() error {
 	s.log.QueueUnfinished(found.Removed)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	torn := make(map[string]bool, len(found.Fresh))
+	for _, id := range found.Fresh {
+		torn[id] = true
+	}
 	for _, id := range found.Ready {
-		s.fresh.push(candidate{id: id, from: queue.Incoming})
+		s.fresh.push(candidate{id: id, from: queue.Incoming, check: torn[id]})
 	}
 	s.waiting.fill(found.Waiting)
 	s.timer = time.AfterFunc(time.Hour, s.tick)

@@ -629,6 +629,36 @@ func TestCorruptFile(t *testing.T) {
 	})
 }
 
+// TestTornFile: what a crash tore while it was committed is kept in corrupt, and
+// what was committed beside it is delivered.
+func TestTornFile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Options{}, always(fine, "x"))
+		w.stop()
+		var ids []string
+		for range 2 {
+			f, err := w.q.Create()
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.WriteString("Subject: x\n\nbody\n")
+			if err := f.Commit(&mail.Envelope{Sender: "s@x", Rcpts: []mail.Rcpt{{Addr: "u@smtp"}}}); err != nil {
+				t.Fatal(err)
+			}
+			ids = append(ids, f.ID())
+		}
+		path := w.q.Path(ids[0], queue.Incoming)
+		b, _ := os.ReadFile(path)
+		os.WriteFile(path, append(make([]byte, 8), b[8:]...), 0o600) // a block that never came to the disk
+		w.start(Options{})
+		time.Sleep(time.Second)
+		w.stop()
+		if n := w.files(); n["corrupt"] != 1 || len(n) != 1 || w.count() != 1 {
+			t.Errorf("%v\n%s", n, w.log.String())
+		}
+	})
+}
+
 // TestReports: what NOTIFY, -v and -bv ask for.
 func TestReports(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -15,6 +15,7 @@ type candidate struct {
 	env   *mail.Envelope // nil: read it from the file
 	size  int64
 	force bool // somebody asked for this very message
+	check bool // a crash may have torn it
 }
 
 // fifo is a queue of candidates.

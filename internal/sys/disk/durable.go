@@ -4,9 +4,12 @@ package disk
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
 // Dir is a folder whose names are made durable. Flushes of one Dir that are
@@ -14,7 +17,7 @@ import (
 // two flushes of the folder, not N.
 type Dir struct {
 	path string
-	f    *os.File
+	fd   int
 
 	mu      sync.Mutex
 	running bool   // a flush is at the disk
@@ -29,12 +32,21 @@ type flush struct {
 
 // OpenDir opens the folder at path, which must exist and be no link.
 func OpenDir(path string) (*Dir, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|oDirectory|oNoFollow, 0)
+	var fd int
+	err := again(func() (err error) {
+		fd, err = unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		return err
+	})
 	if err != nil {
-		return nil, err
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
-	return &Dir{path: path, f: f}, nil
+	return &Dir{path: path, fd: fd}, nil
 }
+
+// NamesFollow tells whether File.Sync also makes the names durable that the
+// file has got in this folder before. Where it says no, Sync of the folder is
+// needed. It reads the table of mounts: callers keep the answer.
+func (d *Dir) NamesFollow() bool { return namesFollow(d.fd) }
 
 // Path returns the folder's path as OpenDir got it.
 func (d *Dir) Path() string { return d.path }
@@ -43,7 +55,7 @@ func (d *Dir) Path() string { return d.path }
 func (d *Dir) Join(name string) string { return filepath.Join(d.path, name) }
 
 // Close closes the folder.
-func (d *Dir) Close() error { return d.f.Close() }
+func (d *Dir) Close() error { return unix.Close(d.fd) }
 
 // Sync returns when every name made, renamed or removed in the folder before
 // the call is on disk.
@@ -62,7 +74,7 @@ func (d *Dir) Sync() error {
 	d.running = true
 	d.mu.Unlock()
 
-	err := d.f.Sync()
+	err := d.flush()
 	d.handOver()
 	return err
 }
@@ -78,10 +90,18 @@ func (d *Dir) handOver() {
 		return
 	}
 	go func() {
-		next.err = d.f.Sync()
+		next.err = d.flush()
 		close(next.done)
 		d.handOver()
 	}()
+}
+
+// flush is one fsync of the folder.
+func (d *Dir) flush() error {
+	if err := again(func() error { return unix.Fsync(d.fd) }); err != nil {
+		return &fs.PathError{Op: "fsync", Path: d.path, Err: err}
+	}
+	return nil
 }
 
 // SyncDir flushes the folder at path once, for callers that keep no Dir.
@@ -90,7 +110,7 @@ func SyncDir(path string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.f.Sync(), d.Close())
+	return errors.Join(d.flush(), d.Close())
 }
 
 // WriteFile replaces the file at path by data so that after a crash either the

@@ -2,30 +2,79 @@ package disk
 
 import (
 	"fmt"
+	"io"
 	"os"
+	"slices"
 	"syscall"
 )
 
-const (
-	oNoFollow  = syscall.O_NOFOLLOW
-	oDirectory = syscall.O_DIRECTORY
-)
+const oNoFollow = syscall.O_NOFOLLOW
+
+// OpenFile is os.OpenFile for regular files: Go does not ask the kernel whether
+// it can be polled, which takes five system calls. Pipes and devices opened so
+// block a thread.
+func OpenFile(path string, flags int, mode os.FileMode) (*os.File, error) {
+	var fd int
+	err := again(func() (err error) {
+		fd, err = syscall.Open(path, flags|syscall.O_CLOEXEC, uint32(mode.Perm()))
+		return err
+	})
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+// ReadFile is os.ReadFile by OpenFile.
+func ReadFile(path string) ([]byte, error) {
+	f, err := OpenFile(path, os.O_RDONLY, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	st, err := StatFile(f)
+	if err != nil {
+		return nil, err
+	}
+	b := make([]byte, 0, st.Size+512)
+	for {
+		n, err := f.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		if err == io.EOF {
+			return b, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		b = slices.Grow(b, 512)
+	}
+}
 
 // OpenTrusted opens an existing file in a folder that others may write to. It
 // refuses, without touching it, whatever is no regular file of the given owner
 // with exactly one name: links of both kinds, pipes, devices, folders. uid -1
 // accepts every owner. Flags are those of os.OpenFile without O_CREATE.
 func OpenTrusted(path string, flags, uid int) (*os.File, error) {
+	f, _, err := OpenStat(path, flags, uid)
+	return f, err
+}
+
+// OpenStat is OpenTrusted with what it saw of the file.
+func OpenStat(path string, flags, uid int) (*os.File, Stat, error) {
 	// O_NONBLOCK: opening a pipe that nobody writes to must not wait.
 	f, err := os.OpenFile(path, flags|oNoFollow|syscall.O_NONBLOCK, 0)
 	if err != nil {
-		return nil, err
+		return nil, Stat{}, err
 	}
-	if err := trusted(f, uid); err != nil {
+	st, err := StatFile(f)
+	if err == nil {
+		err = trusted(path, &st, uid)
+	}
+	if err != nil {
 		f.Close()
-		return nil, err
+		return nil, Stat{}, err
 	}
-	return f, nil
+	return f, st, nil
 }
 
 // UntrustedError says why a file was refused by OpenTrusted.
@@ -34,19 +83,14 @@ type UntrustedError struct{ Path, Why string }
 // Error tells the path and the reason.
 func (e *UntrustedError) Error() string { return fmt.Sprintf("%s: %s", e.Path, e.Why) }
 
-func trusted(f *os.File, uid int) error {
-	fi, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	st := fi.Sys().(*syscall.Stat_t)
+func trusted(path string, st *Stat, uid int) error {
 	switch {
-	case !fi.Mode().IsRegular():
-		return &UntrustedError{f.Name(), "not a regular file"}
-	case st.Nlink != 1:
-		return &UntrustedError{f.Name(), fmt.Sprintf("has %d names (hard links)", st.Nlink)}
-	case uid >= 0 && int(st.Uid) != uid:
-		return &UntrustedError{f.Name(), fmt.Sprintf("owned by uid %d, not by uid %d", st.Uid, uid)}
+	case !st.Regular:
+		return &UntrustedError{path, "not a regular file"}
+	case st.Links != 1:
+		return &UntrustedError{path, fmt.Sprintf("has %d names (hard links)", st.Links)}
+	case uid >= 0 && st.UID != uid:
+		return &UntrustedError{path, fmt.Sprintf("owned by uid %d, not by uid %d", st.UID, uid)}
 	}
 	return nil
 }
