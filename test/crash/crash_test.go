@@ -22,8 +22,13 @@ import (
 	"packetboat/test/sandbox"
 )
 
-// senders is the number of clients that send all the time.
-const senders = 6
+// senders is the number of clients that send all the time; perKill is how many
+// messages they have for one kill, so that the queue stays short and the test
+// with it: its subject is the moment, not the mass.
+const (
+	senders = 6
+	perKill = 60
+)
 
 // load is what the senders did.
 type load struct {
@@ -31,6 +36,7 @@ type load struct {
 	accepted map[string]string // id -> user: 250 was seen
 	doubtful map[string]bool   // the connection died after the dot
 	next     atomic.Int64
+	tokens   chan struct{} // one a message
 }
 
 // TestCrash kills N times (default 50; make torture says 1000).
@@ -43,7 +49,8 @@ func TestCrash(t *testing.T) {
 		n = 5
 	}
 	s := sandbox.Start(t)
-	l := &load{accepted: map[string]string{}, doubtful: map[string]bool{}}
+	l := &load{accepted: map[string]string{}, doubtful: map[string]bool{},
+		tokens: make(chan struct{}, 2*perKill)}
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	for i := range senders {
@@ -51,6 +58,7 @@ func TestCrash(t *testing.T) {
 	}
 	kills := map[string]int{}
 	for range n {
+		l.refill()
 		time.Sleep(time.Duration(50+rand.IntN(400)) * time.Millisecond)
 		kills[kill(t, s)]++
 	}
@@ -60,11 +68,27 @@ func TestCrash(t *testing.T) {
 	l.judge(t, s, kills)
 }
 
+// refill gives the senders messages for the next kill.
+func (l *load) refill() {
+	for range perKill {
+		select {
+		case l.tokens <- struct{}{}:
+		default:
+			return
+		}
+	}
+}
+
 // send sends numbered messages until stop; what fails is tried again under the
 // same number, as a real client would.
 func (l *load) send(s *sandbox.Sandbox, worker int, stop chan struct{}) {
 	user := []string{"alice", "bob"}[worker%2]
 	for {
+		select {
+		case <-stop:
+			return
+		case <-l.tokens:
+		}
 		id := fmt.Sprintf("crash-%d-%06d", worker, l.next.Add(1))
 		for {
 			select {
