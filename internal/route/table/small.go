@@ -106,7 +106,8 @@ func openUnix(name string, _ Options, _ int) (Table, error) {
 	t := &plain{name: "unix:" + name}
 	switch name {
 	case "passwd.byname":
-		t.lookup = passwdByName
+		users := &proc.Users{}
+		t.lookup = func(_ context.Context, key string) (string, bool, error) { return passwdByName(users, key) }
 	case "group.byname":
 		t.lookup = groupByName
 	default:
@@ -115,8 +116,8 @@ func openUnix(name string, _ Options, _ int) (Table, error) {
 	return t, nil
 }
 
-func passwdByName(_ context.Context, key string) (string, bool, error) {
-	u, err := proc.LookupUser(key)
+func passwdByName(users *proc.Users, key string) (string, bool, error) {
+	u, err := users.Lookup(key)
 	if errors.Is(err, proc.ErrNoUser) {
 		return "", false, nil
 	}

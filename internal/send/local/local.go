@@ -91,7 +91,7 @@ type Options struct {
 	// Via returns another transport by its master.cf name, for mailbox_transport
 	// and fallback_transport; nil result = there is none.
 	Via func(name string) Transport
-	// LookupUser finds accounts; nil = proc.LookupUser.
+	// LookupUser finds accounts; nil = proc.Users.
 	LookupUser func(name string) (*proc.User, error)
 }
 
@@ -161,7 +161,7 @@ func (o *Options) defaults() {
 		o.Export = []string{"TZ", "MAIL_CONFIG", "LANG"}
 	}
 	if o.LookupUser == nil {
-		o.LookupUser = proc.LookupUser
+		o.LookupUser = new(proc.Users).Lookup
 	}
 }
 

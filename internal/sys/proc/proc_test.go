@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 )
@@ -85,6 +86,47 @@ func TestLookupUser(t *testing.T) {
 		if _, err := LookupUser(name); !errors.Is(err, ErrNoUser) {
 			t.Errorf("%q: %v", name, err)
 		}
+	}
+}
+
+// TestUsers holds the cache against the files, while they change.
+func TestUsers(t *testing.T) {
+	dir := t.TempDir()
+	u := &Users{files: [2]string{filepath.Join(dir, "passwd"), filepath.Join(dir, "nsswitch.conf")}}
+	write := func(text string) {
+		t.Helper()
+		tmp := filepath.Join(dir, "tmp")
+		if err := errors.Join(os.WriteFile(tmp, []byte(text), 0o644), os.Rename(tmp, u.files[0])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	home := func(name string) string {
+		a, err := u.Lookup(name)
+		if errors.Is(err, ErrNoUser) {
+			return "none"
+		}
+		if err != nil || a.Name != name {
+			t.Fatal(a, err)
+		}
+		return a.Home
+	}
+	if home("alice") != "none" {
+		t.Error("no file, but an account")
+	}
+	write("alice:x:1:1::/a:/bin/sh\nalice:x:2:2::/second:\nbad line\nbob:x:3:3::/b:")
+	for name, want := range map[string]string{"alice": "/a", "bob": "/b", "bad line": "none", "": "none", "x": "none", "a:b": "none"} {
+		if got := home(name); got != want {
+			t.Errorf("%q: %s, not %s", name, got, want)
+		}
+	}
+	write("alice:x:1:1::/a:/bin/sh\ncarol:x:4:4::/c:\n")
+	if home("carol") != "/c" {
+		t.Error("a new account is not seen at once")
+	}
+	write("alice:x:1:1::/elsewhere:/bin/sh\n")
+	time.Sleep(recheck)
+	if home("alice") != "/elsewhere" || home("carol") != "none" {
+		t.Error("a change is not seen in time")
 	}
 }
 

@@ -1,16 +1,17 @@
 package proc
 
 import (
-	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"os/exec"
 	"os/user"
 	"strconv"
 	"strings"
 	"time"
+
+	"packetboat/internal/sys/disk"
 )
 
 // User is an account of this machine, as passwd(5) lists it.
@@ -30,34 +31,46 @@ var ErrNoUser = errors.New("no such user")
 // getentTimeout bounds one call of getent: a directory server may hang.
 const getentTimeout = 20 * time.Second
 
+// Paths of the account database.
+const (
+	passwdFile   = "/etc/passwd"
+	nsswitchFile = "/etc/nsswitch.conf"
+)
+
 // LookupUser finds an account by name in /etc/passwd, and through getent(1)
-// when nsswitch.conf names more sources than files.
+// when nsswitch.conf names more sources than files. Who asks for every message
+// keeps a Users.
 func LookupUser(name string) (*User, error) {
-	if name == "" || strings.ContainsAny(name, ":\n\x00/") {
+	if !plausible(name) {
 		return nil, ErrNoUser
 	}
-	return lookup(name, func(u *User) bool { return u.Name == name })
+	return lookup(name, name+":", func(u *User) bool { return u.Name == name })
 }
+
+// plausible tells whether name can be an account's at all.
+func plausible(name string) bool { return name != "" && !strings.ContainsAny(name, ":\n\x00/") }
 
 // LookupUID finds an account by its number, where LookupUser looks.
 func LookupUID(uid int) (*User, error) {
-	return lookup(strconv.Itoa(uid), func(u *User) bool { return u.UID == uid })
+	key := strconv.Itoa(uid)
+	return lookup(key, ":"+key+":", func(u *User) bool { return u.UID == uid })
 }
 
-func lookup(key string, match func(*User) bool) (*User, error) {
-	f, err := os.Open("/etc/passwd")
+// lookup reads the files. A line without hint is not looked at closely.
+func lookup(key, hint string, match func(*User) bool) (*User, error) {
+	text, err := disk.ReadFile(passwdFile)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	if err == nil {
-		defer f.Close()
-		for sc := bufio.NewScanner(f); sc.Scan(); {
-			if u, ok := parsePasswd(sc.Text()); ok && match(u) {
-				return u, nil
-			}
+	for line := range bytes.Lines(text) {
+		if !bytes.Contains(line, []byte(hint)) {
+			continue
+		}
+		if u, ok := parsePasswd(strings.TrimRight(string(line), "\n")); ok && match(u) {
+			return u, nil
 		}
 	}
-	if !moreThanFiles() {
+	if !moreThanFiles(nsswitchFile) {
 		return nil, ErrNoUser
 	}
 	return getent(key, match)
@@ -101,8 +114,8 @@ func parsePasswd(line string) (*User, bool) {
 
 // moreThanFiles tells whether nsswitch.conf names a source of accounts beside
 // the files of /etc ("compat" and systemd's dynamic users add no mail users).
-func moreThanFiles() bool {
-	b, err := os.ReadFile("/etc/nsswitch.conf")
+func moreThanFiles(path string) bool {
+	b, err := disk.ReadFile(path)
 	if err != nil {
 		return false
 	}
