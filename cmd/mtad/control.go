@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"time"
 
 	"packetboat/internal/queue"
 	"packetboat/internal/sys/proc"
@@ -52,6 +53,8 @@ func (e *engine) acceptUnix(l net.Listener, serve func(net.Conn)) {
 			return
 		}
 		if err != nil {
+			e.log.Warn("accept on a control socket: %s", proc.ErrText(err))
+			time.Sleep(100 * time.Millisecond) // no descriptors: it passes
 			continue
 		}
 		slots <- struct{}{}

@@ -41,20 +41,23 @@ type engine struct {
 }
 
 // runEngine is mtad --engine: it lives until SIGTERM or until its parent is gone.
-func runEngine(dir string) int {
+// What it says on standard error the parent writes into the log. A rehearsal
+// ends when everything is open, before any of it is used.
+func runEngine(dir string, rehearsal bool) int {
 	ch, err := inherit()
 	if err != nil {
 		return complain(fmt.Errorf("the engine is started by mtad, not by hand: %w", err))
 	}
 	e := &engine{link: newLink(ch), names: dns.New(dns.Options{})}
 	if err := e.open(dir); err != nil {
-		e.log.Fatal("%s", err.Error())
 		return complain(err)
+	}
+	if rehearsal {
+		return 0
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	if err := e.run(ctx); err != nil {
-		e.log.Fatal("%s", err.Error())
 		return complain(err)
 	}
 	return e.wait(cancel)
@@ -168,8 +171,11 @@ func (e *engine) listen() error {
 		}
 		srv := e.servers[h.service]
 		if srv == nil {
+			// Somebody edited master.cf, and we were started again after a crash
+			// before the parent read it.
 			l.Close()
-			return fmt.Errorf("service %s is not in master.cf", h.service)
+			e.log.Warn("service %s is no longer in master.cf: reload the mail system", h.service)
+			continue
 		}
 		e.sockets = append(e.sockets, l)
 		go e.accept(l, srv)

@@ -38,8 +38,12 @@ type answer struct {
 // errParentGone ends requests when the parent died: the engine stops too.
 var errParentGone = errors.New("the parent process is gone")
 
+// maxSockets is how many sockets may come before they are asked for: replies that
+// somebody waits for stand behind them.
+const maxSockets = 1024
+
 func newLink(ch *proc.Channel) *link {
-	l := &link{ch: ch, sockets: make(chan handed, 64), gone: make(chan struct{}), waiting: map[uint64]chan answer{}}
+	l := &link{ch: ch, sockets: make(chan handed, maxSockets), gone: make(chan struct{}), waiting: map[uint64]chan answer{}}
 	go l.receive()
 	return l
 }
@@ -89,6 +93,7 @@ func (l *link) call(ctx context.Context, q request, files ...*os.File) (answer, 
 	err := l.ch.Send(q, files...)
 	l.mu.Unlock()
 	if err != nil {
+		l.forget(q.ID)
 		return answer{}, err
 	}
 	select {

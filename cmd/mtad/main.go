@@ -27,6 +27,7 @@ func main() {
 	dir := fs.StringP("config", "c", os.Getenv("MAIL_CONFIG"), "configuration directory")
 	foreground := fs.BoolP("foreground", "F", false, "stay in the foreground (systemd, containers)")
 	engine := fs.Bool("engine", false, "be the engine; the parent sets it")
+	rehearse := fs.Bool("rehearse", false, "with --engine: open everything and end")
 	ready := fs.Int("ready-fd", 0, "descriptor to close when the system answers; set by mtad itself")
 	show := fs.Bool("version", false, "print the version")
 	fs.Parse(os.Args[1:])
@@ -41,7 +42,7 @@ func main() {
 	case *show:
 		fmt.Println("packetboat mtad", version)
 	case *engine:
-		os.Exit(runEngine(*dir))
+		os.Exit(runEngine(*dir, *rehearse))
 	case *foreground:
 		os.Exit(runParent(*dir, *ready))
 	default:

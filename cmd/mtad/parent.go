@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"sync"
+	"strings"
 	"time"
 
 	"packetboat/internal/sys/config"
@@ -22,36 +22,25 @@ const (
 	restartReset = time.Minute
 )
 
-// drainTime is how long the engine may finish what is in hand when the system
-// stops or reads its configuration again.
-const drainTime = 20 * time.Second
-
 // parent is the root half of mtad.
 type parent struct {
-	main    *config.Main
-	master  []config.Service
-	dir     string // configuration directory
-	owner   *proc.User
+	setup
 	logs    *maillog.Logger
 	logFile *os.File // maillog_file, handed to the engine; nil = syslog
 	log     *maillog.Log
 	lock    *os.File // master.pid, locked while we live
 	sockets sockets
-	bin     string   // folder of our programs
-	words   *os.File // standard error of our children, copied to ours
+	bin     string // folder of our programs
+	words   *words // what our children say on standard error
 	stop    chan os.Signal
-
-	mu     sync.Mutex
-	engine *engineProc
+	engine  *engineProc
 }
 
-// engineProc is one run of the engine.
-type engineProc struct {
-	proc  *proc.Process
-	ch    *proc.Channel
-	ready chan struct{} // closed when the engine answers
-	ended chan struct{} // closed when the process is gone
-	code  int
+// setup is a configuration that has been read and found good.
+type setup struct {
+	main   *config.Main
+	master []config.Service
+	owner  *proc.User
 }
 
 // runParent is mtad -F.
@@ -62,6 +51,7 @@ func runParent(dir string, readyFD int) int {
 	}
 	defer p.close()
 	if err := p.start(); err != nil {
+		p.words.flush()
 		p.log.Fatal("%s", err.Error())
 		return complain(err)
 	}
@@ -75,17 +65,17 @@ func newParent(dir string) (*parent, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &parent{dir: dir, bin: filepath.Dir(self), stop: proc.Signals()}
-	if p.words, err = lastWords(); err != nil {
-		return nil, err
-	}
-	if err := p.load(); err != nil {
+	p := &parent{bin: filepath.Dir(self), stop: proc.Signals()}
+	if p.setup, err = readSetup(dir); err != nil {
 		return nil, err
 	}
 	if err := p.layOut(); err != nil {
 		return nil, err
 	}
 	if p.lock, err = lockQueue(p.main.Get("queue_directory")); err != nil {
+		return nil, err
+	}
+	if p.words, err = newWords(); err != nil {
 		return nil, err
 	}
 	return p, p.openLog()
@@ -108,50 +98,47 @@ func lockQueue(queue string) (*os.File, error) {
 // lockTime is how long a start waits for a former engine to end.
 const lockTime = 2 * time.Second
 
-// load reads main.cf and master.cf; an error leaves what was read before.
-func (p *parent) load() error {
-	m, _, err := config.LoadMain(p.dir)
-	if err != nil {
-		return err
+// readSetup reads main.cf and master.cf in dir; empty is the default folder.
+func readSetup(dir string) (s setup, err error) {
+	if s.main, _, err = config.LoadMain(dir); err != nil {
+		return s, err
 	}
-	services, _, err := config.LoadMaster(m.Dir())
-	if err != nil {
-		return err
+	if s.master, _, err = config.LoadMaster(s.main.Dir()); err != nil {
+		return s, err
 	}
-	owner, err := proc.LookupUser(m.Get("mail_owner"))
-	if err != nil {
-		return fmt.Errorf("mail_owner %q: %w", m.Get("mail_owner"), err)
+	name := s.main.Get("mail_owner")
+	if s.owner, err = proc.LookupUser(name); err != nil {
+		return s, fmt.Errorf("mail_owner %q: %w", name, err)
 	}
-	if os.Geteuid() != 0 && owner.UID != os.Geteuid() {
-		return fmt.Errorf("mail_owner is %s: start mtad as root or as that user", owner.Name)
+	if os.Geteuid() != 0 && s.owner.UID != os.Geteuid() {
+		return s, fmt.Errorf("mail_owner is %s: start mtad as root or as that user", s.owner.Name)
 	}
-	if err := checkEngine(m, services); err != nil {
-		return err
-	}
-	p.main, p.master, p.owner = m, services, owner
-	return nil
+	return s, checkEngine(s.main, s.master)
 }
 
-// openLog opens the log that both processes write.
+// openLog opens the log that both processes write. After an error the log is
+// the one that it was.
 func (p *parent) openLog() error {
-	if p.logFile != nil {
-		p.logFile.Close()
-		p.logFile = nil
-	}
-	if file := p.main.Get("maillog_file"); file != "" && file != "/dev/stdout" {
-		f, err := os.OpenFile(file, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
-		if err != nil {
+	var f *os.File
+	var err error
+	switch file := p.main.Get("maillog_file"); file {
+	case "":
+	case "/dev/stdout":
+		f = os.Stdout
+	default:
+		if f, err = os.OpenFile(file, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644); err != nil {
 			return err
 		}
-		p.logFile = f
-	} else if file != "" {
-		p.logFile = os.Stdout
 	}
-	logs, err := maillog.Open(logOptions(p.main, p.logFile))
+	logs, err := maillog.Open(logOptions(p.main, f))
 	if err != nil {
 		return err
 	}
-	p.logs, p.log = logs, logs.Program("master")
+	if p.logFile != nil && p.logFile != os.Stdout {
+		p.logFile.Close()
+	}
+	p.logFile, p.logs, p.log = f, logs, logs.Program("master")
+	p.words.speakTo(p.log)
 	return nil
 }
 
@@ -161,124 +148,107 @@ func (p *parent) start() error {
 		return err
 	}
 	p.logs.Program("postfix-script").Info("starting the Postfix mail system")
-	e, err := p.startEngine()
-	if err != nil {
+	if err := p.startEngine(); err != nil {
 		return err
 	}
 	select {
-	case <-e.ready:
-	case <-e.ended:
-		return fmt.Errorf("the engine did not start (exit %d): see the log", e.code)
+	case <-p.engine.ready:
+	case <-p.engine.ended:
+		return fmt.Errorf("the engine did not start (exit %d): see the log", p.engine.code)
+	case sig := <-p.stop:
+		p.drain()
+		return fmt.Errorf("terminated by signal %d", proc.SignalNumber(sig))
 	}
 	if _, err := fmt.Fprintf(p.lock, "%*d\n", 1, os.Getpid()); err != nil {
 		return err
 	}
 	p.log.Info("daemon started -- version %s, configuration %s", p.main.Get("mail_version"), p.main.Dir())
+	p.words.answers()
 	return nil
-}
-
-// startEngine starts an engine and hands it the sockets.
-func (p *parent) startEngine() (*engineProc, error) {
-	near, far, err := proc.Pair()
-	if err != nil {
-		return nil, err
-	}
-	defer far.Close()
-	files := []*os.File{far, p.lock}
-	if p.logFile != nil {
-		files = append(files, p.logFile)
-	}
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	pr, err := proc.Start(proc.Role{
-		Path: self, Args: []string{"mtad", "--engine", "-c", p.main.Dir()},
-		Env: proc.CleanEnv(), User: p.owner, Files: files, Stderr: p.words,
-	})
-	if err != nil {
-		near.Close()
-		return nil, err
-	}
-	e := &engineProc{proc: pr, ch: near, ready: make(chan struct{}), ended: make(chan struct{})}
-	go func() {
-		e.code = pr.Wait()
-		close(e.ended)
-	}()
-	go newStarter(p, e).serve()
-	p.mu.Lock()
-	p.engine = e
-	p.mu.Unlock()
-	return e, p.sockets.send(near)
 }
 
 // serve lives until SIGTERM: it starts the engine again when it crashes and
 // reads the configuration again on SIGHUP.
 func (p *parent) serve() int {
 	pause, began := restartMin, time.Now()
+	var again <-chan time.Time // goes off when a crashed engine is to be started again
 	for {
+		ended := p.engine.ended
+		if again != nil {
+			ended = nil // its end is known
+		}
 		select {
 		case sig := <-p.stop:
-			if sig == proc.SIGHUP {
-				p.reload()
-				began = time.Now()
+			if sig != proc.SIGHUP {
+				p.log.Info("terminating on signal %d", proc.SignalNumber(sig))
+				p.drain()
+				return 0
+			}
+			if p.reload() {
+				again, pause, began = nil, restartMin, time.Now()
+			}
+			continue
+		case <-ended:
+			p.log.Warn("process %s/mtad pid %d exit status %d", p.bin, p.engine.proc.PID(), p.engine.code)
+		case <-again:
+			again, began = nil, time.Now()
+			err := p.startEngine()
+			if err == nil {
 				continue
 			}
-			p.log.Info("terminating on signal %d", proc.SignalNumber(sig))
-			p.drain()
-			return 0
-		case <-p.current().ended:
+			p.log.Fatal("%s", err.Error()) // no memory, no process: it may pass
 		}
 		if time.Since(began) > restartReset {
 			pause = restartMin
 		}
-		p.log.Warn("process %s/mtad pid %d exit status %d", p.bin, p.current().proc.PID(), p.current().code)
-		time.Sleep(pause)
-		pause, began = min(2*pause, restartMax), time.Now()
-		if _, err := p.startEngine(); err != nil {
-			p.log.Fatal("%s", err.Error())
-			return 1
-		}
+		again = time.After(pause)
+		pause = min(2*pause, restartMax)
 	}
 }
 
-func (p *parent) current() *engineProc {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.engine
-}
-
-// reload reads the configuration again. What cannot be used is told, and the
-// running engine keeps what it has. Ports stay open meanwhile: a client that
-// connects just now waits a moment and is served.
-func (p *parent) reload() {
+// reload reads the configuration again; it tells whether a new engine runs with
+// it. What cannot be used is told, and the running engine goes on with what it
+// has. Ports stay open meanwhile: a client that connects just now waits a moment
+// and is served.
+func (p *parent) reload() bool {
 	p.log.Info("reload -- version %s, configuration %s", p.main.Get("mail_version"), p.main.Dir())
-	oldMain, oldMaster, oldOwner := p.main, p.master, p.owner
-	if err := p.load(); err != nil {
-		p.log.Error("configuration not taken: %s", err.Error())
-		return
-	}
-	if err := errors.Join(p.layOut(), p.sockets.bind(p.main, p.master), p.openLog()); err != nil {
-		p.main, p.master, p.owner = oldMain, oldMaster, oldOwner
-		p.log.Error("configuration not taken: %s", err.Error())
-		return
+	old := p.setup
+	if err := p.take(); err != nil {
+		p.setup = old
+		err = errors.Join(err, p.openLog())
+		p.log.Error("configuration not taken: %s", oneLine(config.Report(err)))
+		return false
 	}
 	p.drain()
-	if _, err := p.startEngine(); err != nil {
+	if err := p.startEngine(); err != nil {
 		p.log.Fatal("%s", err.Error())
+		return false
 	}
+	return true
 }
 
-// drain lets the engine finish what is in hand, and ends it after drainTime.
-func (p *parent) drain() {
-	e := p.current()
-	e.proc.Signal(proc.SIGTERM)
-	select {
-	case <-e.ended:
-	case <-time.After(drainTime):
-		e.proc.Signal(proc.SIGKILL)
-		<-e.ended
+// take makes the configuration on disk ours, if an engine can work with it.
+func (p *parent) take() error {
+	next, err := readSetup(p.main.Dir())
+	if err != nil {
+		return err
 	}
+	// The lock that keeps a second system out is in the queue that we began with.
+	if old, now := p.main.Get("queue_directory"), next.main.Get("queue_directory"); old != now {
+		return fmt.Errorf("queue_directory was %s and is now %s: stop the mail system and start it again", old, now)
+	}
+	p.setup = next
+	for _, step := range []func() error{p.openLog, p.rehearse, p.layOut} {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return p.sockets.bind(p.main, p.master)
+}
+
+// oneLine puts what is written for people into one line of the log.
+func oneLine(s string) string {
+	return strings.TrimPrefix(strings.ReplaceAll(strings.TrimSpace(s), "\n", "; "), "error: ")
 }
 
 func (p *parent) close() {
@@ -287,28 +257,6 @@ func (p *parent) close() {
 		p.lock.Truncate(0)
 		p.lock.Close()
 	}
-}
-
-// lastWords returns a pipe whose text goes to our standard error, wherever that
-// leads at the time: a child that had the starter's own descriptor would keep the
-// starter's terminal or pipe open for ever.
-func lastWords() (*os.File, error) {
-	r, w, err := os.Pipe()
-	if err != nil {
-		return nil, err
-	}
-	go func() {
-		defer r.Close()
-		b := make([]byte, 4096)
-		for {
-			n, err := r.Read(b)
-			if err != nil {
-				return
-			}
-			os.Stderr.Write(b[:n])
-		}
-	}()
-	return w, nil
 }
 
 // logOptions says how both processes log.

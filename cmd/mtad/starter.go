@@ -35,7 +35,7 @@ type starter struct {
 }
 
 func newStarter(p *parent, e *engineProc) *starter {
-	return &starter{main: p.main, bin: p.bin, dir: p.main.Dir(), engine: e, words: p.words,
+	return &starter{main: p.main, bin: p.bin, dir: p.main.Dir(), engine: e, words: p.words.in,
 		keys: keyFiles(p.main, p.master), log: p.log.Warn}
 }
 
@@ -49,7 +49,7 @@ func (s *starter) serve() {
 			return
 		}
 		if q.Op == opReady {
-			close(s.engine.ready)
+			s.engine.once.Do(func() { close(s.engine.ready) })
 			continue
 		}
 		go s.answer(q, files)

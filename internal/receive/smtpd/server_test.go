@@ -179,6 +179,10 @@ func TestDrain(t *testing.T) {
 	busy.want("220*")
 	busy.send("MAIL FROM:<a@b.test>\r\nRCPT TO:<alice@localhost>\r\nDATA\r\n")
 	busy.want("250*", "250*", "354*")
+	between := newTalk(t, dialFrom(t, "127.0.0.5", w.addr)) // has a transaction, but no command under way
+	between.want("220*")
+	between.send("MAIL FROM:<a@b.test>\r\nRCPT TO:<alice@localhost>\r\n")
+	between.want("250*", "250*")
 	var wg sync.WaitGroup
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
@@ -186,8 +190,10 @@ func TestDrain(t *testing.T) {
 	idle.want("421 4.3.2 mail.example.org Service is shutting down", "EOF")
 	busy.send("a: b\r\n\r\n.\r\n")
 	busy.want("250 2.0.0 Ok: queued as *", "421 4.3.2*", "EOF")
+	between.send("DATA\r\na: b\r\n\r\n.\r\n")
+	between.want("354*", "250 2.0.0 Ok: queued as *", "421 4.3.2*", "EOF")
 	wg.Wait()
-	if len(w.queue.messages()) != 1 {
+	if len(w.queue.messages()) != 2 {
 		t.Error("the message in hand was lost")
 	}
 }

@@ -29,7 +29,7 @@ type session struct {
 	network netip.Prefix
 	ctx     context.Context
 	cancel  context.CancelFunc
-	waiting atomic.Bool // for a command
+	waiting atomic.Bool // for a command, outside of a transaction
 
 	st       policy.Session
 	peer     mail.Peer
@@ -152,7 +152,7 @@ func (c *session) loop() {
 
 // command waits for a command line.
 func (c *session) command() (line []byte, bare bool, err error) {
-	c.waiting.Store(true)
+	c.waiting.Store(!c.tx.active)
 	defer c.waiting.Store(false)
 	c.deadline(c.s.opts.Timeout)
 	if c.s.closing.Load() && !c.tx.active {
