@@ -12,6 +12,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"runtime"
 	"strings"
 	"time"
 
@@ -71,6 +72,7 @@ type Auth struct {
 	mechs   []mechanism
 	penalty *penalties
 	secret  [32]byte                             // for SCRAM's decoys
+	hashing chan struct{}                        // a place for each hash that is computed at once
 	sleep   func(context.Context, time.Duration) // a test's clock
 }
 
@@ -92,7 +94,7 @@ func New(o Options) (*Auth, error) {
 	if len(o.Mechanisms) == 0 {
 		o.Mechanisms = []string{"plain"}
 	}
-	a := &Auth{o: o, penalty: newPenalties(), sleep: sleep}
+	a := &Auth{o: o, penalty: newPenalties(), sleep: sleep, hashing: make(chan struct{}, runtime.GOMAXPROCS(0))}
 	rand.Read(a.secret[:])
 	if err := a.open(); err != nil {
 		return nil, err

@@ -401,18 +401,25 @@ func (f fakePAM) Check(_ context.Context, service, user, password, _ string) (PA
 
 func TestPAM(t *testing.T) {
 	fake := fakePAM{"imap/ann/right": {OK: true}, "imap/ann/wrong": {Step: "pam_authenticate", Code: 7, Text: "Authentication failure"},
-		"imap/who/x": {Step: "pam_authenticate", Code: 10, Text: "User not known"}, "imap/old/x": {Step: "pam_acct_mgmt", Code: 13, Text: "User account has expired"}}
-	a, log, _ := fixture(t, users, func(o *Options) { o.PAM = fake; o.Passdbs = []DB{{Driver: "pam", Args: "session=yes %s"}} })
+		"imap/who/x": {Step: "pam_authenticate", Code: 10, Text: "User not known"}, "imap/old/x": {Step: "pam_acct_mgmt", Code: 13, Text: "User account has expired"},
+		"imap/max/x":  {Step: "pam_authenticate", Code: 11, Text: "Have exhausted maximum number of retries for service"},
+		"imap/ldap/x": {Step: "pam_authenticate", Code: 9, Text: "Authentication service cannot retrieve authentication info"}}
+	a, log, _ := fixture(t, users, func(o *Options) {
+		o.PAM = fake
+		o.Passdbs = []DB{{Driver: "pam", Args: "session=no max_requests=20 %s"}}
+	})
 	if ans := try(a, "PLAIN", "\x00ann\x00right"); ans.State != wire.OK {
 		t.Error(ans)
 	}
-	for _, in := range []string{"\x00ann\x00wrong", "\x00who\x00x", "\x00old\x00x"} {
+	for _, in := range []string{"\x00ann\x00wrong", "\x00who\x00x", "\x00old\x00x", "\x00max\x00x"} {
 		if ans := try(a, "PLAIN", in); ans.State != wire.Fail || ans.Temporary {
 			t.Error(in, ans)
 		}
 	}
-	if ans := try(a, "PLAIN", "\x00down\x00x"); !ans.Temporary {
-		t.Error(ans)
+	for _, in := range []string{"\x00down\x00x", "\x00ldap\x00x"} {
+		if ans := try(a, "PLAIN", in); !ans.Temporary {
+			t.Error(in, ans)
+		}
 	}
 	want := "info pam(ann,192.0.2.9,<S>): pam_authenticate() failed: Authentication failure (Password mismatch?)"
 	if !strings.Contains(log.all(), want) || !strings.Contains(log.all(), "info pam(who,192.0.2.9,<S>): unknown user") {
@@ -420,6 +427,11 @@ func TestPAM(t *testing.T) {
 	}
 	if _, err := New(Options{Passdbs: []DB{{Driver: "pam"}}}); err == nil {
 		t.Error("pam without pamcheck was accepted")
+	}
+	for _, args := range []string{"session=yes", "session", "setcred=yes dovecot", "failure_show_msg=yes %s"} {
+		if _, err := New(Options{PAM: fake, Passdbs: []DB{{Driver: "pam", Args: args}}}); err == nil {
+			t.Errorf("args %q were passed over in silence", args)
+		}
 	}
 }
 

@@ -2,7 +2,10 @@ package auth
 
 import (
 	"errors"
+	"fmt"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -13,6 +16,38 @@ import (
 func Expand(pattern string, q *Query) string {
 	s, _ := expand(pattern, q, nil)
 	return s
+}
+
+// names are the long names of all variables that Expand knows.
+var names = []string{"user", "username", "domain", "domain_last", "orig_user", "auth_user", "service", "mech", "secured", "home", "uid",
+	"gid", "hostname", "session", "lip", "real_lip", "rip", "real_rip", "lport", "real_lport", "rport", "real_rport"}
+
+// CheckPattern tells what Expand would not understand in pattern: an unknown
+// variable, or a modifier of Dovecot's that is not built (hashes such as %Mu).
+// A configuration is held against it at start, for a path with a part left out
+// leads to somebody else's mail.
+func CheckPattern(pattern string) error {
+	for i := 0; i < len(pattern); i++ {
+		if pattern[i] != '%' {
+			continue
+		}
+		mods, name, n := variable(pattern[i+1:])
+		i += n
+		switch {
+		case name == "%" && mods == "":
+		case !slices.Contains(names, longName(name)):
+			return fmt.Errorf("unknown variable %%%s%s", mods, name)
+		case strings.ContainsAny(mods, "EX"), padded(mods):
+			return fmt.Errorf("modifier in %%%s%s is not supported", mods, name)
+		}
+	}
+	return nil
+}
+
+// padded tells whether a width fills up with zeros, which only numbers are for.
+func padded(mods string) bool {
+	digits := strings.Trim(mods, "LURETX")
+	return len(digits) > 1 && strings.HasPrefix(digits[strings.IndexByte(digits, '.')+1:], "0")
 }
 
 // errPath is a user name that would lead a path elsewhere.
@@ -59,7 +94,7 @@ func expand(pattern string, q *Query, check func(name, value string) error) (str
 				return "", err
 			}
 		}
-		b.WriteString(modify(mods, value))
+		b.WriteString(window(mods, modify(mods, value)))
 	}
 	return b.String(), nil
 }
@@ -162,6 +197,38 @@ func (q *Query) network(name string) string {
 		return q.RPort
 	}
 	return ""
+}
+
+// window cuts a value as %2u and %1.2u ask: [offset.]width in bytes, a negative
+// one counted from the end.
+func window(mods, value string) string {
+	digits := strings.Trim(mods, "LURETX")
+	if digits == "" {
+		return value
+	}
+	first, second, both := strings.Cut(digits, ".")
+	if !both {
+		first, second = "0", digits
+	}
+	offset, err1 := strconv.Atoi(first)
+	width, err2 := strconv.Atoi(second)
+	if err1 != nil || err2 != nil {
+		return value
+	}
+	if !both {
+		width = max(width, -width) // a sign without an offset has no meaning
+	}
+	if offset < 0 {
+		offset = max(0, len(value)+offset)
+	}
+	value = value[min(offset, len(value)):]
+	switch {
+	case width < 0:
+		return value[:max(0, len(value)+width)]
+	case width > 0:
+		return value[:min(width, len(value))]
+	}
+	return value
 }
 
 func modify(mods, value string) string {

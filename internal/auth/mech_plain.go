@@ -35,7 +35,7 @@ func (p *plain) next(ctx context.Context, response []byte) outcome {
 func (a *Auth) password(ctx context.Context, mech string, q *Query, authzid, user, password string) outcome {
 	if err := a.setUser(q, user); err != nil {
 		a.info(mech, q, "%v", err)
-		burn(password)
+		a.burn(ctx, password)
 		return outcome{try: password}
 	}
 	if password == "" || strings.IndexByte(password, 0) >= 0 {

@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 )
 
@@ -25,6 +26,14 @@ type PAMResult struct {
 
 // Return values of PAM that mean something here (Linux-PAM's _pam_types.h).
 const (
+	pamOpenErr     = 1
+	pamSymbolErr   = 2
+	pamServiceErr  = 3
+	pamSystemErr   = 4
+	pamBufErr      = 5
+	pamNoAuthInfo  = 9
+	pamAbort       = 26
+	pamNoModule    = 28
 	pamAuthErr     = 7
 	pamUserUnknown = 10
 	pamAcctExpired = 13
@@ -45,7 +54,13 @@ func newPAMDB(args string, pam PAM) (*pamDB, error) {
 	}
 	p := &pamDB{service: "dovecot", pam: pam}
 	for _, word := range strings.Fields(args) {
-		if !strings.Contains(word, "=") && word != "-session" {
+		key, value, option := strings.Cut(word, "=")
+		switch {
+		case key == "cache_key" || key == "max_requests" || word == "-session" || value == "no":
+			// They spare Dovecot work, or ask for nothing.
+		case option || word == "session" || word == "setcred":
+			return nil, fmt.Errorf("args: %s is not supported", word)
+		default:
 			p.service = word
 		}
 	}
@@ -80,9 +95,10 @@ func (p *pamDB) verify(ctx context.Context, q *Query, password string) (Fields, 
 		return nil, &refusal{text: text + " (Password mismatch?)"}
 	case pamAcctExpired, pamAuthtokOld:
 		return nil, &refusal{text, "pass_expired"}
+	case pamOpenErr, pamSymbolErr, pamServiceErr, pamSystemErr, pamBufErr, pamNoAuthInfo, pamAbort, pamNoModule:
+		return nil, errors.New(text)
 	}
-	if r.Step == "pam_acct_mgmt" {
-		return nil, &refusal{text: text}
-	}
-	return nil, errors.New(text)
+	// PAM_MAXTRIES, PAM_PERM_DENIED and the like are a no. A temporary failure
+	// would spare whoever guesses passwords the delay.
+	return nil, &refusal{text: text}
 }

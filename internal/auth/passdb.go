@@ -108,7 +108,7 @@ func (a *Auth) check(ctx context.Context, q *Query, password string) result {
 		a.tell(b, q, err, &out)
 	}
 	if !hashed {
-		burn(password)
+		a.burn(ctx, password)
 	}
 	return out
 }
@@ -122,6 +122,8 @@ func (a *Auth) tell(b *block, q *Query, err error, out *result) {
 	case errors.As(err, &r):
 		a.info(b.name(), q, "%v", err)
 		out.code = r.code
+	case errors.Is(err, context.Canceled):
+		out.temp = true // the client has gone; that is no failure of ours
 	default:
 		a.error(b.name(), q, "%v", err)
 		out.temp = true
@@ -142,7 +144,7 @@ func (a *Auth) ask(ctx context.Context, b *block, q *Query, password string, has
 		return acc.fields, nil
 	}
 	*hashed = true
-	ok, err := acc.stored.Match(q.User, password)
+	ok, err := a.match(ctx, acc.stored, q.User, password)
 	if err != nil {
 		return nil, err
 	}
@@ -152,10 +154,34 @@ func (a *Auth) ask(ctx context.Context, b *block, q *Query, password string, has
 	return acc.fields, nil
 }
 
+// match compares, as many at once as there are processors: an ARGON2ID compare
+// holds 64 MiB, and a thousand strangers may ask together.
+func (a *Auth) match(ctx context.Context, s Stored, user, password string) (bool, error) {
+	if err := a.enter(ctx); err != nil {
+		return false, err
+	}
+	defer func() { <-a.hashing }()
+	return s.Match(user, password)
+}
+
+// enter waits for a place among those that compute hashes.
+func (a *Auth) enter(ctx context.Context) error {
+	select {
+	case a.hashing <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // burn spends the time of a hash, so that an unknown user answers no faster
 // than a wrong password (security.md 27); the fixed delay of a failure then
 // hides what is left.
-func burn(password string) {
+func (a *Auth) burn(ctx context.Context, password string) {
+	if a.enter(ctx) != nil {
+		return // the client has gone: nobody measures
+	}
+	defer func() { <-a.hashing }()
 	matchCrypt("$6$packetboatburn$t3IlFvFTrM9L0yZlj5XOCQGJA8NzNwDnYWpso//iXowXT3tkoUhKUyKJj5GbeR7yETqgiBemX58XoHNETegX9/", password)
 }
 

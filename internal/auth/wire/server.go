@@ -18,7 +18,11 @@ import (
 
 // Limits of a Server.
 const (
-	maxPending = 256               // requests under way on one connection; more are refused as temporary failures
+	// maxPending is requests under way on one connection; more are refused as
+	// temporary failures. A login process has one connection for all its clients, and a
+	// refusal takes seconds: with fewer places than it has clients, wrong passwords
+	// of some would keep everybody else out.
+	maxPending = 4096
 	maxClients = 256               // connections at once; more are closed at once
 	claimTime  = 150 * time.Second // how long an OK waits for Claim
 )

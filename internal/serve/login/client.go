@@ -91,6 +91,7 @@ var (
 	errLogout = &end{log: "Aborted login by logging out"}
 	errIdle   = &end{"Inactivity", "Disconnected for inactivity."}
 	errStop   = &end{"Shutting down", "Server shutting down."}
+	errPushed = &end{"Connection queue full", "Connection queue full"}
 	errFull   = &end{"Input buffer full", "Input buffer full, aborting"}
 )
 
@@ -104,6 +105,9 @@ type dialogue interface {
 
 func (c *client) run(immediate bool) {
 	c.raw.SetDeadline(c.start.Add(c.s.o.Timeout))
+	if c.s.isPushed(c.raw) {
+		c.raw.SetReadDeadline(time.Now()) // it was pushed before its first line
+	}
 	var d dialogue = &imap{c}
 	if c.proto == POP3 {
 		d = &pop3{c}
@@ -134,6 +138,8 @@ func (c *client) quit(d dialogue, err error) {
 	case errors.As(err, &e):
 	case c.s.stopping():
 		e = errStop
+	case c.s.isPushed(c.raw):
+		e = errPushed
 	case errors.As(err, &timeout) && timeout.Timeout():
 		e = errIdle
 	default:

@@ -173,7 +173,7 @@ func (c *imap) finish(tag string, v verdict) error {
 		c.put("%s BAD Authentication aborted by client.", tag)
 	case v.base64:
 		c.put("%s NO [ALERT] Invalid base64 in response", tag)
-	case v.local == plaintextDisabled:
+	case v.local == plaintextDisabled, v.local == tlsRequired:
 		c.put("%s NO [PRIVACYREQUIRED] %s", tag, v.local)
 	case v.local != "":
 		c.put("%s NO [ALERT] %s", tag, v.local)

@@ -49,7 +49,7 @@ type Options struct {
 	TLS              *tls.Config    // nil = no STARTTLS and no TLS ports
 	Trusted          []netip.Prefix // login_trusted_networks: as good as TLS
 	Timeout          time.Duration  // for all up to the login; 0 = 3 minutes
-	MaxClients       int            // before their login; 0 = 1000
+	MaxClients       int            // before their login; 0 = 1000; one more pushes the oldest out
 	MaxPerIP         int            // of these from one address (IPv6: one /64); 0 = 100
 	Log              *maillog.Log
 }
@@ -96,9 +96,18 @@ type Server struct {
 	mu      sync.Mutex
 	clients int
 	perIP   map[netip.Prefix]int
-	sockets map[net.Conn]bool // for Shutdown: clients before their login
-	active  sync.WaitGroup    // clients before their login, and proxies behind it
+	sockets map[net.Conn]*waiting // clients before their login
+	entered uint64                // how many came ever: the order of waiting
+	pushed  int                   // of clients: told to go, but not gone yet
+	active  sync.WaitGroup        // clients before their login, and proxies behind it
 	closing bool
+}
+
+// waiting is a client before its login.
+type waiting struct {
+	ip     netip.Prefix
+	order  uint64
+	pushed bool // has to make room for a newer one
 }
 
 // New returns a Server that asks auth and hands over to parent.
@@ -115,7 +124,7 @@ func New(o Options, auth *wire.Client, parent Parent) *Server {
 	if o.MaxPerIP == 0 {
 		o.MaxPerIP = defaultMaxPerIP
 	}
-	return &Server{o: o, auth: auth, parent: parent, perIP: make(map[netip.Prefix]int), sockets: make(map[net.Conn]bool)}
+	return &Server{o: o, auth: auth, parent: parent, perIP: make(map[netip.Prefix]int), sockets: make(map[net.Conn]*waiting)}
 }
 
 // Serve accepts clients of p until l is closed. immediate means that TLS
@@ -182,18 +191,51 @@ func (s *Server) meet(c net.Conn, p Proto, immediate bool) {
 	cl.run(immediate)
 }
 
-// enter counts a client in, unless there are too many.
+// enter counts a client in. When there are too many, the oldest one has to go,
+// as with Dovecot: strangers who connect and say nothing must not keep those
+// out who log in at once. It is false only when nobody can be pushed out.
 func (s *Server) enter(c net.Conn, ip netip.Prefix) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closing || s.clients >= s.o.MaxClients || s.perIP[ip] >= s.o.MaxPerIP {
+	switch {
+	case s.closing || s.clients >= 2*s.o.MaxClients || s.perIP[ip] >= 2*s.o.MaxPerIP:
 		return false
+	case s.perIP[ip] >= s.o.MaxPerIP:
+		s.push(func(w *waiting) bool { return w.ip == ip })
+	case s.clients-s.pushed >= s.o.MaxClients:
+		s.push(func(*waiting) bool { return true })
 	}
 	s.active.Add(1)
 	s.clients++
 	s.perIP[ip]++
-	s.sockets[c] = true
+	s.entered++
+	s.sockets[c] = &waiting{ip: ip, order: s.entered}
 	return true
+}
+
+// push wakes the oldest client that may is true for; its session says goodbye.
+// s.mu is held.
+func (s *Server) push(may func(*waiting) bool) {
+	var oldest *waiting
+	var conn net.Conn
+	for c, w := range s.sockets {
+		if !w.pushed && may(w) && (oldest == nil || w.order < oldest.order) {
+			oldest, conn = w, c
+		}
+	}
+	if oldest != nil {
+		oldest.pushed = true
+		s.pushed++
+		conn.SetReadDeadline(time.Now())
+	}
+}
+
+// isPushed tells whether a client has to make room.
+func (s *Server) isPushed(c net.Conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w := s.sockets[c]
+	return w != nil && w.pushed
 }
 
 func (s *Server) leave(c net.Conn, ip netip.Prefix) {
@@ -201,6 +243,9 @@ func (s *Server) leave(c net.Conn, ip netip.Prefix) {
 	defer s.mu.Unlock()
 	s.active.Done()
 	s.clients--
+	if s.sockets[c].pushed {
+		s.pushed--
+	}
 	delete(s.sockets, c)
 	if s.perIP[ip]--; s.perIP[ip] <= 0 {
 		delete(s.perIP, ip)

@@ -127,11 +127,11 @@ func connect(s *wire.Server) func(context.Context) (net.Conn, error) {
 	}
 }
 
-func build(t testing.TB, change func(*Options)) *house {
+func build(t testing.TB, change func(*Options), mechs ...string) *house {
 	t.Helper()
 	users := filepath.Join(t.TempDir(), "users")
 	os.WriteFile(users, []byte("alice:{PLAIN}secret:1:1::/::\n"), 0o600)
-	a, err := auth.New(auth.Options{Mechanisms: []string{"plain", "login"}, Delay: 20 * time.Millisecond, NoPenalty: true,
+	a, err := auth.New(auth.Options{Mechanisms: append([]string{"plain", "login"}, mechs...), Delay: 20 * time.Millisecond, NoPenalty: true,
 		Passdbs: []auth.DB{{Driver: "passwd-file", Args: users}}})
 	if err != nil {
 		t.Fatal(err)
@@ -436,13 +436,8 @@ func TestLogLines(t *testing.T) {
 }
 
 func TestLimits(t *testing.T) {
-	h := build(t, func(o *Options) { o.MaxPerIP = 3; o.Timeout = 300 * time.Millisecond })
-	for range 3 {
-		bufio.NewReader(dial(t, h.ports["imap"])).ReadString('\n')
-	}
-	if b, _ := io.ReadAll(dial(t, h.ports["imap"])); len(b) > 0 {
-		t.Errorf("a fourth client was greeted: %q", b)
-	}
+	h := build(t, func(o *Options) { o.Timeout = 300 * time.Millisecond })
+	bufio.NewReader(dial(t, h.ports["imap"])).ReadString('\n')
 	want := "Disconnected: Inactivity (no auth attempts in 0 secs)"
 	if log := h.log.wait(want); !strings.Contains(log, want) {
 		t.Error(log)

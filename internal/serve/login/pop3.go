@@ -139,7 +139,7 @@ func (c *pop3) finish(v verdict) error {
 		c.put("-ERR Authentication aborted by client.")
 	case v.base64:
 		c.put("-ERR [AUTH] Invalid base64 in response")
-	case v.local == plaintextDisabled:
+	case v.local == plaintextDisabled, v.local == tlsRequired:
 		c.put("-ERR %s", v.local)
 	case v.local != "":
 		c.put("-ERR [AUTH] %s", v.local)

@@ -32,6 +32,10 @@ func (c *client) try(name string, initial []byte, ask func(challenge []byte) ([]
 		c.refused("Authenticate "+c.method+" failed", "Unsupported authentication mechanism.")
 		return verdict{local: "Unsupported authentication mechanism."}, nil
 	}
+	if c.s.o.RequireTLS && !c.secured {
+		c.refused("Login failed", "SSL required for authentication")
+		return verdict{local: tlsRequired}, nil
+	}
 	if m.Prop&wire.Plaintext != 0 && !c.plaintextOK() {
 		c.refused("Authenticate "+c.method+" failed", "Plaintext authentication disabled.")
 		return verdict{local: plaintextDisabled}, nil
@@ -51,7 +55,11 @@ func (c *client) try(name string, initial []byte, ask func(challenge []byte) ([]
 	return verdict{x: x, answer: a, err: err}, nil
 }
 
-const plaintextDisabled = "Plaintext authentication disabled."
+// The texts of Dovecot for refusals that want TLS.
+const (
+	plaintextDisabled = "Plaintext authentication disabled."
+	tlsRequired       = "Authentication not allowed until SSL/TLS is enabled."
+)
 
 var (
 	errAbort  = errors.New("aborted by client")
