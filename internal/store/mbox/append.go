@@ -12,9 +12,8 @@ import (
 	"packetboat/internal/sys/disk"
 )
 
-// Append implements store.Mailbox. Lines that begin with "From " get a ">" in
-// front as in a delivery, so that every reader of the file counts the same
-// messages.
+// Append implements store.Mailbox. Lines that begin with "From " are quoted as
+// in a delivery, so that every reader of the file counts the same messages.
 func (m *mailbox) Append(msgs []store.New) ([]uint32, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -27,7 +27,8 @@ import (
 
 const (
 	cacheName  = "packetboat.cache"
-	cacheMagic = "pbmbox03"
+	cacheMagic = "pbmbox04"
+	oldMagic   = "pbmbox03" // sizes of messages with quoted lines differed
 	maxCache   = 1 << 30
 )
 
@@ -45,16 +46,16 @@ type cacheHead struct {
 }
 
 type cacheRecord struct {
-	UID                     uint32
-	Flags                   uint8
-	Keywords                uint64
-	Date, Size, Header      int64
-	ModSeq                  uint64
-	Pos, Raw                int64
-	Hdr, Sep                int32
-	FileUID                 uint32
-	FileFlags, Old, Headers uint8
-	FileKw, Digest          uint64
+	UID                   uint32
+	Flags                 uint8
+	Keywords              uint64
+	Date, Size, Header    int64
+	ModSeq                uint64
+	Pos, Raw              int64
+	Hdr, Sep              int32
+	FileUID               uint32
+	FileFlags, Old, Lines uint8
+	FileKw, Digest        uint64
 }
 
 func (m *mailbox) cachePath() string { return filepath.Join(m.control, cacheName) }
@@ -112,7 +113,7 @@ func encodeCache(s *state) []byte {
 		b, _ = binary.Append(b, binary.LittleEndian, cacheRecord{
 			UID: m.UID, Flags: uint8(m.Flags), Keywords: m.Keywords, Date: m.Date, Size: m.Size, Header: m.Header,
 			ModSeq: m.ModSeq, Pos: m.Pos, Raw: m.Raw, Hdr: r.Hdr, Sep: r.Sep, FileUID: r.Uid,
-			FileFlags: uint8(r.Flags), Old: bit(r.Old), Headers: bit(!r.Bare), FileKw: r.Kw, Digest: r.Digest})
+			FileFlags: uint8(r.Flags), Old: bit(r.Old), Lines: bit(!r.Bare) | bit(r.Quoted)<<1, FileKw: r.Kw, Digest: r.Digest})
 	}
 	binary.LittleEndian.PutUint32(b[len(cacheMagic):], crc32.Checksum(b[len(cacheMagic)+4:], cacheTable))
 	return b
@@ -149,10 +150,11 @@ func (m *mailbox) loadCache() *state {
 // decodeCache reads a cache; nil when it is torn or of another version.
 func decodeCache(b []byte) *state {
 	start := len(cacheMagic) + 4
-	if len(b) < start || string(b[:len(cacheMagic)]) != cacheMagic ||
+	if len(b) < start || !knownMagic(b) ||
 		binary.LittleEndian.Uint32(b[len(cacheMagic):]) != crc32.Checksum(b[start:], cacheTable) {
 		return nil
 	}
+	old := string(b[:len(cacheMagic)]) == oldMagic
 	var h cacheHead
 	n, err := binary.Decode(b[start:], binary.LittleEndian, &h)
 	if err != nil {
@@ -172,7 +174,15 @@ func decodeCache(b []byte) *state {
 	if !s.decodeRecords(b, int(h.Msgs)) {
 		return nil
 	}
+	if old {
+		s.id, s.saved = disk.ID{}, false // of no file: all is read again, UIDs stay
+	}
 	return s
+}
+
+func knownMagic(b []byte) bool {
+	m := string(b[:len(cacheMagic)])
+	return m == cacheMagic || m == oldMagic
 }
 
 func (s *state) decodeRecords(b []byte, n int) bool {
@@ -189,7 +199,7 @@ func (s *state) decodeRecords(b []byte, n int) bool {
 		s.snap.Msgs[i] = store.Msg{UID: c.UID, Flags: store.Flag(c.Flags), Keywords: c.Keywords, Date: c.Date,
 			Size: c.Size, Header: c.Header, ModSeq: c.ModSeq, Pos: c.Pos, Raw: c.Raw}
 		s.recs[i] = format.Record{Hdr: c.Hdr, Sep: c.Sep, Uid: c.FileUID, Flags: store.Flag(c.FileFlags), Old: c.Old != 0,
-			Bare: c.Headers == 0, Kw: c.FileKw, Digest: c.Digest}
+			Bare: c.Lines&1 == 0, Quoted: c.Lines&2 != 0, Kw: c.FileKw, Digest: c.Digest}
 	}
 	return true
 }

@@ -40,7 +40,7 @@ func TestForm(t *testing.T) {
 		}
 	}
 	want := "From x@ok.test  Tue Nov  3 14:06:06 2026\nReturn-Path: <x@ok.test>\nX-Original-To: alice@mail.example.org\n" +
-		"Delivered-To: alice@mail.example.org\nSubject: t\nFrom: x@ok.test\n\nhi\n>From me\n>From you\n\n" +
+		"Delivered-To: alice@mail.example.org\nSubject: t\nFrom: x@ok.test\n\nhi\n>From me\n>>From you\n\n" +
 		"From MAILER-DAEMON  Tue Nov  3 14:06:06 2026\nReturn-Path: <>\nSubject: t\n\nhi\n\n" +
 		"From a_b_From_c@d  Tue Nov  3 14:06:06 2026\nReturn-Path: <\"a b_From c\"@d>\nSubject: t\n\n\n"
 	b, _ := os.ReadFile(path)

@@ -41,8 +41,8 @@ func stored(msg string) string {
 				continue
 			}
 		}
-		if strings.HasPrefix(line, "From ") {
-			line = ">" + line
+		if header && strings.HasPrefix(line, "From ") {
+			line = ">" + line // headers are never unquoted
 		}
 		out.WriteString(line)
 	}
@@ -60,7 +60,7 @@ func stored(msg string) string {
 func genMessage(t *rapid.T) string {
 	headers := []string{"From: a@b", "Subject: x", "Status: RO", "X-UID: 99", "x-imapbase: 1 4294967295", "Content-Length: 3",
 		"X-Status : A", " folded", "\tStatus: R", "Lines: 7", "no colon", "From a@b Mon Jan  1 00:00:00 2024", "X-Keywords: a b", "Statusx: y"}
-	bodies := []string{"text", "", "From here to there", ">From quoted", "From a@b Mon Jan  1 00:00:00 2024", ".", "8bit \xe4\xff", "\x00nul", "\rcr", "Status: RO", strings.Repeat("long", 20000)}
+	bodies := []string{"text", "", "From here to there", ">From quoted", ">>From twice", ">Fro", ">>>", "> From", "From", "From a\rb", strings.Repeat(">", 33000) + "From x", strings.Repeat(">", 33000), "From a@b Mon Jan  1 00:00:00 2024", ".", "8bit \xe4\xff", "\x00nul", "\rcr", "Status: RO", strings.Repeat("long", 20000)}
 	var b strings.Builder
 	end := rapid.SampledFrom([]string{"\n", "\n", "\r\n"}).Draw(t, "end")
 	for range rapid.IntRange(0, 5).Draw(t, "headers") {

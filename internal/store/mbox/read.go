@@ -34,7 +34,7 @@ type hint struct {
 	uid      uint32
 	digest   uint64
 	out, raw int64
-	cr       bool
+	cr, bol  bool
 }
 
 // drop forgets the window; the file changed or is about to.
@@ -55,10 +55,10 @@ func (m *mailbox) Read(uid uint32, off, n int64) (io.ReadCloser, error) {
 	if n >= 0 && n < left {
 		left = n
 	}
-	r := &reader{m: m, uid: uid, digest: s.recs[i].Digest, skip: off, left: max(left, 0), hdr: s.recs[i].Hdr, header: true}
+	r := &reader{m: m, uid: uid, digest: s.recs[i].Digest, skip: off, left: max(left, 0), hdr: s.recs[i].Hdr, quoted: s.recs[i].Quoted, header: true}
 	if h := m.read.find(uid, r.digest); h.out <= off && h.out >= s.snap.Msgs[i].Header && h.out > 0 {
 		r.header, r.at, r.skip, r.cr = false, h.raw, off-h.out, h.cr
-		r.out = h.out
+		r.out, r.bol = h.out, h.bol
 	}
 	return r, nil
 }
@@ -85,11 +85,13 @@ type reader struct {
 	at     int64 // octets consumed, of the body once the header is done
 	hdr    int32 // length of the raw header when the reader began
 	out    int64 // octets of the CRLF form made
+	quoted bool  // lines of the body lose a ">"
 	header bool
 	from   bool // the From_ line has passed
 	own    bool // within an own header line
 	mid    bool // within a line longer than a chunk
 	cr     bool // the last octet was CR
+	bol    bool // in the body: only ">" since a line began
 	skip   int64
 	left   int64
 	raw    []byte
@@ -141,13 +143,13 @@ func (r *reader) next() error {
 		}
 	}
 	if !r.header {
-		r.crlf(b[used:])
-		r.at += int64(n - used)
-		used = n
+		m := r.body(b[used:], last)
+		r.at += int64(m)
+		used += m
 	}
 	r.done = last && used == n
 	r.out += int64(len(r.buf))
-	r.m.read.keep(hint{r.uid, r.digest, r.out, r.at, r.cr}, r.header)
+	r.m.read.keep(hint{r.uid, r.digest, r.out, r.at, r.cr, r.bol}, r.header)
 	r.cut()
 	return nil
 }
@@ -199,7 +201,7 @@ func (r *reader) headerLine(line []byte) {
 		r.from = true
 		return
 	case line[0] == '\n' || len(line) == 2 && line[0] == '\r':
-		r.header, r.own = false, false
+		r.header, r.own, r.bol = false, false, true
 	case line[0] != ' ' && line[0] != '\t':
 		name := format.FieldName(line)
 		r.own = name != nil && format.IsOwn(name)
@@ -207,6 +209,40 @@ func (r *reader) headerLine(line []byte) {
 	if !r.own {
 		r.crlf(line)
 	}
+}
+
+var newlineGt = []byte("\n>")
+
+// body adds octets of the body to the output and returns how many it took.
+// The begin of a line that b holds only in part may wait for the next chunk.
+func (r *reader) body(b []byte, last bool) int {
+	if !r.quoted {
+		r.crlf(b)
+		return len(b)
+	}
+	used := 0
+	for {
+		if r.bol {
+			show, drop, ok := format.Unquote(b[used:], !last)
+			r.crlf(b[used : used+show])
+			used += show + drop
+			if !ok {
+				return used
+			}
+		}
+		n := bytes.Index(b[used:], newlineGt)
+		if n < 0 {
+			break
+		}
+		r.crlf(b[used : used+n+1])
+		used += n + 1
+		r.bol = true
+	}
+	if used < len(b) {
+		r.bol = b[len(b)-1] == '\n'
+	}
+	r.crlf(b[used:])
+	return len(b)
 }
 
 // crlf adds b to the output with CRLF for every LF that has no CR.
@@ -255,7 +291,7 @@ func (m *mailbox) tryRaw(r *reader) (int, bool, error) {
 	defer m.view.RUnlock()
 	s := m.state.Load()
 	i := s.find(r.uid)
-	if i < 0 || m.f == nil || s.recs[i].Digest != r.digest {
+	if i < 0 || m.f == nil || s.recs[i].Digest != r.digest || s.recs[i].Quoted != r.quoted {
 		return 0, false, store.ErrNoMessage
 	}
 	msg, rec := &s.snap.Msgs[i], &s.recs[i]
@@ -279,7 +315,7 @@ func (m *mailbox) tryRaw(r *reader) (int, bool, error) {
 func (r *reader) restart(hdr int32) {
 	r.skip += r.out // what was skipped and what was given out, together
 	r.hdr, r.at, r.out = hdr, 0, 0
-	r.from, r.own, r.mid, r.cr = false, false, false, false
+	r.from, r.own, r.mid, r.cr, r.bol = false, false, false, false, false
 }
 
 // readWait bounds the wait for a writer's lock.

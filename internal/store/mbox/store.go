@@ -6,8 +6,8 @@
 // The file is the truth. Flags, UIDs, UIDVALIDITY and keywords stand in it in
 // the header lines of Dovecot and mutt (Status, X-Status, X-Keywords, X-UID,
 // X-IMAPbase), so that one can go from one program to the other in either
-// direction. Message bytes are shown as they stand there: ">From " is not
-// unquoted, as Dovecot does not.
+// direction. Body lines that look like a From_ line are quoted as mboxrd does,
+// and come back as they were; doc/mbox.md has the whole of it.
 package mbox
 
 import (

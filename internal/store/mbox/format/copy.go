@@ -56,8 +56,10 @@ func FieldName(line []byte) []byte {
 }
 
 // copier writes one message into an mbox: own header fields and Lines are
-// dropped, lines that begin with "From " get a ">" in front (as mail_copy(3)
-// of Postfix, mboxo), and one empty line stands behind.
+// dropped, and one empty line stands behind. A line of the body that begins
+// with "From ", ">From ", ">>From " ... gets one more ">" in front (mboxrd),
+// which reading takes off again. In the header only a bare "From " does, as in
+// mail_copy(3) of Postfix: no header is ever unquoted.
 type copier struct {
 	w     io.Writer
 	crlf  bool // the message has CRLF line ends, which become LF
@@ -65,6 +67,8 @@ type copier struct {
 	head  bool // the last header line was dropped: so are its continuations
 	bol   bool // at the begin of a line
 	cr    bool // a CR at the end of a piece, which may be half of a CRLF
+	lead  bool // of this line there were only ">" so far, and
+	held  int  // octets of "From ", which wait for the rest of it
 	last  byte
 }
 
@@ -129,17 +133,53 @@ func (c *copier) line(b []byte, tail func(io.Writer)) {
 	if c.head {
 		return
 	}
-	if start && bytes.HasPrefix(b, fromPrefix) {
-		c.w.Write(gt)
+	if start && (b[0] == 'F' || b[0] == '>') {
+		c.lead, c.held = true, 0
+	}
+	if c.lead {
+		if b = c.quote(b); len(b) == 0 {
+			return
+		}
 	}
 	c.w.Write(b)
 	c.last = b[len(b)-1]
 }
 
-// Bare returns a line with LF in place of CRLF. A CR that ends a piece waits
+// quote takes the begin of a line, which may be cut anywhere, and returns what
+// of b is still to be written.
+func (c *copier) quote(b []byte) []byte {
+	if n := quotes(b); n > 0 && c.held == 0 && c.state == inBody {
+		c.w.Write(b[:n])
+		c.last = '>'
+		b = b[n:]
+	}
+	for len(b) > 0 && c.held < len(fromPrefix) && b[0] == fromPrefix[c.held] {
+		c.held++
+		b = b[1:]
+	}
+	if c.held == len(fromPrefix) {
+		c.w.Write(gt)
+	}
+	if len(b) > 0 || c.held == len(fromPrefix) {
+		c.release()
+	}
+	return b
+}
+
+// release writes the begin of "From " that waits.
+func (c *copier) release() {
+	if c.held > 0 {
+		c.w.Write(fromPrefix[:c.held])
+		c.last = fromPrefix[c.held-1]
+	}
+	c.lead, c.held = false, 0
+}
+
+// bare returns a line with LF in place of CRLF. A CR that ends a piece waits
 // for the next piece.
 func (c *copier) bare(b []byte) []byte {
 	if c.cr && b[0] != '\n' && !c.head {
+		c.release()
 		c.w.Write(cr)
 		c.last = '\r'
 	}
@@ -174,6 +214,7 @@ func (c *copier) header(b []byte, tail func(io.Writer)) {
 // end completes the message: its last line, the end of a header that had no
 // body, and the empty line that stands before the next From_ line.
 func (c *copier) end(tail func(io.Writer)) {
+	c.release()
 	if c.cr && !c.head {
 		c.w.Write(cr)
 		c.last = '\r'

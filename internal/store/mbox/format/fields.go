@@ -61,6 +61,7 @@ func (s *Scanner) ownLine(line []byte, first bool) bool {
 	}
 	if equalFold(name, "lines") {
 		// Part of the message for readers, but mutt adds it: not in the digest.
+		s.state.mutt = s.state.mutt || s.state.lenAt == s.state.fields-1
 		s.sum(s.start)
 		s.hashAt = s.start + len(line)
 		return false
@@ -90,7 +91,7 @@ func (s *Scanner) ownField(name, value []byte, first bool) {
 	case equalFold(name, "x-uid"):
 		s.state.uid = uint32(max(decimal(value), 0))
 	case equalFold(name, "content-length"):
-		s.state.length = decimal(value)
+		s.state.length, s.state.lenAt = decimal(value), s.state.fields
 	case first && !s.Base.Found: // X-IMAPbase, X-IMAP
 		s.baseField(value)
 		s.state.pseudo = equalFold(name, "x-imap") && s.Base.Found

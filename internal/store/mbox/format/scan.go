@@ -30,8 +30,9 @@ type Record struct {
 	Flags  store.Flag
 	Old    bool // Status has O: a session saw the message before
 	Bare   bool // has no own header line at all
+	Quoted bool // lines of the body lose a ">" when they are read
 	Kw     uint64
-	Digest uint64 // of what identifies the message: From_ line, foreign header lines, body size
+	Digest uint64 // of what identifies the message: From_ line, foreign header lines, body size before unquoting
 }
 
 // Scanned is one message as the file shows it.
@@ -57,6 +58,7 @@ type Scanner struct {
 	hash   uint32
 	hashAt int     // buf from here to start is not yet in hash
 	last   [4]byte // the last octets consumed
+	text   bodyState
 	each   func(*Scanned)
 	// The pseudo message of UW-IMAP and Dovecot, if the file begins with one.
 	Pseudo    store.Msg
@@ -70,6 +72,9 @@ type headState struct {
 	pseudo bool // X-IMAP: the folder's internal data, no message
 	skip   bool // continuation lines belong to an own header line
 	mid    bool // within a line that is longer than the window
+	fields int  // header fields so far
+	lenAt  int  // which of them was Content-Length
+	mutt   bool // Lines stands right behind Content-Length
 }
 
 // Base is the mailbox's own state in its first message.
@@ -165,7 +170,7 @@ func (s *Scanner) message(first bool) bool {
 	}
 	s.cur = Scanned{Msg: store.Msg{Date: date, Pos: s.off + int64(s.start)}}
 	s.cur.Rec.Bare = true
-	s.state = headState{length: -1}
+	s.state = headState{length: -1, lenAt: -1}
 	s.hash, s.hashAt = 0, s.start
 	s.start += len(line)
 	for {
@@ -193,6 +198,7 @@ func (s *Scanner) headerLine(line []byte, first bool) bool {
 	}
 	own := s.state.skip
 	if !mid && line[0] != ' ' && line[0] != '\t' {
+		s.state.fields++
 		own = s.ownLine(line, first)
 		s.state.skip = own
 	}
@@ -216,169 +222,6 @@ func crlfLen(line []byte) int64 {
 	return int64(n)
 }
 
-// body finds the end of the message: the next From_ line, or where
-// Content-Length says, if a From_ line or the end of the file stands there
-// (mboxcl2). Without that rule a forged figure would swallow messages.
-func (s *Scanner) body() {
-	at := s.off + int64(s.start)
-	s.cur.Rec.Hdr = int32(min(at-s.cur.Msg.Pos, 1<<31-1))
-	s.last = [4]byte{}
-	if s.state.length >= 0 {
-		if next, ok := s.behind(at + s.state.length); ok {
-			s.consumeTo(next)
-			return
-		}
-	}
-	for bol := true; ; {
-		i := s.findFrom(bol)
-		if i >= 0 {
-			s.consume(i)
-			return
-		}
-		// Keep what may be the begin of a From_ line for the next look.
-		n := s.end - s.start
-		if s.more() {
-			n = max(n-len(fromPrefix), 0)
-		}
-		if n > 0 {
-			bol = s.buf[s.start+n-1] == '\n'
-		}
-		s.consume(n)
-		if !s.fill() {
-			s.consume(s.end - s.start)
-			return
-		}
-	}
-}
-
-// findFrom returns how far behind start the next From_ line begins, -1 when
-// there is none in the window. bol says that start is the begin of a line.
-func (s *Scanner) findFrom(bol bool) int {
-	for i := s.start; ; i, bol = i+1, false {
-		j := indexFrom(s.buf[i:s.end], bol)
-		if j < 0 {
-			return -1
-		}
-		i += j
-		if s.end-i < MaxFrom && s.more() {
-			// The line may go on behind the window: slide it to its begin.
-			s.consume(i - s.start)
-			s.fill()
-			i = s.start
-		}
-		if _, _, ok := ParseFrom(CutLine(s.buf[i:s.end])); ok {
-			return i - s.start
-		}
-	}
-}
-
-// more tells whether the file goes on behind the window.
-func (s *Scanner) more() bool { return s.off+int64(s.end) < s.size && s.err == nil }
-
-// CutLine returns the first line of b without its end.
-func CutLine(b []byte) []byte {
-	if len(b) > MaxFrom+1 {
-		b = b[:MaxFrom+1]
-	}
-	if i := bytes.IndexByte(b, '\n'); i >= 0 {
-		return b[:i]
-	}
-	return b
-}
-
-// indexFrom returns the index of the first "From " at the begin of a line.
-func indexFrom(b []byte, bol bool) int {
-	if bol && bytes.HasPrefix(b, fromPrefix) {
-		return 0
-	}
-	i := bytes.Index(b, newlineFrom)
-	if i < 0 {
-		return -1
-	}
-	return i + 1
-}
-
-var newlineFrom = []byte("\nFrom ")
-
-// behind tells whether a message may end at offset e, and where the next one
-// begins.
-func (s *Scanner) behind(e int64) (next int64, ok bool) {
-	if e > s.size || e < s.off {
-		return 0, false
-	}
-	if e == s.size {
-		return e, true
-	}
-	var b [MaxFrom]byte
-	n, err := s.src.ReadAt(b[:min(MaxFrom, s.size-e)], e)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return 0, false
-	}
-	rest := b[:n]
-	blank := len(rest) - len(bytes.TrimPrefix(bytes.TrimPrefix(rest, []byte("\r")), []byte("\n")))
-	if e+int64(blank) == s.size {
-		return s.size, true
-	}
-	_, _, ok = ParseFrom(CutLine(rest[blank:]))
-	return e + int64(blank), ok && (blank > 0 || s.endsLine(e))
-}
-
-// endsLine tells whether a line ends before offset e.
-func (s *Scanner) endsLine(e int64) bool {
-	var b [1]byte
-	if e == 0 {
-		return true
-	}
-	_, err := s.src.ReadAt(b[:], e-1)
-	return err == nil && b[0] == '\n'
-}
-
-// consumeTo consumes up to file offset to.
-func (s *Scanner) consumeTo(to int64) {
-	for {
-		n := min(int64(s.end-s.start), to-s.off-int64(s.start))
-		s.consume(int(n))
-		if s.off+int64(s.start) >= to || !s.fill() {
-			return
-		}
-	}
-}
-
-// consume takes n octets of the body and counts them with CRLF line ends.
-func (s *Scanner) consume(n int) {
-	if n == 0 {
-		return
-	}
-	b := s.buf[s.start : s.start+n]
-	s.cur.Msg.Size += int64(n + bytes.Count(b, lf) - s.crlfs(b))
-	if n >= 4 {
-		copy(s.last[:], b[n-4:])
-	} else {
-		copy(s.last[:], s.last[n:])
-		copy(s.last[4-n:], b)
-	}
-	s.start += n
-	s.hashAt = s.start
-}
-
-var (
-	lf   = []byte("\n")
-	crlf = []byte("\r\n")
-)
-
-// crlfs counts the line ends of b that are CRLF already. The CR may stand at
-// the end of what was consumed before.
-func (s *Scanner) crlfs(b []byte) int {
-	n := 0
-	if b[0] == '\n' && s.last[3] == '\r' {
-		n++
-	}
-	if bytes.IndexByte(b, '\r') < 0 {
-		return n
-	}
-	return n + bytes.Count(b, crlf)
-}
-
 // finish completes the message: the empty line before the next From_ line is
 // not part of it.
 func (s *Scanner) finish() {
@@ -395,6 +238,9 @@ func (s *Scanner) finish() {
 		c.Msg.Size -= 2
 	}
 	c.Rec.Digest = uint64(s.hash)<<32 | uint64(uint32(c.Msg.Size))
+	if c.Rec.Quoted = s.unquotes(); c.Rec.Quoted {
+		c.Msg.Size -= s.text.quoted
+	}
 	c.Msg.Size += c.Msg.Header
 	c.Msg.Flags, c.Msg.Keywords = c.Rec.Flags, c.Rec.Kw
 	c.Rec.Uid = s.state.uid
