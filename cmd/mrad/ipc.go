@@ -39,6 +39,7 @@ const (
 	opSetup    = "setup"    // parent -> role: Setup
 	opListen   = "listen"   // parent -> role: Listen, with the socket
 	opRun      = "run"      // parent -> role: all sockets have come
+	opKeys     = "keys"     // parent -> login: a renewed certificate and key (Setup)
 	opRetire   = "retire"   // parent -> role: take no new clients, end when the last has gone
 	opStop     = "stop"     // parent -> role: end all sessions politely
 	opAuth     = "auth"     // login -> parent: a connection to auth, please (reply has it)

@@ -28,8 +28,14 @@ type mailTable struct {
 	ended bool
 }
 
-// ids is whom a process runs as.
-type ids struct{ uid, gid int }
+// ids is whom a process runs as. groups is the account whose groups it has;
+// empty for virtual users, which have none.
+type ids struct {
+	uid, gid int
+	groups   string
+}
+
+func idsOf(u *auth.UserInfo) ids { return ids{u.UID, u.GID, u.Fields["system_groups_user"]} }
 
 // mailProc is one of them.
 type mailProc struct {
@@ -80,16 +86,29 @@ func (p *parent) place(ctx context.Context, e event) (pid int, err error) {
 	return p.deliverSession(r.User, s, e.files[0])
 }
 
+// lateEnd is how long a session is waited for that has told its client goodbye,
+// but not yet the parent: a client that logs out and in again at its limit
+// must not be refused.
+const lateEnd = 300 * time.Millisecond
+
 // deliverSession counts the session and sends it. It is counted first: a
 // process that is about to end because it is idle then stays. The lock is not
 // held while sending, so that a process that does not read stops nobody else.
 func (p *parent) deliverSession(u *auth.UserInfo, s *session, f *os.File) (int, error) {
 	m, err := p.admit(u, s)
+	for end := time.Now().Add(lateEnd); errors.Is(err, login.ErrTooMany) && time.Now().Before(end); {
+		time.Sleep(10 * time.Millisecond)
+		m, err = p.admit(u, s)
+	}
+	if errors.Is(err, login.ErrTooMany) {
+		p.log().TooManyConnections(maillog.Client{Service: string(s.Proto), User: s.User, Method: s.Method,
+			Remote: s.Remote.Addr().String(), Local: s.Local.Addr().String(), Session: s.Session}, p.settings().limits[string(s.Proto)])
+	}
 	if err != nil {
 		return 0, err
 	}
 	if err := m.send(message{Op: opSession, Session: s}, f); err != nil {
-		p.forget(ids{u.UID, u.GID}, m, s.Number)
+		p.forget(idsOf(u), m, s.Number)
 		return 0, err
 	}
 	return m.pid, nil
@@ -104,8 +123,6 @@ func (p *parent) admit(u *auth.UserInfo, s *session) (*mailProc, error) {
 		return nil, errGone
 	}
 	if limit := p.settings().limits[string(s.Proto)]; limit > 0 && t.count(s) >= limit {
-		p.log.TooManyConnections(maillog.Client{Service: string(s.Proto), User: s.User, Method: s.Method,
-			Remote: s.Remote.Addr().String(), Local: s.Local.Addr().String(), Session: s.Session}, limit)
 		return nil, login.ErrTooMany
 	}
 	m, err := p.process(u)
@@ -133,7 +150,7 @@ func (t *mailTable) count(s *session) (n int) {
 
 // process returns the user's process, starting it if there is none; t.mu is held.
 func (p *parent) process(u *auth.UserInfo) (*mailProc, error) {
-	key := ids{u.UID, u.GID}
+	key := idsOf(u)
 	if m := p.mail.procs[key]; m != nil {
 		return m, nil
 	}
@@ -148,45 +165,69 @@ func (p *parent) process(u *auth.UserInfo) (*mailProc, error) {
 	p.mail.procs[key] = m
 	go m.serve(func(e event) { p.fromMail(key, m, e) })
 	go p.reapMail(key, m, pr)
-	for _, proto := range []string{"imap"} {
-		set, err := s.setupFor(proto)
-		if err != nil {
-			return nil, err
-		}
-		if err := m.send(message{Op: opSetup, Setup: set}); err != nil {
-			return nil, err
-		}
-	}
 	return m, nil
 }
 
-// startMail starts a process as the user. mail_privileged_group is added, so
-// that dotlocks can be made in /var/mail (mode 2775 root:mail).
+// startMail starts a user's process and sends it its setup. It is started as root
+// and becomes the user before anything else: a process that is started as the user
+// could be traced by him, and mail_privileged_group, which it has so that
+// dotlocks can be made in /var/mail (mode 2775 root:mail), be his.
 func (p *parent) startMail(u *auth.UserInfo, s *settings) (*mailProc, *proc.Process, error) {
+	set, err := p.setupMail(u, s)
+	if err != nil {
+		return nil, nil, err
+	}
 	ch, far, err := proc.Pair()
 	if err != nil {
 		return nil, nil, err
 	}
 	defer far.Close()
-	ro := proc.Role{Path: p.self, Args: []string{"mrad", "--role", "mail"}, Env: proc.CleanEnv(),
-		Stderr: p.logPipe, Files: []*os.File{far},
-		User: &proc.User{Name: u.User, UID: u.UID, GID: u.GID}}
-	if s.MailGroup != "" && os.Geteuid() == 0 {
-		gid, err := proc.LookupGroup(s.MailGroup)
-		if err != nil {
-			ch.Close()
-			return nil, nil, fmt.Errorf("mail_privileged_group %s: %w", s.MailGroup, err)
-		}
-		ro.Extra = []int{gid}
-	}
-	pr, err := proc.Start(ro)
+	pr, err := proc.Start(proc.Role{Path: p.self, Args: []string{"mrad", "--role", "mail"}, Env: proc.CleanEnv(),
+		Stderr: p.logPipe, Files: []*os.File{far}})
 	if err != nil {
 		ch.Close()
 		return nil, nil, err
 	}
 	m := &mailProc{peer: newPeer(ch), pid: pr.PID(), sessions: make(map[int]live), gone: make(chan struct{})}
-	m.idle = time.AfterFunc(idleTime, func() { p.retireMail(ids{u.UID, u.GID}, m) })
+	m.idle = time.AfterFunc(idleTime, func() { p.retireMail(idsOf(u), m) })
+	if err := m.send(message{Op: opSetup, Setup: set}); err != nil {
+		ch.Close()
+		go pr.Wait()
+		return nil, nil, err
+	}
 	return m, pr, nil
+}
+
+// setupMail says whom a process is to become, and with which groups: the user's
+// own only where the userdb says that the user is an account of this machine. A
+// virtual user may bear the name of one.
+func (p *parent) setupMail(u *auth.UserInfo, s *settings) (*setup, error) {
+	set, err := s.mailSetup()
+	if err != nil || os.Geteuid() != 0 {
+		return set, err
+	}
+	set.RunAs = &proc.User{Name: u.User, UID: u.UID, GID: u.GID}
+	set.Groups = []int{u.GID}
+	if name := u.Fields["system_groups_user"]; name != "" {
+		set.Groups = (&proc.User{Name: name, UID: u.UID, GID: u.GID}).Groups()
+	}
+	if s.MailGroup != "" {
+		gid, err := proc.LookupGroup(s.MailGroup)
+		if err != nil {
+			return nil, fmt.Errorf("mail_privileged_group %s: %w", s.MailGroup, err)
+		}
+		set.Groups = append(set.Groups, gid)
+	}
+	return set, nil
+}
+
+// renew sends changed settings to the processes that live.
+func (t *mailTable) renew(set *setup) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, m := range t.procs {
+		go m.send(message{Op: opSetup, Setup: set})
+	}
 }
 
 // fromMail hears of ended sessions.
@@ -232,7 +273,7 @@ func (p *parent) reapMail(key ids, m *mailProc, pr *proc.Process) {
 	ended := p.mail.ended
 	p.mail.mu.Unlock()
 	if n > 0 && !ended {
-		p.log.DovecotError("master", fmt.Sprintf("process %d of uid %d ended with %d and took %d sessions with it", m.pid, key.uid, code, n))
+		p.log().DovecotError("master", fmt.Sprintf("process %d of uid %d ended with %d and took %d sessions with it", m.pid, key.uid, code, n))
 	}
 }
 

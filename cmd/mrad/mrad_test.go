@@ -45,6 +45,7 @@ auth_verbose = yes
 default_internal_user = ME
 default_login_user = ME
 first_valid_uid = UID
+first_valid_gid = 0
 mail_location = mbox:~/mail:INBOX=DIR/mail/%n
 passdb {
   driver = passwd-file

@@ -29,12 +29,13 @@ type parent struct {
 
 	mu       sync.Mutex
 	s        *settings
-	log      *maillog.Log
+	current  *maillog.Log // see log
 	auth     *role
 	login    *role
 	lmtp     *role
 	mail     mailTable
 	stopping bool
+	unwatch  func() // ends the watch over the certificate
 }
 
 // runParent is mrad -F.
@@ -42,8 +43,8 @@ func runParent(path string, readyFD int) int {
 	p := &parent{path: path, signals: proc.Signals()}
 	p.mail.init()
 	if err := p.start(); err != nil {
-		if p.log != nil {
-			p.log.DovecotError("master", err.Error())
+		if p.log() != nil {
+			p.log().DovecotError("master", err.Error())
 		}
 		p.halt()
 		return complain(err)
@@ -73,10 +74,12 @@ func (p *parent) start() error {
 	if err := p.startRoles(); err != nil {
 		return err
 	}
+	p.watchKeys()
 	if _, err := fmt.Fprintf(p.lock, "%d\n", os.Getpid()); err != nil {
 		return err
 	}
-	p.log.MasterStarting("2.3.19.1 (packetboat "+version+")", strings.Join(p.s.Protocols, ", "))
+	p.warn()
+	p.log().MasterStarting("2.3.19.1 (packetboat "+version+")", strings.Join(p.s.Protocols, ", "))
 	return nil
 }
 
@@ -114,7 +117,7 @@ func (p *parent) openLog() error {
 		return err
 	}
 	p.mu.Lock()
-	p.log = l.Program("")
+	p.current = l.Program("")
 	p.mu.Unlock()
 	if p.logPipe != nil {
 		return nil
@@ -133,14 +136,14 @@ func (p *parent) openLog() error {
 func (p *parent) copyLog(r io.Reader) {
 	in := bufio.NewReaderSize(r, 64<<10)
 	for {
-		line, err := in.ReadString('\n')
-		if err != nil {
+		// One without an end is cut: a role that was broken into must not fill
+		// the memory of root's process.
+		b, err := in.ReadSlice('\n')
+		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
 			return
 		}
-		line = strings.TrimSuffix(line, "\n")
-		p.mu.Lock()
-		log := p.log
-		p.mu.Unlock()
+		line := strings.TrimSuffix(string(b), "\n")
+		log := p.log()
 		if _, text, ok := strings.Cut(line, " - dovecot: "); ok && len(line)-len(text) == logPrefix {
 			log.Info("%s", text)
 		} else if line != "" {
@@ -159,7 +162,7 @@ func (p *parent) run() int {
 			p.reload()
 			continue
 		}
-		p.log.MasterSignal(proc.SignalNumber(s))
+		p.log().MasterSignal(proc.SignalNumber(s))
 		p.halt()
 		return 0
 	}
@@ -174,17 +177,22 @@ func (p *parent) reload() {
 		err = p.sockets.bind(s)
 	}
 	if err != nil {
-		p.log.DovecotError("master", "reload: "+err.Error())
+		p.log().DovecotError("master", "reload: "+err.Error())
 		return
 	}
 	p.mu.Lock()
 	p.s = s
 	p.mu.Unlock()
 	p.serveAnvil()
-	if err := p.openLog(); err != nil {
-		p.log.DovecotError("master", "reload: "+err.Error())
+	p.watchKeys()
+	if set, err := s.mailSetup(); err == nil {
+		p.mail.renew(set)
 	}
-	p.log.DovecotWarning("master", "SIGHUP received - reloading configuration")
+	if err := p.openLog(); err != nil {
+		p.log().DovecotError("master", "reload: "+err.Error())
+	}
+	p.log().DovecotWarning("master", "SIGHUP received - reloading configuration")
+	p.warn()
 	for _, r := range []*role{p.auth, p.login, p.lmtp} {
 		if r != nil {
 			r.replace()
@@ -192,10 +200,20 @@ func (p *parent) reload() {
 	}
 }
 
+// warn logs what the files hold that is odd, but no error.
+func (p *parent) warn() {
+	for _, w := range p.settings().conf.Warnings {
+		p.log().DovecotWarning("config", w.String())
+	}
+}
+
 // halt ends everything: clients are told, then processes end, then names go.
 func (p *parent) halt() {
 	p.mu.Lock()
 	p.stopping = true
+	if p.unwatch != nil {
+		p.unwatch()
+	}
 	p.mu.Unlock()
 	p.sockets.close()
 	ctx, cancel := context.WithTimeout(context.Background(), stopTime+2*time.Second)
@@ -210,6 +228,13 @@ func (p *parent) halt() {
 		os.Remove(p.lock.Name())
 		p.lock.Close()
 	}
+}
+
+// log is where the log goes at this moment.
+func (p *parent) log() *maillog.Log {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.current
 }
 
 // settings returns the configuration of this moment.

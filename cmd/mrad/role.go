@@ -106,7 +106,7 @@ func (r *role) watch(q *peer, pr *proc.Process) {
 	if !again {
 		return
 	}
-	r.p.log.DovecotError("master", fmt.Sprintf("service(%s): child %d ended with %d", r.name, pr.PID(), code))
+	r.p.log().DovecotError("master", fmt.Sprintf("service(%s): child %d ended with %d", r.name, pr.PID(), code))
 	go r.restart()
 }
 
@@ -130,7 +130,7 @@ func (r *role) restart() {
 		if err == nil {
 			return
 		}
-		r.p.log.DovecotError("master", err.Error())
+		r.p.log().DovecotError("master", err.Error())
 	}
 }
 
@@ -138,7 +138,7 @@ func (r *role) restart() {
 func (r *role) replace() {
 	old := r.current()
 	if err := r.start(); err != nil {
-		r.p.log.DovecotError("master", err.Error())
+		r.p.log().DovecotError("master", err.Error())
 		return
 	}
 	if old == nil {

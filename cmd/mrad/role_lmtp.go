@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -256,12 +257,25 @@ func (p *parent) fromLMTP(q *peer, e event) {
 func (p *parent) answerLookup(q *peer, e event) {
 	ctx, cancel := context.WithTimeout(context.Background(), lookupTimeout)
 	defer cancel()
-	r, err := p.lookup(ctx, message{Op: opLookup, Name: e.Name})
+	r, err := p.lookup(ctx, message{Op: opLookup, Name: withoutDetail(e.Name, p.settings().Delimiters)})
 	if err != nil {
 		q.fail(e.message, err)
 		return
 	}
 	q.reply(e.message, message{User: r.User})
+}
+
+// withoutDetail returns the account of an address: alice@example.com of
+// alice+shop@example.com. Each byte of delimiters separates (recipient_delimiter).
+func withoutDetail(addr, delimiters string) string {
+	at := strings.LastIndexByte(addr, '@')
+	if at < 0 {
+		at = len(addr)
+	}
+	if i := strings.IndexAny(addr[:at], delimiters); i > 0 && delimiters != "" {
+		return addr[:i] + addr[at:]
+	}
+	return addr
 }
 
 // startDeliver starts a deliver process as the user, whom the parent looks up
@@ -276,7 +290,7 @@ func (p *parent) startDeliver(q *peer, e event) {
 	}
 	f, err := p.deliverProcess(r.User)
 	if err != nil {
-		p.log.DovecotError("lmtp", fmt.Sprintf("user %q: %v", e.Name, err))
+		p.log().DovecotError("lmtp", fmt.Sprintf("user %q: %v", e.Name, err))
 		q.fail(e.message, errors.New("temporary internal error"))
 		return
 	}
@@ -298,7 +312,7 @@ func (p *parent) deliverProcess(u *auth.UserInfo) (*os.File, error) {
 	}
 	defer far.Close()
 	args := []string{"deliver", "-z", "--as", fmt.Sprintf("%d:%d", u.UID, u.GID), "--inbox", l.inbox}
-	if name := u.Fields["system_groups_user"]; name != "" && filepath.Base(l.inbox) == name && p.s.MailGroup != "" {
+	if name := u.Fields["system_groups_user"]; name != "" && filepath.Base(l.inbox) == name && p.settings().MailGroup != "" {
 		args = []string{"deliver", "-z", "-d", name} // with group mail: dotlocks in /var/mail
 	}
 	pr, err := proc.Start(proc.Role{Path: filepath.Join(filepath.Dir(p.self), "deliver"), Args: args,

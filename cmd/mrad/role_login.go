@@ -21,6 +21,8 @@ type loginRole struct {
 	log     *maillog.Log
 	auth    *wire.Client
 	servers map[login.Proto]*login.Server
+	pair    pair
+	stores  []*cert.Store // one a protocol, over pair
 	mu      sync.Mutex
 	ears    []net.Listener
 }
@@ -57,6 +59,13 @@ func (r *loginRole) handle(e event) error {
 		return nil
 	case opRun:
 		return r.p.send(message{Op: opReady})
+	case opKeys:
+		r.pair.set(e.Setup)
+		for _, s := range r.stores {
+			if _, err := s.Reload(); err != nil {
+				r.log.DovecotError("login", "ssl_cert: "+err.Error())
+			}
+		}
 	case opRetire:
 		go r.retire(24*time.Hour, (*login.Server).Drain)
 	case opStop:
@@ -80,11 +89,12 @@ func (r *loginRole) setup(u *setup, proto login.Proto) error {
 	o := login.Options{Greeting: u.Greeting, DisablePlaintext: u.DisablePlaintext, Verbose: u.Verbose,
 		RequireTLS: u.RequireTLS, Trusted: u.Trusted, Log: r.log}
 	if len(u.CertPEM) > 0 {
-		pems := map[string][]byte{"certificate": u.CertPEM, "key": u.KeyPEM}
-		store, err := cert.OpenWith(func(name string) ([]byte, error) { return pems[name], nil }, "certificate", "key")
+		r.pair.set(u)
+		store, err := cert.OpenWith(r.pair.read, "certificate", "key")
 		if err != nil {
 			return err
 		}
+		r.stores = append(r.stores, store)
 		if o.TLS, err = store.TLSConfig(cert.Options{Protocols: u.Protocols}); err != nil {
 			return err
 		}

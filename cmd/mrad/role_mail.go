@@ -17,16 +17,16 @@ import (
 	"packetboat/internal/sys/proc"
 )
 
-// mailRole holds all sessions of one user number. It runs as that user from
-// its first instruction.
+// mailRole holds all sessions of one user number. It becomes that user with the
+// first message of the parent, before it sees anything of a client.
 type mailRole struct {
 	p    *peer
 	log  *maillog.Log
-	imap *maillog.Log // writes "imap" before its lines, pop3d does so itself
-	u    setup
+	imap *maillog.Log  // writes "imap" before its lines, pop3d does so itself
 	stop chan struct{} // closed when all sessions are to end
 
 	mu     sync.Mutex
+	u      *setup                  // nil until the process has become its user
 	stores map[string]*sharedStore // by mail location
 	active sync.WaitGroup
 }
@@ -55,15 +55,38 @@ func runMail(string) error {
 func (r *mailRole) handle(e event) {
 	switch {
 	case e.Op == opSetup:
-		r.u = *e.Setup
+		if err := r.setup(e.Setup); err != nil {
+			r.log.DovecotError("mail", err.Error())
+			os.Exit(1)
+		}
 	case e.Op == opStop:
 		go r.end()
-	case e.Op == opSession && len(e.files) == 1:
+	case e.Op == opSession && len(e.files) == 1 && r.settings() != nil:
 		r.active.Add(1)
 		go r.session(e)
 		return
 	}
 	e.close()
+}
+
+// setup takes the settings; the first ones say whom to become.
+func (r *mailRole) setup(u *setup) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.u == nil && u.RunAs != nil {
+		if err := proc.BecomeWith(u.RunAs, u.Groups); err != nil {
+			return err
+		}
+	}
+	r.u = u
+	return nil
+}
+
+// settings are those of this moment; the process must have become its user.
+func (r *mailRole) settings() *setup {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.u
 }
 
 // stopTime is how long sessions may take to end when the system stops.
@@ -109,13 +132,14 @@ func (r *mailRole) session(e event) {
 		return
 	}
 	defer r.release(s.Mail)
+	u := r.settings()
 	if s.Proto == login.POP3 {
 		pop3d.Serve(politely(conn, r.stop), pop3d.User{Name: s.User, Store: st},
-			pop3d.Options{Log: r.log, UIDL: r.u.UIDL, NoFlags: r.u.NoFlagUpdates}, pop3d.Start{Pending: s.Pending, TLS: s.TLS, Session: s.Session})
+			pop3d.Options{Log: r.log, UIDL: u.UIDL, NoFlags: u.NoFlagUpdates}, pop3d.Start{Pending: s.Pending, TLS: s.TLS, Session: s.Session})
 		return
 	}
 	imapd.Serve(politely(conn, r.stop), imapd.User{Name: s.User, Store: st},
-		imapd.Options{Log: r.imap, IdleNotify: r.u.IdleNotify}, imapd.Start{Tag: s.Tag, Pending: s.Pending, TLS: s.TLS, Session: s.Session})
+		imapd.Options{Log: r.imap, IdleNotify: u.IdleNotify}, imapd.Start{Tag: s.Tag, Pending: s.Pending, TLS: s.TLS, Session: s.Session})
 }
 
 // refuse tells a client whose mail cannot be opened, in its protocol.

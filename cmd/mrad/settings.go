@@ -32,6 +32,7 @@ type settings struct {
 	MailGroup    string   `dovecot:"mail_privileged_group"`
 	FirstUID     int      `dovecot:"first_valid_uid"`
 	Hostname     string   `dovecot:"hostname"`
+	Delimiters   string   `dovecot:"recipient_delimiter"`
 
 	conf     *config.Dovecot
 	path     string
@@ -50,6 +51,7 @@ type setup struct {
 	Protocols        []string // TLS versions, as package cert reads them
 	Chroot           string   // empty folder
 	RunAs            *proc.User
+	Groups           []int // with RunAs: supplementary groups of a mail process
 	LockTimeout      time.Duration
 	DotlockStale     time.Duration
 	IdleNotify       time.Duration
@@ -86,7 +88,7 @@ func load(path string) (*settings, error) {
 	if s.Hostname == "" {
 		s.Hostname, _ = os.Hostname()
 	}
-	return s, s.check()
+	return s, errors.Join(s.check(), s.unbuilt())
 }
 
 // known are the protocols that mrad speaks. sieve is listened to, so that
@@ -162,6 +164,20 @@ func (s *settings) setupFor(proto string) (*setup, error) {
 	return u, nil
 }
 
+// mailSetup decodes what a user's process needs for its sessions of all protocols.
+func (s *settings) mailSetup() (*setup, error) {
+	u, err := s.setupFor("imap")
+	if err != nil {
+		return nil, err
+	}
+	pop3, err := s.setupFor("pop3")
+	if err != nil {
+		return nil, err
+	}
+	u.UIDL, u.NoFlagUpdates = pop3.UIDL, pop3.NoFlagUpdates
+	return u, nil
+}
+
 // greeting keeps an administrator's text. Dovecot's own default is not said:
 // it would name another program.
 func greeting(s string) string {
@@ -197,6 +213,9 @@ func (s *settings) authOptions() (auth.Options, error) {
 	}
 	if o.FirstUID == 0 {
 		o.FirstUID = -1
+	}
+	if o.FirstGID == 0 {
+		o.FirstGID = -1
 	}
 	o.AnyChars = o.Chars == ""
 	if o.Format == "" {

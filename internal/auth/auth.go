@@ -43,6 +43,11 @@ type Options struct {
 	MailLocation string `dovecot:"mail_location"`   // of users whose userdb gives no mail field
 	FirstUID     int    `dovecot:"first_valid_uid"` // 0 = 500, as Dovecot's default
 	LastUID      int    `dovecot:"last_valid_uid"`  // 0 = no bound
+	FirstGID     int    `dovecot:"first_valid_gid"` // 0 = 1, as Dovecot's default; below 0 = no bound
+	LastGID      int    `dovecot:"last_valid_gid"`  // 0 = no bound
+	MailUID      string `dovecot:"mail_uid"`        // of users whose userdb gives no uid
+	MailGID      string `dovecot:"mail_gid"`        // of users whose userdb gives no gid
+	MailHome     string `dovecot:"mail_home"`       // of users whose userdb gives no home
 	PAM          PAM    // asks PAM; nil = a pam passdb is an error
 	NoPenalty    bool   // do not slow down clients by their address
 	Log          func(Level, string)
@@ -90,6 +95,9 @@ func New(o Options) (*Auth, error) {
 	}
 	if o.FirstUID == 0 {
 		o.FirstUID = 500
+	}
+	if o.FirstGID == 0 {
+		o.FirstGID = 1
 	}
 	if len(o.Mechanisms) == 0 {
 		o.Mechanisms = []string{"plain"}

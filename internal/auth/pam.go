@@ -46,28 +46,34 @@ type pamDB struct {
 	pam     PAM
 }
 
-// newPAMDB reads the args: options, then the service's name, "*" or "%s" for
-// the protocol's, "dovecot" without one.
 func newPAMDB(args string, pam PAM) (*pamDB, error) {
 	if pam == nil {
 		return nil, errors.New("PAM is not available: the program pamcheck is missing")
 	}
-	p := &pamDB{service: "dovecot", pam: pam}
+	service, err := pamService(args)
+	return &pamDB{service, pam}, err
+}
+
+// pamService reads the args: options, then the service's name, "*" or "%s" for
+// the protocol's, "dovecot" without one. Options that open PAM sessions are an
+// error: mail processes are none of PAM's here.
+func pamService(args string) (string, error) {
+	service := "dovecot"
 	for _, word := range strings.Fields(args) {
 		key, value, option := strings.Cut(word, "=")
 		switch {
 		case key == "cache_key" || key == "max_requests" || word == "-session" || value == "no":
 			// They spare Dovecot work, or ask for nothing.
 		case option || word == "session" || word == "setcred":
-			return nil, fmt.Errorf("args: %s is not supported", word)
+			return "", fmt.Errorf("args: %s is not supported", word)
 		default:
-			p.service = word
+			service = word
 		}
 	}
-	if p.service == "*" {
-		p.service = "%s"
+	if service == "*" {
+		service = "%s"
 	}
-	return p, nil
+	return service, nil
 }
 
 func (p *pamDB) name() string { return "pam" }

@@ -3,6 +3,7 @@ package auth
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -42,6 +43,8 @@ type entry struct {
 	extra          string
 }
 
+var errNoFile = errors.New("args name no file")
+
 // newPasswdFile reads the args: [scheme=S] [username_format=F] PATH. A path
 // without variables must be readable now: a typing error is told at start.
 func newPasswdFile(args string) (*passwdFile, error) {
@@ -57,7 +60,7 @@ func newPasswdFile(args string) (*passwdFile, error) {
 		}
 	}
 	if p.path == "" {
-		return nil, fmt.Errorf("args name no file")
+		return nil, errNoFile
 	}
 	if !strings.Contains(p.path, "%") {
 		if _, err := p.load(p.path); err != nil {

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -95,37 +96,50 @@ func (a *Auth) userOf(ctx context.Context, q *Query, pass Fields) (*UserInfo, er
 	return nil, ErrNoUser
 }
 
-// userInfo turns fields into a UserInfo and holds it against first_valid_uid: a
-// configuration error must never let mail be read as root.
+// userInfo turns fields into a UserInfo.
 func (a *Auth) userInfo(q *Query, f Fields) (*UserInfo, error) {
 	if name := f["user"]; name != "" {
 		q.User = name
 	}
 	u := &UserInfo{User: q.User, Home: f["home"], Fields: f}
 	var err error
-	if u.UID, err = userNumber(f["uid"]); err != nil {
+	if u.UID, err = userNumber(cmp.Or(f["uid"], a.o.MailUID)); err != nil {
 		return nil, err
 	}
-	if u.GID, err = groupNumber(f["gid"]); err != nil {
+	if u.GID, err = groupNumber(cmp.Or(f["gid"], a.o.MailGID)); err != nil {
 		return nil, err
 	}
-	if u.UID < a.o.FirstUID || (a.o.LastUID > 0 && u.UID > a.o.LastUID) {
-		return nil, fmt.Errorf("user %s: uid %d is not allowed (first_valid_uid = %d, last_valid_uid = %d)",
-			printable(q.User), u.UID, a.o.FirstUID, a.o.LastUID)
+	if err := a.valid(u); err != nil {
+		return nil, err
 	}
-	q.Home, q.UID, q.GID = u.Home, strconv.Itoa(u.UID), strconv.Itoa(u.GID)
-	mail := f["mail"]
-	if mail == "" {
-		mail = a.o.MailLocation
+	q.UID, q.GID = strconv.Itoa(u.UID), strconv.Itoa(u.GID)
+	if u.Home == "" && a.o.MailHome != "" {
+		if u.Home, err = ExpandPath(a.o.MailHome, q); err != nil {
+			return nil, err
+		}
 	}
-	u.Mail, err = ExpandPath(mail, q)
-	if err != nil {
+	q.Home = u.Home
+	if u.Mail, err = ExpandPath(cmp.Or(f["mail"], a.o.MailLocation), q); err != nil {
 		return nil, err
 	}
 	if u.Mail, err = tilde(u.Mail, u.Home); err != nil {
 		return nil, fmt.Errorf("user %s: %w", printable(q.User), err)
 	}
 	return u, nil
+}
+
+// valid holds a user against first_valid_uid and its like: a configuration
+// error must never let mail be read as root.
+func (a *Auth) valid(u *UserInfo) error {
+	if u.UID < a.o.FirstUID || (a.o.LastUID > 0 && u.UID > a.o.LastUID) {
+		return fmt.Errorf("user %s: uid %d is not allowed (first_valid_uid = %d, last_valid_uid = %d)",
+			printable(u.User), u.UID, a.o.FirstUID, a.o.LastUID)
+	}
+	if u.GID < a.o.FirstGID || (a.o.LastGID > 0 && u.GID > a.o.LastGID) {
+		return fmt.Errorf("user %s: gid %d is not allowed (first_valid_gid = %d, last_valid_gid = %d)",
+			printable(u.User), u.GID, a.o.FirstGID, a.o.LastGID)
+	}
+	return nil
 }
 
 // tilde puts the home folder in place of "~/" at the start of each path of a

@@ -1,0 +1,315 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"packetboat/internal/auth"
+	"packetboat/internal/sys/config"
+	"packetboat/internal/sys/config/dovecot"
+)
+
+// Nothing of a configuration is passed over in silence. A setting that differs
+// from its default is one that mrad acts on, one that has no meaning here and
+// whose absence changes nothing, or an error with its place.
+
+// built are the settings of the root that mrad acts on.
+const built = ` auth_default_realm auth_failure_delay auth_mechanisms auth_username_chars auth_username_format auth_verbose
+base_dir default_internal_user default_login_user disable_plaintext_auth first_valid_gid first_valid_uid hostname
+imap_idle_notify_interval last_valid_gid last_valid_uid listen log_path login_greeting login_trusted_networks mail_gid mail_home
+mail_location mail_max_userip_connections mail_privileged_group mail_uid mbox_dotlock_change_timeout mbox_lock_timeout
+pop3_no_flag_updates pop3_uidl_format protocols recipient_delimiter ssl ssl_cert ssl_key ssl_min_protocol `
+
+// perProtocol are those that may differ between protocols; others in a
+// protocol section are an error.
+const perProtocol = ` auth_verbose disable_plaintext_auth imap_idle_notify_interval login_greeting login_trusted_networks
+mail_max_userip_connections mbox_dotlock_change_timeout mbox_lock_timeout pop3_no_flag_updates pop3_uidl_format `
+
+// ofOthers are settings that other programs of the house read, or that only
+// matter to a protocol that mrad does not speak.
+const ofOthers = ` auth_socket_path deliver_log_format lda_mailbox_autocreate lda_mailbox_autosubscribe lda_original_recipient_header
+postmaster_address quota_full_tempfail rejection_reason rejection_subject sendmail_path submission_host `
+
+// meaningless are settings whose absence nobody notices: caches and their sizes,
+// debugging, formats of Dovecot's index files, limits of its kind of
+// processes, parts that only act when another setting switches them on (and
+// that one is an error), and what Go's TLS decides better by itself.
+const meaningless = ` auth_anonymous_username auth_cache_negative_ttl auth_cache_size auth_cache_ttl
+auth_cache_verify_password_with_worker auth_debug auth_debug_passwords auth_gssapi_hostname auth_krb5_keytab auth_proxy_self
+auth_realms auth_stats auth_use_winbind auth_winbind_helper_path auth_worker_max_count config_cache_size debug_log_path
+default_client_limit default_idle_kill default_internal_group default_process_limit default_vsz_limit dict_db_config
+dotlock_use_excl import_environment instance_name libexec_dir lock_method log_core_filter log_debug login_plugin_dir
+mail_always_cache_fields mail_debug mail_fsync mail_never_cache_fields mail_plugin_dir mail_prefetch_count
+mail_sort_max_read_count mail_temp_scan_interval mail_vsize_bg_after_count mailbox_idle_check_interval mbox_dirty_syncs
+mbox_lazy_writes mbox_md5 mbox_min_index_size mbox_very_dirty_syncs mmap_disable pop3_fast_size_lookups process_shutdown_filter
+ssl_ca ssl_cert_username_field ssl_crypto_device ssl_dh ssl_prefer_server_ciphers ssl_require_crl state_dir
+stats_writer_socket_path verbose_proctitle verbose_ssl version_ignore `
+
+// meaninglessFamilies are such settings by the start of their names.
+var meaninglessFamilies = [...]string{"auth_policy_", "director_", "doveadm_", "dsync_", "imap_urlauth_", "imapc_", "login_proxy_", "login_source_ips",
+	"mail_attachment_", "mail_cache_", "mail_index_", "mailbox_list_index", "maildir_", "managesieve_", "mdbox_", "old_stats_", "pop3c_",
+	"replication_", "replicator_", "ssl_client_", "stats_http_", "submission_"}
+
+// switches are the members of those families that switch something on.
+const switches = ` auth_policy_server_url director_servers director_mail_servers mail_attachment_dir `
+
+// sameAs are values that say in other words what mrad does anyway.
+var sameAs = map[string][]string{
+	"info_log_path":     {""},
+	"mbox_read_locks":   {"fcntl"},
+	"mbox_write_locks":  {"fcntl dotlock", "dotlock fcntl"},
+	"ssl_options":       {"no_compression"},
+	"log_timestamp":     {"%b %d %H:%M:%S "},
+	"imap_id_send":      {"name *"},
+	"imap_capability":   {""},
+	"lmtp_proxy":        {"no"},
+	"shutdown_clients":  {"yes"},
+	"syslog_facility":   {"mail"},
+	"mail_plugins":      {""},
+	"mail_temp_dir":     {"/tmp"},
+	"ssl_key_password":  {""},
+	"mail_chroot":       {""},
+	"valid_chroot_dirs": {""},
+}
+
+// unbuilt returns every setting that would change something and is not built.
+func (s *settings) unbuilt() error {
+	errs := s.unbuiltValues(s.conf.Root(), "")
+	s.conf.Filters(func(f config.Filter, b *config.Block) {
+		if f == (config.Filter{}) {
+			return
+		}
+		errs = append(errs, s.unbuiltFilter(f, b)...)
+	})
+	errs = append(errs, s.unbuiltBlocks(s.conf.Root())...)
+	errs = append(errs, s.unbuiltPatterns()...)
+	return errors.Join(errs...)
+}
+
+func has(list, name string) bool {
+	for word := range strings.FieldsSeq(list) {
+		if word == name {
+			return true
+		}
+	}
+	return false
+}
+
+// harmless tells whether a setting has no meaning here.
+func harmless(name string) bool {
+	if has(meaningless, name) || has(ofOthers, name) {
+		return true
+	}
+	return !has(switches, name) && slices.ContainsFunc(meaninglessFamilies[:], func(f string) bool { return strings.HasPrefix(name, f) })
+}
+
+// unbuiltValues looks at the settings of the root or of a protocol section.
+func (s *settings) unbuiltValues(b *config.Block, proto string) (errs []error) {
+	for _, v := range b.Values {
+		p, _ := dovecot.Lookup("", v.Name)
+		known := has(built, v.Name) && (proto == "" || has(perProtocol, v.Name) || s.conf.Get(v.Name) == v.Value)
+		if known || harmless(v.Name) || v.Value == p.Default || slices.Contains(sameAs[v.Name], strings.Join(strings.Fields(v.Value), " ")) {
+			continue
+		}
+		if strings.TrimSpace(v.Value) == "" && p.Default == "" {
+			continue
+		}
+		text := "is not supported"
+		if proto != "" && has(built, v.Name) {
+			text = "is not supported inside protocol " + proto + " { }"
+		}
+		errs = append(errs, notBuilt(v.File, v.Line, setting(v), text))
+	}
+	return errs
+}
+
+// setting writes a setting for an error; a secret's value is left out.
+func setting(v config.Value) string {
+	if strings.Contains(v.Name, "password") || len(v.Value) > 60 {
+		return v.Name
+	}
+	return v.Name + " = " + v.Value
+}
+
+func notBuilt(file string, line int, what, text string) error {
+	return &config.Error{File: file, Line: line, Text: what + ": " + text, Hint: "remove it, or set its default"}
+}
+
+// unbuiltFilter looks at what differs for some clients only.
+func (s *settings) unbuiltFilter(f config.Filter, b *config.Block) (errs []error) {
+	proto := f.Protocol
+	if f.LocalName != "" || f.Local.IsValid() || f.Remote.IsValid() || strings.HasPrefix(proto, "!") {
+		for _, v := range b.Values {
+			errs = append(errs, notBuilt(v.File, v.Line, setting(v), "sections local, local_name, remote and protocol !name are not supported"))
+		}
+	} else if s.speaks(proto) {
+		errs = s.unbuiltValues(b, proto)
+	} else {
+		return nil // of dovecot-lda, doveadm, or a protocol that is not switched on
+	}
+	for _, sub := range b.Blocks {
+		if sub.Kind != "plugin" { // plugins are mail_plugins' matter
+			errs = append(errs, notBuilt(sub.File, sub.Line, sub.Kind, "is only supported outside of other sections"))
+		}
+	}
+	return errs
+}
+
+// unbuiltBlocks looks into the sections.
+func (s *settings) unbuiltBlocks(root *config.Block) (errs []error) {
+	for _, b := range root.Blocks {
+		switch b.Kind {
+		case "passdb":
+			errs = append(errs, unbuiltIn(b, "driver args default_fields override_fields deny name")...)
+		case "userdb":
+			errs = append(errs, unbuiltIn(b, "driver args default_fields override_fields name")...)
+		case "service":
+			errs = append(errs, s.unbuiltService(b)...)
+		}
+	}
+	private := 0
+	for _, b := range s.conf.Blocks("namespace") {
+		if v := b.Find("disabled"); v != nil && v.Value == "yes" {
+			continue
+		}
+		if private++; private > 1 {
+			errs = append(errs, notBuilt(b.File, b.Line, "namespace "+b.Name, "more than one namespace is not supported"))
+			continue
+		}
+		errs = append(errs, s.unbuiltNamespace(b)...)
+	}
+	return errs
+}
+
+// unbuiltIn refuses what differs from its default in b, but for the settings that
+// are acted on.
+func unbuiltIn(b *config.Block, acted string) (errs []error) {
+	path := b.Kind
+	if path == "mailbox" {
+		path = "namespace/mailbox"
+	}
+	for _, v := range b.Values {
+		p, _ := dovecot.Lookup(path, v.Name)
+		if !has(acted, v.Name) && v.Value != p.Default {
+			errs = append(errs, notBuilt(v.File, v.Line, b.Kind+" { "+setting(v)+" }", "is not supported"))
+		}
+	}
+	return errs
+}
+
+// unbuiltNamespace holds a namespace against the one that there is: private,
+// without a prefix, separated by slashes, over mail_location.
+func (s *settings) unbuiltNamespace(b *config.Block) []error {
+	errs := unbuiltIn(b, "name inbox separator location disabled order ignore_on_failure")
+	for name, good := range map[string][]string{"separator": {"", "/"}, "location": {"", s.conf.Get("mail_location")}, "inbox": {"yes"}} {
+		if v := b.Find(name); v != nil && !slices.Contains(good, v.Value) {
+			errs = append(errs, notBuilt(v.File, v.Line, "namespace { "+setting(*v)+" }", "is not supported"))
+		}
+	}
+	for _, m := range b.Blocks {
+		errs = append(errs, unbuiltIn(m, "name special_use comment")...)
+	}
+	return errs
+}
+
+// unbuiltService: users, limits and numbers of processes are Dovecot's matter;
+// another program, or a port of a service that mrad does not have, is not.
+func (s *settings) unbuiltService(b *config.Block) (errs []error) {
+	ours := slices.ContainsFunc(inetServices[:], func(i struct{ service, proto string }) bool { return i.service == b.Name })
+	for _, v := range b.Values {
+		runs := ours || b.Name == "imap" || b.Name == "pop3" || b.Name == "auth"
+		if runs && (v.Name == "executable" && v.Value != b.Name || v.Name == "chroot" && v.Value != "" && v.Value != "login") {
+			errs = append(errs, notBuilt(v.File, v.Line, "service "+b.Name+" { "+setting(v)+" }", "is not supported"))
+		}
+	}
+	for _, l := range b.Blocks {
+		if l.Kind != "inet_listener" {
+			continue
+		}
+		port := l.Find("port")
+		if !ours && port != nil && port.Value != "0" && !strings.HasPrefix(b.Name, "submission") {
+			errs = append(errs, notBuilt(l.File, l.Line, "service "+b.Name+" { inet_listener "+l.Name+" }", "this service has no ports here"))
+		}
+		if v := l.Find("haproxy"); v != nil && v.Value == "yes" {
+			errs = append(errs, notBuilt(v.File, v.Line, "inet_listener { haproxy = yes }", "is not supported"))
+		}
+	}
+	return errs
+}
+
+// unbuiltPatterns looks at values that hold variables, and at the mail location.
+func (s *settings) unbuiltPatterns() (errs []error) {
+	for _, name := range []string{"mail_location", "mail_home", "auth_username_format"} {
+		if err := auth.CheckPattern(s.conf.Get(name)); err != nil {
+			errs = append(errs, s.errorAt(name, err.Error(), "use variables such as %u, %n, %d, %h and %1n"))
+		}
+	}
+	for _, name := range strings.Fields(s.conf.Get("auth_mechanisms")) {
+		if !auth.KnowsMechanism(name) {
+			errs = append(errs, s.errorAt("auth_mechanisms", fmt.Sprintf("mechanism %q is not supported", name), "the mechanisms are plain, login, cram-md5, scram-sha-1, scram-sha-256"))
+		}
+	}
+	for _, kind := range []string{"passdb", "userdb"} {
+		for _, b := range s.conf.Blocks(kind) {
+			errs = append(errs, unbuiltDB(b)...)
+		}
+	}
+	return append(errs, s.badLocation()...)
+}
+
+// unbuiltDB looks at a passdb or userdb section without opening its files.
+func unbuiltDB(b *config.Block) (errs []error) {
+	var d auth.DB
+	for _, v := range b.Values {
+		switch v.Name {
+		case "driver":
+			d.Driver = v.Value
+			continue
+		case "args":
+			d.Args = v.Value
+		case "default_fields", "override_fields":
+		default:
+			continue
+		}
+		if err := auth.CheckPattern(v.Value); err != nil {
+			errs = append(errs, notBuilt(v.File, v.Line, b.Kind+" { "+v.Name+" }", err.Error()))
+		}
+	}
+	check := d.CheckPassdb
+	if b.Kind == "userdb" {
+		check = d.CheckUserdb
+	}
+	if err := check(); err != nil && d.Driver != "" {
+		at := b.Find("driver")
+		if v := b.Find("args"); v != nil {
+			at = v
+		}
+		errs = append(errs, &config.Error{File: at.File, Line: at.Line, Text: b.Kind + " { driver = " + d.Driver + " }: " + err.Error(),
+			Hint: "the drivers are " + auth.Drivers(b.Kind)})
+	}
+	return errs
+}
+
+// badLocation reads mail_location with a name in place of its variables. It may
+// be empty when each userdb gives its own.
+func (s *settings) badLocation() []error {
+	mail := s.conf.Get("mail_location")
+	if mail == "" && len(s.conf.Blocks("userdb")) == 0 {
+		return nil
+	}
+	if mail == "" {
+		for _, b := range s.conf.Blocks("userdb") {
+			if v := b.Find("driver"); v != nil && v.Value == "passwd" {
+				return []error{s.errorAt("mail_location", "is not set, and userdb passwd gives none", "write mail_location = mbox:~/mail:INBOX=/var/mail/%u")}
+			}
+		}
+		return nil
+	}
+	mail = strings.NewReplacer("~", "/home/x", "%h", "/home/x", "%{home}", "/home/x").Replace(mail)
+	if _, err := parseLocation(auth.Expand(mail, &auth.Query{User: "x@y.z"})); err != nil {
+		return []error{s.errorAt("mail_location", fmt.Sprintf("%v", err), "write mail_location = mbox:~/mail:INBOX=/var/mail/%u")}
+	}
+	return nil
+}

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const goodLocation = "mail_location = mbox:~/mail:INBOX=/var/mail/%u\n"
+
+// TestUnbuilt: what would change something and is not built stops the start,
+// with its place.
+func TestUnbuilt(t *testing.T) {
+	for text, want := range map[string]string{
+		"passdb {\n  driver = static\n  args = nopassword\n  skip = authenticated\n}":  "5: passdb { skip = authenticated }",
+		"passdb {\n  driver = static\n  result_success = continue\n}":                  "4: passdb { result_success",
+		"passdb {\n  driver = static\n  mechanisms = plain\n}":                         "4: passdb { mechanisms",
+		"passdb {\n  driver = static\n  username_filter = !*@x\n}":                     "4: passdb { username_filter",
+		"passdb {\n  driver = static\n  master = yes\n}":                               "4: passdb { master",
+		"passdb {\n  driver = pam\n  args = session=yes dovecot\n}":                    "4: passdb { driver = pam }: args: session=yes",
+		"passdb {\n  driver = sql\n}":                                                  "3: passdb { driver = sql }",
+		"userdb {\n  driver = passwd\n  result_failure = return-fail\n}":               "4: userdb { result_failure",
+		"userdb {\n  driver = static\n  args = uid=1 gid=1 home=/srv/%Mu\n}":           "4: userdb { args }",
+		"auth_mechanisms = plain gssapi":                                               "2: auth_mechanisms",
+		"mail_plugins = quota":                                                         "2: mail_plugins = quota",
+		"protocols = imap\nprotocol imap {\n  mail_plugins = imap_quota\n}":            "4: mail_plugins",
+		"protocols = imap\nprotocol imap {\n  first_valid_uid = 7\n}":                  "4: first_valid_uid = 7: is not supported inside protocol imap",
+		"local_name a.b {\n  ssl_cert = </x\n}":                                        "3: ssl_cert",
+		"remote 10.0.0.0/8 {\n  disable_plaintext_auth = no\n}":                        "3: disable_plaintext_auth",
+		"auth_ssl_require_client_cert = yes":                                           "2: auth_ssl_require_client_cert",
+		"ssl_verify_client_cert = yes":                                                 "2: ssl_verify_client_cert",
+		"ssl_key_password = hunter2":                                                   "2: ssl_key_password: ",
+		"login_access_sockets = tcpwrap":                                               "2: login_access_sockets",
+		"namespace {\n  inbox = yes\n  separator = .\n}":                               "4: namespace { separator",
+		"namespace {\n  inbox = yes\n  prefix = INBOX.\n}":                             "4: namespace { prefix",
+		"namespace {\n  inbox = yes\n}\nnamespace p {\n  type = public\n}":             "5: namespace p",
+		"namespace {\n  inbox = yes\n  mailbox Trash {\n    autoexpunge = 30d\n  }\n}": "5: mailbox { autoexpunge",
+		"service auth {\n  inet_listener {\n    port = 12345\n  }\n}":                  "3: service auth { inet_listener",
+		"service imap {\n  executable = imap imap-postlogin\n}":                        "3: service imap { executable",
+		"service imap-login {\n  inet_listener imap {\n    haproxy = yes\n  }\n}":      "4: inet_listener { haproxy",
+		"mail_location = maildir:~/Maildir":                                            "2: mail_location: mail driver \"maildir\"",
+		"mail_location = mbox:/srv/%Hu":                                                "2: mail_location",
+		"mbox_write_locks = dotlock":                                                   "2: mbox_write_locks",
+		"imap_capability = +XFOO":                                                      "2: imap_capability",
+		"lmtp_save_to_detail_mailbox = yes":                                            "2: lmtp_save_to_detail_mailbox",
+		"auth_master_user_separator = *":                                               "2: auth_master_user_separator",
+	} {
+		path := filepath.Join(t.TempDir(), "d.conf")
+		os.WriteFile(path, []byte(goodLocation+text+"\n"), 0o600)
+		_, err := load(path)
+		if err == nil || !strings.Contains(err.Error(), path+":"+want) {
+			t.Errorf("%q:\n got %v\nwant %s", text, err, want)
+		}
+		if err != nil && strings.Contains(err.Error(), "hunter2") {
+			t.Error("a secret is in an error:", err)
+		}
+	}
+}
+
+// TestBuilt: what says the same in other words, or has no meaning here, is taken.
+func TestBuilt(t *testing.T) {
+	text := goodLocation + `protocols = imap pop3 lmtp
+mail_plugins =
+mbox_write_locks = dotlock fcntl
+mbox_very_dirty_syncs = yes
+auth_cache_size = 10M
+auth_debug = yes
+ssl_dh = </nonexistent
+ssl_prefer_server_ciphers = yes
+default_vsz_limit = 1G
+mail_fsync = always
+plugin {
+  sieve = ~/.dovecot.sieve
+}
+protocol lda {
+  mail_plugins = sieve
+}
+protocol imap {
+  mail_max_userip_connections = 50
+  imap_idle_notify_interval = 1 min
+}
+protocol pop3 {
+  pop3_uidl_format = %v.%u
+}
+service imap-login {
+  process_min_avail = 4
+  service_count = 0
+}
+namespace inbox {
+  inbox = yes
+  separator = /
+  mailbox Sent {
+    special_use = \Sent
+  }
+}
+passdb {
+  driver = passwd-file
+  args = scheme=CRYPT username_format=%n /etc/%1Ld/users
+  deny = yes
+}
+`
+	path := filepath.Join(t.TempDir(), "d.conf")
+	os.WriteFile(path, []byte(text), 0o600)
+	s, err := load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if u, err := s.mailSetup(); err != nil || u.UIDL != "%v.%u" || s.limits["imap"] != 50 || s.limits["pop3"] != 10 {
+		t.Error(u, err, s.limits)
+	}
+}
+
+// TestDebian reads the configuration that Debian's package installs.
+func TestDebian(t *testing.T) {
+	if _, err := os.Stat("/etc/dovecot/conf.d"); err != nil {
+		t.Skip("Debian's dovecot-core is not installed")
+	}
+	if _, err := load("/etc/dovecot/dovecot.conf"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWithoutDetail(t *testing.T) {
+	for _, c := range [][3]string{{"a+b@c", "+", "a@c"}, {"a-b+c@d+e", "+-", "a@d+e"}, {"+b@c", "+", "+b@c"}, {"a+b@c", "", "a+b@c"}, {"a+b", "+", "a"}} {
+		if got := withoutDetail(c[0], c[1]); got != c[2] {
+			t.Errorf("%q without %q: %q, want %q", c[0], c[1], got, c[2])
+		}
+	}
+}

@@ -1,0 +1,57 @@
+package auth
+
+import (
+	"errors"
+	"slices"
+	"strings"
+)
+
+// The drivers, for people.
+const (
+	passdbDrivers = "passwd-file, static, pam, shadow"
+	userdbDrivers = "passwd-file, static, passwd, prefetch"
+)
+
+// Drivers names the drivers of passdb or userdb, whichever kind is.
+func Drivers(kind string) string {
+	if kind == "userdb" {
+		return userdbDrivers
+	}
+	return passdbDrivers
+}
+
+var errDriver = errors.New("unknown driver")
+
+// CheckPassdb tells what New would refuse of a passdb {} block, without opening
+// any file: mrad's parent, which must not, says it with the place.
+func (d DB) CheckPassdb() error {
+	if !slices.Contains(strings.Split(passdbDrivers, ", "), d.Driver) {
+		return errDriver
+	}
+	if d.Driver != "pam" {
+		return d.checkArgs()
+	}
+	_, err := pamService(d.Args)
+	return err
+}
+
+// CheckUserdb is CheckPassdb for a userdb {} block.
+func (d DB) CheckUserdb() error {
+	if !slices.Contains(strings.Split(userdbDrivers, ", "), d.Driver) {
+		return errDriver
+	}
+	return d.checkArgs()
+}
+
+func (d DB) checkArgs() error {
+	if d.Driver == "passwd-file" && d.Args == "" {
+		return errNoFile
+	}
+	return nil
+}
+
+// KnowsMechanism tells whether auth_mechanisms may hold name.
+func KnowsMechanism(name string) bool {
+	_, ok := mechanismNamed(strings.ToUpper(name))
+	return ok
+}
