@@ -147,3 +147,25 @@ func TestAtTheLimit(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// TestMailSetup: a user's process gets the settings of each protocol.
+func TestMailSetup(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "d.conf")
+	os.WriteFile(path, []byte("mail_location = mbox:~/mail\nprotocols = imap pop3\nprotocol imap {\n  mail_max_userip_connections = 50\n}\n"+
+		"protocol pop3 {\n  pop3_uidl_format = %v.%u\n}\n"), 0o600)
+	s, err := load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if u, err := s.mailSetup(); err != nil || u.UIDL != "%v.%u" || s.limits["imap"] != 50 || s.limits["pop3"] != 10 {
+		t.Error(u, err, s.limits)
+	}
+}
+
+func TestWithoutDetail(t *testing.T) {
+	for _, c := range [][3]string{{"a+b@c", "+", "a@c"}, {"a-b+c@d+e", "+-", "a@d+e"}, {"+b@c", "+", "+b@c"}, {"a+b@c", "", "a+b@c"}, {"a+b", "+", "a"}} {
+		if got := withoutDetail(c[0], c[1]); got != c[2] {
+			t.Errorf("%q without %q: %q, want %q", c[0], c[1], got, c[2])
+		}
+	}
+}

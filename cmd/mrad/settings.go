@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"packetboat/cmd/mrad/unbuilt"
 	"packetboat/internal/auth"
 	"packetboat/internal/sys/config"
 	"packetboat/internal/sys/proc"
@@ -110,6 +111,15 @@ func (s *settings) check() error {
 		return s.errorAt("ssl", "ssl_cert is not set", "write ssl_cert = </path/to/certificate.pem and ssl_key likewise, or ssl = no")
 	}
 	return nil
+}
+
+// unbuilt tells what the configuration asks for that there is not.
+func (s *settings) unbuilt() error {
+	c := unbuilt.Checker{Conf: s.conf, Protocols: s.Protocols, Location: func(mail string) error { _, err := parseLocation(mail); return err }}
+	for _, i := range inetServices {
+		c.Services = append(c.Services, i.service)
+	}
+	return c.Check()
 }
 
 func (s *settings) errorAt(name, text, hint string) error {

@@ -1,4 +1,9 @@
-package main
+// Package unbuilt finds what a dovecot.conf asks for and mrad does not do.
+// Nothing of a configuration is passed over in silence: a setting that differs
+// from its default is one that mrad acts on, one that has no meaning here and
+// whose absence changes nothing, or an error with its place. cmd/mrad asks it
+// whenever it reads a configuration.
+package unbuilt
 
 import (
 	"errors"
@@ -10,10 +15,6 @@ import (
 	"packetboat/internal/sys/config"
 	"packetboat/internal/sys/config/dovecot"
 )
-
-// Nothing of a configuration is passed over in silence. A setting that differs
-// from its default is one that mrad acts on, one that has no meaning here and
-// whose absence changes nothing, or an error with its place.
 
 // built are the settings of the root that mrad acts on.
 const built = ` auth_default_realm auth_failure_delay auth_mechanisms auth_username_chars auth_username_format auth_verbose
@@ -74,18 +75,33 @@ var sameAs = map[string][]string{
 	"valid_chroot_dirs": {""},
 }
 
-// unbuilt returns every setting that would change something and is not built.
-func (s *settings) unbuilt() error {
-	errs := s.unbuiltValues(s.conf.Root(), "")
-	s.conf.Filters(func(f config.Filter, b *config.Block) {
-		if f == (config.Filter{}) {
-			return
+// Checker holds a configuration against what there is.
+type Checker struct {
+	Conf      *config.Dovecot
+	Protocols []string           // that are switched on
+	Services  []string           // that have ports
+	Location  func(string) error // reads a mail location without variables
+}
+
+// Check returns every setting that would change something and is not built,
+// joined, each a *config.Error.
+func (s Checker) Check() error {
+	errs := s.unbuiltValues(s.Conf.Root(), "")
+	s.Conf.Filters(func(f config.Filter, b *config.Block) {
+		if f != (config.Filter{}) {
+			errs = append(errs, s.unbuiltFilter(f, b)...)
 		}
-		errs = append(errs, s.unbuiltFilter(f, b)...)
 	})
-	errs = append(errs, s.unbuiltBlocks(s.conf.Root())...)
-	errs = append(errs, s.unbuiltPatterns()...)
-	return errors.Join(errs...)
+	errs = append(errs, s.unbuiltBlocks(s.Conf.Root())...)
+	return errors.Join(append(errs, s.unbuiltPatterns()...)...)
+}
+
+func (s Checker) errorAt(name, text, hint string) error {
+	file, line := s.Conf.Where(name)
+	if file == "" {
+		file = s.Conf.Path
+	}
+	return &config.Error{File: file, Line: line, Text: name + ": " + text, Hint: hint}
 }
 
 func has(list, name string) bool {
@@ -106,10 +122,10 @@ func harmless(name string) bool {
 }
 
 // unbuiltValues looks at the settings of the root or of a protocol section.
-func (s *settings) unbuiltValues(b *config.Block, proto string) (errs []error) {
+func (s Checker) unbuiltValues(b *config.Block, proto string) (errs []error) {
 	for _, v := range b.Values {
 		p, _ := dovecot.Lookup("", v.Name)
-		known := has(built, v.Name) && (proto == "" || has(perProtocol, v.Name) || s.conf.Get(v.Name) == v.Value)
+		known := has(built, v.Name) && (proto == "" || has(perProtocol, v.Name) || s.Conf.Get(v.Name) == v.Value)
 		if known || harmless(v.Name) || v.Value == p.Default || slices.Contains(sameAs[v.Name], strings.Join(strings.Fields(v.Value), " ")) {
 			continue
 		}
@@ -138,13 +154,13 @@ func notBuilt(file string, line int, what, text string) error {
 }
 
 // unbuiltFilter looks at what differs for some clients only.
-func (s *settings) unbuiltFilter(f config.Filter, b *config.Block) (errs []error) {
+func (s Checker) unbuiltFilter(f config.Filter, b *config.Block) (errs []error) {
 	proto := f.Protocol
 	if f.LocalName != "" || f.Local.IsValid() || f.Remote.IsValid() || strings.HasPrefix(proto, "!") {
 		for _, v := range b.Values {
 			errs = append(errs, notBuilt(v.File, v.Line, setting(v), "sections local, local_name, remote and protocol !name are not supported"))
 		}
-	} else if s.speaks(proto) {
+	} else if slices.Contains(s.Protocols, proto) {
 		errs = s.unbuiltValues(b, proto)
 	} else {
 		return nil // of dovecot-lda, doveadm, or a protocol that is not switched on
@@ -158,7 +174,7 @@ func (s *settings) unbuiltFilter(f config.Filter, b *config.Block) (errs []error
 }
 
 // unbuiltBlocks looks into the sections.
-func (s *settings) unbuiltBlocks(root *config.Block) (errs []error) {
+func (s Checker) unbuiltBlocks(root *config.Block) (errs []error) {
 	for _, b := range root.Blocks {
 		switch b.Kind {
 		case "passdb":
@@ -170,7 +186,7 @@ func (s *settings) unbuiltBlocks(root *config.Block) (errs []error) {
 		}
 	}
 	private := 0
-	for _, b := range s.conf.Blocks("namespace") {
+	for _, b := range s.Conf.Blocks("namespace") {
 		if v := b.Find("disabled"); v != nil && v.Value == "yes" {
 			continue
 		}
@@ -201,9 +217,9 @@ func unbuiltIn(b *config.Block, acted string) (errs []error) {
 
 // unbuiltNamespace holds a namespace against the one that there is: private,
 // without a prefix, separated by slashes, over mail_location.
-func (s *settings) unbuiltNamespace(b *config.Block) []error {
+func (s Checker) unbuiltNamespace(b *config.Block) []error {
 	errs := unbuiltIn(b, "name inbox separator location disabled order ignore_on_failure")
-	for name, good := range map[string][]string{"separator": {"", "/"}, "location": {"", s.conf.Get("mail_location")}, "inbox": {"yes"}} {
+	for name, good := range map[string][]string{"separator": {"", "/"}, "location": {"", s.Conf.Get("mail_location")}, "inbox": {"yes"}} {
 		if v := b.Find(name); v != nil && !slices.Contains(good, v.Value) {
 			errs = append(errs, notBuilt(v.File, v.Line, "namespace { "+setting(*v)+" }", "is not supported"))
 		}
@@ -216,8 +232,8 @@ func (s *settings) unbuiltNamespace(b *config.Block) []error {
 
 // unbuiltService: users, limits and numbers of processes are Dovecot's matter;
 // another program, or a port of a service that mrad does not have, is not.
-func (s *settings) unbuiltService(b *config.Block) (errs []error) {
-	ours := slices.ContainsFunc(inetServices[:], func(i struct{ service, proto string }) bool { return i.service == b.Name })
+func (s Checker) unbuiltService(b *config.Block) (errs []error) {
+	ours := slices.Contains(s.Services, b.Name)
 	for _, v := range b.Values {
 		runs := ours || b.Name == "imap" || b.Name == "pop3" || b.Name == "auth"
 		if runs && (v.Name == "executable" && v.Value != b.Name || v.Name == "chroot" && v.Value != "" && v.Value != "login") {
@@ -240,19 +256,19 @@ func (s *settings) unbuiltService(b *config.Block) (errs []error) {
 }
 
 // unbuiltPatterns looks at values that hold variables, and at the mail location.
-func (s *settings) unbuiltPatterns() (errs []error) {
+func (s Checker) unbuiltPatterns() (errs []error) {
 	for _, name := range []string{"mail_location", "mail_home", "auth_username_format"} {
-		if err := auth.CheckPattern(s.conf.Get(name)); err != nil {
+		if err := auth.CheckPattern(s.Conf.Get(name)); err != nil {
 			errs = append(errs, s.errorAt(name, err.Error(), "use variables such as %u, %n, %d, %h and %1n"))
 		}
 	}
-	for _, name := range strings.Fields(s.conf.Get("auth_mechanisms")) {
+	for _, name := range strings.Fields(s.Conf.Get("auth_mechanisms")) {
 		if !auth.KnowsMechanism(name) {
 			errs = append(errs, s.errorAt("auth_mechanisms", fmt.Sprintf("mechanism %q is not supported", name), "the mechanisms are plain, login, cram-md5, scram-sha-1, scram-sha-256"))
 		}
 	}
 	for _, kind := range []string{"passdb", "userdb"} {
-		for _, b := range s.conf.Blocks(kind) {
+		for _, b := range s.Conf.Blocks(kind) {
 			errs = append(errs, unbuiltDB(b)...)
 		}
 	}
@@ -294,13 +310,13 @@ func unbuiltDB(b *config.Block) (errs []error) {
 
 // badLocation reads mail_location with a name in place of its variables. It may
 // be empty when each userdb gives its own.
-func (s *settings) badLocation() []error {
-	mail := s.conf.Get("mail_location")
-	if mail == "" && len(s.conf.Blocks("userdb")) == 0 {
+func (s Checker) badLocation() []error {
+	mail := s.Conf.Get("mail_location")
+	if mail == "" && len(s.Conf.Blocks("userdb")) == 0 {
 		return nil
 	}
 	if mail == "" {
-		for _, b := range s.conf.Blocks("userdb") {
+		for _, b := range s.Conf.Blocks("userdb") {
 			if v := b.Find("driver"); v != nil && v.Value == "passwd" {
 				return []error{s.errorAt("mail_location", "is not set, and userdb passwd gives none", "write mail_location = mbox:~/mail:INBOX=/var/mail/%u")}
 			}
@@ -308,7 +324,7 @@ func (s *settings) badLocation() []error {
 		return nil
 	}
 	mail = strings.NewReplacer("~", "/home/x", "%h", "/home/x", "%{home}", "/home/x").Replace(mail)
-	if _, err := parseLocation(auth.Expand(mail, &auth.Query{User: "x@y.z"})); err != nil {
+	if err := s.Location(auth.Expand(mail, &auth.Query{User: "x@y.z"})); err != nil {
 		return []error{s.errorAt("mail_location", fmt.Sprintf("%v", err), "write mail_location = mbox:~/mail:INBOX=/var/mail/%u")}
 	}
 	return nil
