@@ -76,7 +76,10 @@ func (e *engine) openServer(svc config.Service) (*smtpd.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return smtpd.New(o, smtpd.Deps{Log: log, Policy: pol, Resolver: e.names, Auth: e.authClient(m), TLS: tc,
+	if svc.MaxProc > 0 {
+		o.MaxSessions = svc.MaxProc // a process of Postfix's holds one session
+	}
+	return smtpd.New(o, smtpd.Deps{Log: log, Policy: pol, Resolver: e.names, Auth: e.authClient(m), TLS: tc, Free: e.queue.Free,
 		Open: func() (smtpd.Message, error) { return e.intake.Open() }})
 }
 

@@ -272,6 +272,9 @@ func TestRefusals(t *testing.T) {
 	if _, err := r.submit(t, local("bob"), "", "x\n", 100); err == nil || !mail.AsStatus(err).Temporary() {
 		t.Errorf("full disk: %v", err)
 	}
+	if s := r.log.String(); strings.Count(s, "warning: 4F00A1B2C: write queue file: no space left on device") != 1 {
+		t.Errorf("the cause is told once: %s", s)
+	}
 }
 
 func TestHeaderLimit(t *testing.T) {

@@ -193,8 +193,11 @@ func (m *Message) body(p []byte) {
 // write writes to the queue file while there is room.
 func (m *Message) write(p []byte) {
 	m.size += int64(len(p))
-	if m.err == nil && !m.tooBig() {
-		_, m.err = m.w.Write(p)
+	if m.err != nil || m.tooBig() {
+		return
+	}
+	if _, m.err = m.w.Write(p); m.err != nil {
+		m.in.log.QueueWriteError(m.id, m.err)
 	}
 }
 
@@ -228,13 +231,11 @@ func (m *Message) Commit() error {
 	}
 	if err == nil {
 		if m.err = m.w.Commit(m.env); m.err != nil {
+			m.in.log.QueueWriteError(m.id, m.err)
 			err = m.failure()
 		}
 	}
 	if err != nil {
-		if m.err != nil {
-			m.in.log.QueueWriteError(m.id, m.err)
-		}
 		m.Abort()
 		return err
 	}

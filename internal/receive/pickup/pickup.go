@@ -232,6 +232,9 @@ func (p *Pickup) take(name string) {
 	}()
 	path := filepath.Join(p.dir, name)
 	m, err := maildrop.Open(p.dir, name)
+	if errors.Is(err, maildrop.ErrIncomplete) || errors.Is(err, fs.ErrNotExist) {
+		return
+	}
 	if err == nil {
 		err = p.submit(m)
 		m.Close()
@@ -241,7 +244,6 @@ func (p *Pickup) take(name string) {
 	switch {
 	case err == nil:
 		os.Remove(path)
-	case errors.Is(err, maildrop.ErrIncomplete), errors.Is(err, fs.ErrNotExist):
 	case errors.As(err, &damage):
 		p.log.PickupCorrupt(name, damage.Reason)
 		p.setAside(path, name)

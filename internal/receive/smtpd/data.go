@@ -55,10 +55,8 @@ func (c *session) start() bool {
 	env.UID = -1
 	env.Peer = c.peer
 	if err := c.tx.msg.Start(env); err != nil {
-		c.s.deps.Log.SMTPDQueue(c.st.QueueID, err)
-		reply := statusReply(err)
-		c.reset()
-		return c.fail(reply)
+		defer c.reset()
+		return c.unqueued(err)
 	}
 	return true
 }
@@ -129,8 +127,7 @@ func (c *session) finish(d *decoder, size string) bool {
 		err = c.tx.msg.Commit()
 	}
 	if err != nil {
-		c.s.deps.Log.SMTPDQueue(c.st.QueueID, err)
-		return c.fail(statusReply(err))
+		return c.unqueued(err)
 	}
 	id := c.tx.msg.ID()
 	c.tx.msg = nil // it belongs to the queue now

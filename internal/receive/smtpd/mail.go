@@ -55,10 +55,37 @@ func (c *session) beginMail(env *mail.Envelope, size int64) bool {
 		c.st.ResetMail()
 		return c.refused(v)
 	}
+	if !c.room(size) {
+		v := c.s.deps.Policy.Reject(&c.st, 452, "4.3.1", "Insufficient system storage")
+		c.st.ResetMail()
+		return c.refused(v)
+	}
 	c.tx.active = true
 	c.tx.env = *env
 	c.reply("250 2.1.0 Ok")
 	return true
+}
+
+// spaceFactor is how much room there must be for the largest message: its queue
+// file, and half as much for a mailbox on the same disk (smtpd_check_queue).
+const spaceFactor = 1.5
+
+// room tells whether the queue can take a message of size octets. To say so now
+// is kinder than to refuse the message when all of it has come.
+func (c *session) room(size int64) bool {
+	if c.s.deps.Free == nil {
+		return true
+	}
+	free, err := c.s.deps.Free()
+	if err != nil {
+		return true // the write will tell
+	}
+	need := float64(max(size, c.s.opts.SizeLimit)) * spaceFactor
+	if free > c.s.opts.MinFree && float64(free) > need {
+		return true
+	}
+	c.s.deps.Log.SMTPDSpace(free, spaceFactor)
+	return false
 }
 
 // mailOption reads one parameter of MAIL; it returns the reply that refuses it.

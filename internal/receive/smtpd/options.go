@@ -19,6 +19,7 @@ type Options struct {
 	Banner       string        `main:"smtpd_banner"` // expanded; empty = "HOST ESMTP Postfix"
 	Service      string        // syslog name: smtpd, submission/smtpd; empty = "smtpd"
 	SizeLimit    int64         `main:"message_size_limit"`                  // octets; 0 = no limit
+	MinFree      int64         `main:"queue_minfree"`                       // octets of the queue that stay free
 	LineLimit    int           `main:"line_length_limit"`                   // octets of a command; 0 = 2048
 	Timeout      time.Duration `main:"smtpd_timeout"`                       // 0 = 300 s
 	MinRate      int           `main:"smtpd_min_data_rate"`                 // octets a second; 0 = 500
@@ -79,6 +80,7 @@ type Deps struct {
 	Log      *maillog.Log
 	Policy   *policy.Policy
 	Open     func() (Message, error) // begins a message, at the first accepted RCPT
+	Free     func() (int64, error)   // octets that are free in the queue; nil: enough
 	Resolver Resolver                // nil: every client is "unknown"
 	Auth     Auth                    // nil: no AUTH
 	TLS      *tls.Config             // nil: no STARTTLS

@@ -63,8 +63,7 @@ func (c *session) addRcpt(rcpt mail.Rcpt) bool {
 func (c *session) open() bool {
 	m, err := c.s.deps.Open()
 	if err != nil {
-		c.s.deps.Log.SMTPDQueue("", err)
-		return c.fail(statusReply(err))
+		return c.unqueued(err)
 	}
 	c.tx.msg = m
 	c.st.QueueID = m.ID()

@@ -118,6 +118,34 @@ func TestQueueFaults(t *testing.T) {
 	}
 }
 
+// TestRoom: a message that finds no room is refused at MAIL, with the warning
+// that log readers know.
+func TestRoom(t *testing.T) {
+	for _, c := range []struct {
+		free, limit, minFree int64
+		mail, want           string
+	}{
+		{300001, 200000, 0, "MAIL FROM:<a@b.test>", "250*"},
+		{300000, 200000, 0, "MAIL FROM:<a@b.test>", "452 4.3.1 Insufficient system storage"},
+		{300001, 200000, 300001, "MAIL FROM:<a@b.test>", "452*"},
+		{10, 0, 0, "MAIL FROM:<a@b.test> SIZE=7", "452*"},
+		{11, 0, 0, "MAIL FROM:<a@b.test> SIZE=7", "250*"},
+	} {
+		w := newWorld()
+		w.opts.SizeLimit, w.opts.MinFree = c.limit, c.minFree
+		w.deps.Free = func() (int64, error) { return c.free, nil }
+		w.start(t)
+		k := newTalk(t, dialFrom(t, "127.0.0.3", w.addr))
+		k.want("220*")
+		k.send(c.mail + "\r\nRSET\r\n")
+		k.want(c.want, "250*")
+		warned := strings.Contains(strings.Join(w.log.all(), "\n"), fmt.Sprintf("warning: not enough free space in mail queue: %d bytes < 1.5*message size limit", c.free))
+		if warned != (c.want[0] == '4') {
+			t.Errorf("%+v: log %q", c, w.log.all())
+		}
+	}
+}
+
 func TestPanicEndsOneSession(t *testing.T) {
 	w := newWorld()
 	w.queue.fail = func(string) error { panic("secret fault") }

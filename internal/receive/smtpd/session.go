@@ -395,6 +395,16 @@ func (c *session) busy() {
 	c.conn.Write(c.out)
 }
 
+// unqueued replies to a message that could not be queued. The cause is told to
+// the log by whoever wrote the message: it hands over nothing but the status;
+// an error of another kind has not been told yet.
+func (c *session) unqueued(err error) bool {
+	if _, told := err.(*mail.Status); !told {
+		c.s.deps.Log.SMTPDQueue(c.st.QueueID, err)
+	}
+	return c.fail(statusReply(err))
+}
+
 // statusReply writes an error of the queue as a reply; where nobody gave it a
 // code it is a temporary fault of ours.
 func statusReply(err error) string {

@@ -198,8 +198,11 @@ func (g *Log) SMTPDPanic(client string, fault any, stack []byte) {
 }
 
 // SMTPDQueue tells that a message could not be written; id may be empty.
-func (g *Log) SMTPDQueue(id string, err error) {
-	g.Warn("%s: queue file write error: %v", noQueue(id), err)
+func (g *Log) SMTPDQueue(id string, err error) { g.Warn("%s: %v", noQueue(id), err) }
+
+// SMTPDSpace tells that the disk of the queue is all but full: free is in octets.
+func (g *Log) SMTPDSpace(free int64, factor float64) {
+	g.Warn("not enough free space in mail queue: %d bytes < %g*message size limit", free, factor)
 }
 
 // SMTPDConfig tells that something the administrator configured cannot be used
