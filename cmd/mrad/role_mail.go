@@ -133,12 +133,14 @@ func (r *mailRole) session(e event) {
 	}
 	defer r.release(s.Mail)
 	u := r.settings()
+	polite := politely(conn, r.stop)
+	defer polite.Close() // ends the goroutine that waits for the stop
 	if s.Proto == login.POP3 {
-		pop3d.Serve(politely(conn, r.stop), pop3d.User{Name: s.User, Store: st},
+		pop3d.Serve(polite, pop3d.User{Name: s.User, Store: st},
 			pop3d.Options{Log: r.log, UIDL: u.UIDL, NoFlags: u.NoFlagUpdates}, pop3d.Start{Pending: s.Pending, TLS: s.TLS, Session: s.Session})
 		return
 	}
-	imapd.Serve(politely(conn, r.stop), imapd.User{Name: s.User, Store: st},
+	imapd.Serve(polite, imapd.User{Name: s.User, Store: st},
 		imapd.Options{Log: r.imap, IdleNotify: u.IdleNotify}, imapd.Start{Tag: s.Tag, Pending: s.Pending, TLS: s.TLS, Session: s.Session})
 }
 

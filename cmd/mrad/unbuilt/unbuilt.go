@@ -262,6 +262,9 @@ func (s Checker) unbuiltPatterns() (errs []error) {
 			errs = append(errs, s.errorAt(name, err.Error(), "use variables such as %u, %n, %d, %h and %1n"))
 		}
 	}
+	if format := s.Conf.Get("pop3_uidl_format"); !uidsOnly(format) {
+		errs = append(errs, s.errorAt("pop3_uidl_format", "only %u and %v are supported", "write %08Xu%08Xv, and know that clients fetch their mail again"))
+	}
 	for _, name := range strings.Fields(s.Conf.Get("auth_mechanisms")) {
 		if !auth.KnowsMechanism(name) {
 			errs = append(errs, s.errorAt("auth_mechanisms", fmt.Sprintf("mechanism %q is not supported", name), "the mechanisms are plain, login, cram-md5, scram-sha-1, scram-sha-256"))
@@ -273,6 +276,23 @@ func (s Checker) unbuiltPatterns() (errs []error) {
 		}
 	}
 	return append(errs, s.badLocation()...)
+}
+
+// uidsOnly tells whether pop3_uidl_format is made of the variables %u and %v, and
+// of one at least.
+func uidsOnly(format string) bool {
+	found := false
+	for {
+		_, rest, ok := strings.Cut(format, "%")
+		if !ok {
+			return found
+		}
+		rest = strings.TrimLeft(rest, "0123456789X")
+		if rest == "" || (rest[0] != 'u' && rest[0] != 'v') {
+			return false
+		}
+		found, format = true, rest[1:]
+	}
 }
 
 // unbuiltDB looks at a passdb or userdb section without opening its files.

@@ -60,6 +60,9 @@ func TestUnbuilt(t *testing.T) {
 		"mbox_write_locks = dotlock":                                                   "2: mbox_write_locks",
 		"imap_capability = +XFOO":                                                      "2: imap_capability",
 		"lmtp_save_to_detail_mailbox = yes":                                            "2: lmtp_save_to_detail_mailbox",
+		"pop3_uidl_format = %m":                                                        "2: pop3_uidl_format",
+		"pop3_uidl_format = %g":                                                        "2: pop3_uidl_format",
+		"pop3_uidl_format = x":                                                         "2: pop3_uidl_format",
 		"auth_master_user_separator = *":                                               "2: auth_master_user_separator",
 	} {
 		path := filepath.Join(t.TempDir(), "d.conf")
