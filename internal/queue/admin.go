@@ -32,9 +32,10 @@ func (q *Queue) Release(id string) (bool, error) {
 }
 
 // Requeue moves a message to incoming: it is routed anew and tried at once. It
-// keeps its id; Postfix gives it a new one.
+// keeps its id; Postfix gives it a new one. What is in incoming is new, and is
+// being routed.
 func (q *Queue) Requeue(id string) (bool, error) {
-	return q.fromAny(id, []Folder{Active, Deferred, Hold}, func(f Folder) error { return q.Move(id, f, Incoming) })
+	return q.fromAny(id, liveFolders[:], func(f Folder) error { return q.Move(id, f, Incoming) })
 }
 
 // Delete removes a message, wherever it is.

@@ -28,7 +28,8 @@
 //	                          too on ext4 and XFS              promise the name, as after step 4
 //	6 Commit: fsync folder    incoming/ID, durable             the message. Only now Commit returns: "250"
 //	  (left out on ext4, XFS)
-//	7 Move to active          active/ID                        the message, in incoming again
+//	7 Move to active, when    active/ID                        the message, in incoming again
+//	  delivery takes longer
 //	8 Mark recipient Done     one state byte 'D'               the message; if the byte was lost, that
 //	                                                           recipient gets it twice
 //	9 bounce is committed     a second message, steps 1-6      both; the bounce may be sent twice, because

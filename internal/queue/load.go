@@ -95,10 +95,10 @@ func (q *Queue) OpenContent(id string, st Folder) (mail.Content, error) {
 	return content(f, fi.Size)
 }
 
-// OpenActive opens the bytes of a message that is being delivered, also when an
-// administrator has moved it meanwhile.
-func (q *Queue) OpenActive(id string) (mail.Content, error) {
-	f, fi, err := q.openAny(id, os.O_RDONLY)
+// OpenActive opens the bytes of a message that is being delivered from the
+// folder first, also when an administrator has moved it meanwhile.
+func (q *Queue) OpenActive(id string, first Folder) (mail.Content, error) {
+	f, fi, err := q.openAny(id, first, os.O_RDONLY)
 	if err != nil {
 		return mail.Content{}, err
 	}

@@ -20,8 +20,8 @@ type Folder uint8
 
 // The folders that hold queue files.
 const (
-	Incoming Folder = iota // committed, not yet seen by the scheduler (and unfinished files)
-	Active                 // the scheduler is delivering it
+	Incoming Folder = iota // committed, and not delivered at once (and unfinished files)
+	Active                 // the scheduler has been delivering it for a second
 	Deferred               // waits for its next try: the file's modification time
 	Hold                   // waits for the administrator
 	Corrupt                // cannot be read; kept for the administrator
@@ -210,6 +210,9 @@ func (q *Queue) Find(id string) (Folder, bool) {
 	return 0, false
 }
 
+// Has tells whether a message is in that folder.
+func (q *Queue) Has(id string, f Folder) bool { return ValidID(id) && q.dirs[f].Has(place(id, f)) }
+
 // Mark records in place what became of recipient i, numbered as in the
 // envelope. It is not flushed: losing it means delivering twice, never losing.
 // An active message is marked also where "postsuper -h" has just moved it.
@@ -233,7 +236,7 @@ func (q *Queue) MarkWarned(id string) error {
 
 // markByte writes one byte at the place that at finds.
 func (q *Queue) markByte(id string, at func(tail) (int64, error), b byte) error {
-	f, fi, err := q.openAny(id, os.O_RDWR)
+	f, fi, err := q.openAny(id, Active, os.O_RDWR)
 	if err != nil {
 		return err
 	}
@@ -250,12 +253,12 @@ func (q *Queue) markByte(id string, at func(tail) (int64, error), b byte) error 
 	return err
 }
 
-// openAny opens a message wherever it is, the active folder first.
-func (q *Queue) openAny(id string, flags int) (*os.File, disk.Stat, error) {
+// openAny opens a message wherever it is; it is probably in first.
+func (q *Queue) openAny(id string, first Folder, flags int) (*os.File, disk.Stat, error) {
 	if !ValidID(id) {
 		return nil, disk.Stat{}, errBadID(id)
 	}
-	f, st, err := disk.OpenStat(q.Path(id, Active), flags, -1)
+	f, st, err := disk.OpenStat(q.Path(id, first), flags, -1)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return f, st, err
 	}

@@ -19,7 +19,7 @@ func (s *Sched) Changed(id string) {
 	where, there := s.q.Find(id)
 	s.mu.Lock()
 	if m := s.active[id]; m != nil {
-		if there && where == queue.Active {
+		if there && (where == queue.Active || where == m.folder) {
 			s.mu.Unlock()
 			return
 		}

@@ -21,6 +21,7 @@ type message struct {
 	force    bool // somebody asked for it: dead destinations are tried
 
 	// The rest is guarded by Sched.mu.
+	folder  queue.Folder   // where the file is
 	results []*mail.Result // by recipient; nil = no answer yet, or Done earlier
 	left    int            // recipients without an answer
 	running int            // jobs under way, and one while it is being routed
@@ -56,7 +57,7 @@ func (s *Sched) next() (candidate, *message) {
 		}
 		c := s.pick()
 		if s.active[c.id] == nil {
-			m := &message{deferred: c.from == queue.Deferred, force: c.force, running: 1, Message: &queue.Message{ID: c.id}}
+			m := &message{deferred: c.from == queue.Deferred, force: c.force, running: 1, folder: c.from, Message: &queue.Message{ID: c.id}}
 			s.active[c.id] = m
 			return c, m
 		}
@@ -81,8 +82,8 @@ func (s *Sched) full() bool {
 // admit makes one message active and hands out its recipients.
 func (s *Sched) admit(c candidate, m *message) {
 	err := s.load(c, m)
-	if err == nil && c.from != queue.Active {
-		err = s.q.Move(c.id, c.from, queue.Active)
+	if err == nil && (c.from != queue.Incoming || time.Since(m.Env.Arrived) >= settleTime) {
+		err = s.activate(m)
 	}
 	if err == nil {
 		s.begin(m)
@@ -128,6 +129,9 @@ func (s *Sched) later(id string) {
 // load reads the envelope, unless Add gave it.
 func (s *Sched) load(c candidate, m *message) (err error) {
 	if c.env != nil {
+		if !s.q.Has(c.id, c.from) { // an administrator was faster
+			return fs.ErrNotExist
+		}
 		m.Message = &queue.Message{ID: c.id, Env: c.env, Size: c.size}
 		return nil
 	}
@@ -156,6 +160,7 @@ func (s *Sched) begin(m *message) {
 	s.mu.Lock()
 	m.results, m.left = results, left
 	s.rcpts += len(results)
+	s.watchYoung(m)
 	router, o := s.router, s.o
 	s.mu.Unlock()
 	s.log.MessageActive(m.ID, m.Env.Sender.Quoted(), m.Size, left)
@@ -258,9 +263,12 @@ func (s *Sched) release(m *message) {
 func (s *Sched) drop(m *message) (again bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	full := s.full()
 	delete(s.active, m.ID)
 	s.rcpts -= len(m.results)
-	s.wake.Broadcast()
+	if full {
+		s.wake.Broadcast()
+	}
 	return m.gone
 }
 

@@ -283,7 +283,7 @@ func (s *Sched) run(d *dest, m *message, rcpts []int) (good bool, down *mail.Sta
 	job := &mail.Job{
 		ID: m.ID, Env: m.Env, Size: m.Size, Transport: d.tr.name, Nexthop: d.nexthop, Started: m.started,
 		Rcpts:  make([]mail.Rcpt, len(rcpts)),
-		Open:   func() (mail.Content, error) { return s.q.OpenActive(m.ID) },
+		Open:   func() (mail.Content, error) { return s.open(m) },
 		Report: j.report,
 	}
 	for k, i := range rcpts {

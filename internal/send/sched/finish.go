@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"packetboat/internal/mail"
-	"packetboat/internal/queue"
 	"packetboat/internal/send/bounce"
 	"packetboat/internal/sys/maillog"
 )
@@ -300,7 +299,7 @@ func (s *Sched) tell(kind bounce.Kind, m *message, rcpts []bounce.Report) error 
 	}
 	sent, err := s.bounce.Send(kind, &bounce.Notice{
 		ID: m.ID, Env: m.Env, Size: m.Size, Rcpts: rcpts,
-		Open: func() (mail.Content, error) { return s.q.OpenActive(m.ID) },
+		Open: func() (mail.Content, error) { return s.open(m) },
 	})
 	for _, n := range sent {
 		s.Add(n.ID, n.Env, n.Size)
@@ -322,7 +321,7 @@ func action(st *mail.Status, program string) string {
 
 // remove ends a message for good.
 func (s *Sched) remove(m *message) {
-	if err := s.q.Remove(m.ID, queue.Active); err != nil {
+	if err := s.q.Remove(m.ID, m.folder); err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
 			s.log.QueueUnwritable(m.ID, "cannot remove", err)
 		}
@@ -340,7 +339,10 @@ func (s *Sched) postpone(m *message, reasons map[int]string, o *Options) (next t
 	now := time.Now()
 	wait := min(max(now.Sub(m.Env.Arrived), o.MinBackoff), o.MaxBackoff)
 	next = now.Add(wait)
-	err := s.q.Defer(m.ID, next, reasons)
+	err := s.activate(m)
+	if err == nil {
+		err = s.q.Defer(m.ID, next, reasons)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return time.Time{} // deleted or held meanwhile
 	}

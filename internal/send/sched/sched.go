@@ -156,7 +156,9 @@ type Sched struct {
 	waiting    waitList
 	timer      *time.Timer // goes off when the first of waiting is due
 	active     map[string]*message
-	rcpts      int // recipients of active messages
+	young      []young     // active messages whose file is in incoming, the oldest first
+	settling   *time.Timer // moves the files of those that are not young any more
+	rcpts      int         // recipients of active messages
 	stopping   bool
 }
 
@@ -227,8 +229,10 @@ func (s *Sched) Add(id string, env *mail.Envelope, size int64) {
 func (s *Sched) Stop(ctx context.Context) {
 	s.mu.Lock()
 	s.stopping = true
-	if s.timer != nil {
-		s.timer.Stop()
+	for _, t := range []*time.Timer{s.timer, s.settling} {
+		if t != nil {
+			t.Stop()
+		}
 	}
 	s.wake.Broadcast()
 	s.mu.Unlock()

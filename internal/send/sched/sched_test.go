@@ -506,7 +506,7 @@ func TestAdminInFlight(t *testing.T) {
 					always(fine, "x")(job)
 				})
 				id := w.send("", "u@smtp", "v@smtp")
-				time.Sleep(time.Second)
+				time.Sleep(2 * settleTime) // its file is in active then
 				if err := c.do(w.s, id); err != nil {
 					t.Fatal(err)
 				}

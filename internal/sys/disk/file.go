@@ -51,6 +51,12 @@ func (d *Dir) Remove(name string) error {
 	return nil
 }
 
+// Has tells whether the folder has a file of that name.
+func (d *Dir) Has(name string) bool {
+	var st unix.Stat_t
+	return unix.Fstatat(d.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil
+}
+
 // Name returns the path that the file was made at.
 func (f *File) Name() string { return f.path }
 
