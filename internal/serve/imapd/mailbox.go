@@ -8,6 +8,7 @@ import (
 
 	"packetboat/internal/serve/imapd/syntax"
 	"packetboat/internal/store"
+	"packetboat/internal/store/names"
 )
 
 // refusal is a command that was understood and cannot be done: its text
@@ -19,9 +20,9 @@ func (r refusal) Error() string { return string(r) }
 
 // mailboxName returns the name in UTF-8 that an argument means.
 func mailboxName(a syntax.Arg) (string, error) {
-	name, err := syntax.DecodeUTF7(string(a.Text))
-	if err != nil {
-		return "", refusal(err.Error())
+	name, ok := names.Decode(string(a.Text))
+	if !ok {
+		return "", refusal("Mailbox name is not valid mUTF-7")
 	}
 	if why := badName(name); why != "" {
 		return "", refusal("[CANNOT] Invalid mailbox name: " + why)
@@ -59,7 +60,7 @@ func (s *session) failed(err error, name, code string) error {
 	case errors.As(err, new(refusal)):
 		text = err.Error()
 	case errors.Is(err, store.ErrNoMailbox):
-		text = code + "Mailbox doesn't exist: " + syntax.EncodeUTF7(name)
+		text = code + "Mailbox doesn't exist: " + names.Encode(name)
 	case errors.Is(err, store.ErrExists):
 		text = "[ALREADYEXISTS] Mailbox already exists"
 	case errors.Is(err, store.ErrBadName):

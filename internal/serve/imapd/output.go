@@ -9,6 +9,7 @@ import (
 
 	"packetboat/internal/serve/imapd/render"
 	"packetboat/internal/serve/imapd/syntax"
+	"packetboat/internal/store/names"
 )
 
 // outSize is how much may wait to be written. A client that does not read
@@ -66,7 +67,7 @@ func (o *output) line() {
 
 // name appends a mailbox name in the form of the wire.
 func (o *output) name(name string) {
-	o.buf = syntax.AppendAString(o.buf, syntax.EncodeUTF7(name))
+	o.buf = syntax.AppendAString(o.buf, names.Encode(name))
 }
 
 // Write appends p and writes when the buffer is full: for io.Writer's sake.

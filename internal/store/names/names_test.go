@@ -34,3 +34,23 @@ func TestRoundTrip(t *testing.T) {
 		}
 	})
 }
+
+// TestWire holds RFC 3501's examples, and that a name has one encoding only.
+func TestUTF7(t *testing.T) {
+	for wire, name := range map[string]string{
+		"INBOX": "INBOX", "&AOk-": "\u00e9", "R&-D": "R&D", "~peter/mail/&U,BTFw-/&ZeVnLIqe-": "~peter/mail/\u53f0\u5317/\u65e5\u672c\u8a9e",
+		"&2D3cjA-": "\U0001F48C",
+	} {
+		if got, ok := Decode(wire); !ok || got != name {
+			t.Errorf("%s: %q", wire, got)
+		}
+		if got := Encode(name); got != wire {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+	for _, wire := range []string{"&", "&AOk", "&AGE-", "&-&", "a\x80", "&2D0-", "&A-", "&AOk-&AOk-", "&!!-"} {
+		if got, ok := Decode(wire); ok {
+			t.Errorf("%s is %q", wire, got)
+		}
+	}
+}

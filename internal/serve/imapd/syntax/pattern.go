@@ -1,6 +1,10 @@
 package syntax
 
-import "strings"
+import (
+	"strings"
+
+	"packetboat/internal/store/names"
+)
 
 // maxPattern is the longest pattern of LIST; no name is as long.
 const maxPattern = 2000
@@ -9,7 +13,7 @@ const maxPattern = 2000
 // for anything, "%" for anything within one level. It takes time in proportion
 // to pattern and name, however many wildcards there are.
 func NewMatcher(pattern string) func(name string) bool {
-	if text, err := DecodeUTF7(pattern); err == nil {
+	if text, ok := names.Decode(pattern); ok {
 		pattern = text
 	}
 	if len(pattern) > maxPattern {

@@ -129,36 +129,6 @@ func TestSetProperty(t *testing.T) {
 	})
 }
 
-func TestUTF7(t *testing.T) {
-	for wire, name := range map[string]string{
-		"INBOX": "INBOX", "&AOk-": "\u00e9", "R&-D": "R&D", "~peter/mail/&U,BTFw-/&ZeVnLIqe-": "~peter/mail/\u53f0\u5317/\u65e5\u672c\u8a9e",
-		"&2D3cjA-": "\U0001F48C",
-	} {
-		if got, err := DecodeUTF7(wire); err != nil || got != name {
-			t.Errorf("%s: %q %v", wire, got, err)
-		}
-		if got := EncodeUTF7(name); got != wire {
-			t.Errorf("%s: %q", name, got)
-		}
-	}
-	for _, wire := range []string{"&", "&AOk", "&AGE-", "&-&", "a\x80", "&2D0-", "&A-", "&AOk-&AOk-", "&!!-"} {
-		if got, err := DecodeUTF7(wire); err == nil {
-			t.Errorf("%s is %q", wire, got)
-		}
-	}
-}
-
-func TestUTF7Property(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		name := strings.ToValidUTF8(rapid.String().Draw(t, "name"), "")
-		name = strings.ReplaceAll(name, "\uFFFD", "")
-		got, err := DecodeUTF7(EncodeUTF7(name))
-		if err != nil || got != name {
-			t.Fatalf("%q: %q %v", name, got, err)
-		}
-	})
-}
-
 func TestSearchTree(t *testing.T) {
 	p := parser("x OR NOT (FROM a 1:3) SENTBEFORE 1-Feb-1994 LARGER 5\r\n")
 	p.Start()
