@@ -38,6 +38,8 @@ type engine struct {
 	servers  map[string]*smtpd.Server   // by service id
 	byName   map[string]sched.Transport // by master.cf name
 	sockets  []net.Listener
+
+	rehearsal bool // a configuration is tried: it must be without a fault
 }
 
 // runEngine is mtad --engine: it lives until SIGTERM or until its parent is gone.
@@ -48,7 +50,7 @@ func runEngine(dir string, rehearsal bool) int {
 	if err != nil {
 		return complain(fmt.Errorf("the engine is started by mtad, not by hand: %w", err))
 	}
-	e := &engine{link: newLink(ch), names: dns.New(dns.Options{})}
+	e := &engine{rehearsal: rehearsal, link: newLink(ch), names: dns.New(dns.Options{})}
 	if err := e.open(dir); err != nil {
 		return complain(err)
 	}
@@ -79,7 +81,7 @@ func (e *engine) open(dir string) (err error) {
 		return err
 	}
 	e.log = e.logs.Program("qmgr")
-	if e.router, err = newRouter(e.main, e.logs.Program("trivial-rewrite")); err != nil {
+	if e.router, err = e.newRouter(); err != nil {
 		return err
 	}
 	if e.queue, err = queue.Open(e.main.Get("queue_directory")); err != nil {

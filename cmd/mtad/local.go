@@ -24,7 +24,7 @@ func (e *engine) local(name string, m *config.Main) (sched.Transport, error) {
 	if err := decode(m, &o, &x.Options, &maps); err != nil {
 		return nil, err
 	}
-	tables, err := table.OpenAll(maps.Aliases, table.Options{Alias: true, NoRegSub: true})
+	tables, err := table.OpenAll(maps.Aliases, table.Options{Alias: true, NoRegSub: true, Missing: e.missing()})
 	if err != nil {
 		return nil, err
 	}

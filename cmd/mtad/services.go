@@ -68,7 +68,7 @@ func (e *engine) openServer(svc config.Service) (*smtpd.Server, error) {
 		return nil, err
 	}
 	o.Service = programName(e.main, m, svc.Command)
-	pol, err := policy.New(po, policy.Deps{Log: log, Router: policyRouter{e.router}, Resolver: e.names, Open: openTable})
+	pol, err := policy.New(po, policy.Deps{Log: log, Router: policyRouter{e.router}, Resolver: e.names, Open: e.openTable})
 	if err != nil {
 		return nil, err
 	}
@@ -218,16 +218,25 @@ func (r policyRouter) Exists(_ context.Context, a mail.Address) (bool, error) {
 }
 
 // openTable opens a lookup table for an access list.
-func openTable(spec string) (policy.Table, error) { return table.Open(spec, table.Options{}) }
+func (e *engine) openTable(spec string) (policy.Table, error) {
+	return table.Open(spec, table.Options{Missing: e.missing()})
+}
+
+// missing says what is done about tables that cannot be read. At a start the mail
+// that needs them waits and all other mail flows; a new configuration is not taken.
+func (e *engine) missing() func(error) {
+	if e.rehearsal {
+		return nil
+	}
+	return func(err error) { e.log.Warn("%s: mail that needs it will wait", err.Error()) }
+}
 
 // newRouter opens route/rewrite with what main.cf says.
-func newRouter(m *config.Main, log *maillog.Log) (*rewrite.Router, error) {
+func (e *engine) newRouter() (*rewrite.Router, error) {
 	var o rewrite.Options
-	if err := m.Decode(&o); err != nil {
+	if err := e.main.Decode(&o); err != nil {
 		return nil, err
 	}
-	if log != nil {
-		o.Warn = log.Warn
-	}
+	o.Warn, o.Missing = e.logs.Program("trivial-rewrite").Warn, e.missing()
 	return rewrite.New(o)
 }

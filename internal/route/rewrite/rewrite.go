@@ -70,6 +70,9 @@ type Options struct {
 
 	// Warn is told what the log wants to know of failing tables; nil = nobody.
 	Warn func(format string, args ...any)
+	// Missing is told of tables that cannot be read now; addresses that need them
+	// wait. nil: New fails.
+	Missing func(err error)
 	// Own returns the addresses of this machine for inet_interfaces = all;
 	// nil = ask the kernel.
 	Own func() []netip.Addr
@@ -100,11 +103,11 @@ type Router struct {
 	ownAt time.Time
 }
 
-// New opens every table that o names; one that cannot be opened is an error.
+// New opens every table that o names.
 func New(o Options) (*Router, error) {
 	o.defaults()
 	r := &Router{o: o}
-	topts := table.Options{AliasFiles: AliasFiles(o.AliasMaps, o.AliasDatabase)}
+	topts := table.Options{AliasFiles: AliasFiles(o.AliasMaps, o.AliasDatabase), Missing: o.Missing}
 	for _, l := range []struct {
 		to    **table.List
 		items []string

@@ -36,7 +36,7 @@ type cidrTable struct {
 
 func openCIDR(name string, o Options, _ int) (Table, error) {
 	path := resolve(name, o)
-	src, err := openSource(path, func(f *os.File) ([]cidrRule, []string, error) { return readCIDR(f, path) })
+	src, err := openSource(path, o, func(f *os.File) ([]cidrRule, []string, error) { return readCIDR(f, path) })
 	if err != nil {
 		return nil, err
 	}

@@ -31,7 +31,7 @@ func openIndexed(kind string) opener {
 		}
 		path := resolve(name, o)
 		t := &indexed{name: kind + ":" + name, fold: !o.NoFold}
-		src, err := openSource(path, func(f *os.File) (*index, []string, error) {
+		src, err := openSource(path, o, func(f *os.File) (*index, []string, error) {
 			return readIndex(f, path, o)
 		})
 		if err != nil {

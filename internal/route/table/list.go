@@ -66,7 +66,7 @@ func openItem(s string, o Options, depth int) (li listItem, err error) {
 	case s == "":
 		return li, fmt.Errorf("no pattern after '!'")
 	case s[0] == '/':
-		li.file, err = openSource(s, func(f *os.File) ([]listItem, []string, error) {
+		li.file, err = openSource(s, o, func(f *os.File) ([]listItem, []string, error) {
 			items, err := readPatterns(f, o, depth+1)
 			return items, nil, err
 		})

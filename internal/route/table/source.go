@@ -43,10 +43,15 @@ type source[T any] struct {
 }
 
 // openSource reads the file at path for the first time.
-func openSource[T any](path string, compile func(*os.File) (T, []string, error)) (*source[T], error) {
+func openSource[T any](path string, o Options, compile func(*os.File) (T, []string, error)) (*source[T], error) {
 	s := &source[T]{path: path, compile: compile, checked: time.Now()}
-	if s.reload(); s.err != nil {
+	s.reload()
+	switch {
+	case s.err == nil:
+	case o.Missing == nil:
 		return nil, s.err
+	default:
+		o.Missing(s.err)
 	}
 	return s, nil
 }

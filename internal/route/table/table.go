@@ -57,6 +57,9 @@ type Options struct {
 	// NoRegSub forbids $1 in results of regexp and pcre tables: alias tables
 	// must not build commands from what a stranger sent (local(8), SECURITY).
 	NoRegSub bool
+	// Missing is told of a source that cannot be read when the table is opened;
+	// each look-up fails then, until the source can be read. nil: it is an error.
+	Missing func(err error)
 	// Dir is where relative file names begin; empty = the working directory.
 	Dir string
 }

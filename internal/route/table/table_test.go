@@ -186,6 +186,34 @@ func TestOpenErrors(t *testing.T) {
 	}
 }
 
+// TestMissing: where a source may be missing, look-ups fail until it is there.
+func TestMissing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "later")
+	for _, kind := range []string{"hash", "regexp", "cidr"} {
+		spec := kind + ":" + path
+		if _, err := Open(spec, Options{}); err == nil {
+			t.Errorf("%s: opened without a source", spec)
+		}
+		var told error
+		tab, err := Open(spec, Options{Missing: func(err error) { told = err }})
+		if err != nil || told == nil {
+			t.Fatalf("%s: %v, told %v", spec, err, told)
+		}
+		if _, found, err := tab.Lookup(context.Background(), "1.2.3.4"); found || err == nil {
+			t.Errorf("%s: an answer without a source: %v %v", spec, found, err)
+		}
+	}
+	tab, err := Open("hash:"+path, Options{Missing: func(error) {}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	os.WriteFile(path, []byte("a b\n"), 0o644)
+	time.Sleep(checkEvery)
+	if got := answers(tab, "a"); !strings.Contains(got, "b") {
+		t.Errorf("the source came: %s", got)
+	}
+}
+
 func TestMaps(t *testing.T) {
 	ctx := context.Background()
 	m, err := OpenAll([]string{"inline:{a=1}", "inline:{a=2,b=3}"}, Options{})
