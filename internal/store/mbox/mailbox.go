@@ -90,14 +90,27 @@ func (m *mailbox) refresh() error {
 	if err := m.recover(); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), m.lockWait())
+	return m.readLocked(nil)
+}
+
+// readLocked brings the state up to the file and calls fn, if there is one,
+// while nobody can write. mu is held.
+func (m *mailbox) readLocked(fn func() error) error {
+	if m.f == nil {
+		return errStale
+	}
+	ctx, cancel := context.WithTimeoutCause(context.Background(), m.lockWait(), disk.ErrLocked)
 	defer cancel()
 	unlock, err := disk.ReadLock(ctx, m.f)
 	if err != nil {
+		m.closeFile() // see lockWith
 		return err
 	}
 	defer unlock()
-	return m.rescan()
+	if err := m.rescan(); err != nil || fn == nil {
+		return err
+	}
+	return fn()
 }
 
 // vanish empties the mailbox: mail readers remove a mailbox that is empty.
@@ -174,11 +187,14 @@ func (m *mailbox) recover() error {
 // under them before anybody sees it.
 func (m *mailbox) lock() (*disk.MailboxLock, error) { return m.lockWith(nil) }
 
-// lockWith is lock with a note for the dotlock.
+// lockWith is lock with a note for the dotlock. A wait that was given up may
+// still be going on in the kernel; it ends with its file, so that what comes
+// of it cannot touch a later lock.
 func (m *mailbox) lockWith(note func() string) (*disk.MailboxLock, error) {
 	lock, err := disk.LockMailbox(context.Background(), m.path, m.f,
 		disk.LockOptions{Wait: m.store.o.LockTimeout, Stale: m.store.o.DotlockStale, Note: note, Dead: m.undo})
 	if err != nil {
+		m.closeFile()
 		return nil, err
 	}
 	m.view.Lock()
@@ -349,7 +365,7 @@ func (m *mailbox) ClaimRecent() error {
 func (m *mailbox) Expunge(uids []uint32) (*store.Snapshot, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if len(uids) == 0 || m.f == nil {
+	if len(uids) == 0 {
 		return m.Snapshot(), nil
 	}
 	if m.ro {
@@ -379,7 +395,7 @@ func (m *mailbox) flush() error {
 		m.timer = nil
 	}
 	s := m.state.Load()
-	if m.f != nil && !m.ro && (s.anyDirty() || m.claimed && !s.derives()) {
+	if !m.ro && (s.anyDirty() || m.claimed && !s.derives()) {
 		if err := m.write(nil); err != nil {
 			return err
 		}

@@ -2,11 +2,10 @@ package mbox
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
+	"os"
 	"sync"
-	"time"
 
 	"packetboat/internal/store"
 	"packetboat/internal/store/mbox/format"
@@ -269,18 +268,32 @@ func (r *reader) crlf(b []byte) {
 
 // rawAt fills r.raw with the octets that r wants next, as they stand in the
 // file; last tells that the message ends with them. Where the file was changed
-// from outside, the message is looked for again first.
+// from outside, the message is looked for again first; where that happens all
+// the time, the file is locked for it.
 func (m *mailbox) rawAt(r *reader) (n int, last bool, err error) {
-	for range 4 {
+	for range 3 {
 		n, last, err = m.tryRaw(r)
 		if !errors.Is(err, errStale) {
 			return n, last, err
 		}
-		if _, err := m.Sync(); err != nil {
+		if err := m.again(); err != nil {
 			return 0, false, err
 		}
 	}
-	return 0, false, err
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	err = m.readLocked(func() error {
+		n, last, err = m.tryRaw(r)
+		return err
+	})
+	return n, last, err
+}
+
+// again looks at the file again, and opens it where it was closed meanwhile.
+func (m *mailbox) again() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.refresh()
 }
 
 // errStale says that the file is not the one that the state was made of.
@@ -291,7 +304,10 @@ func (m *mailbox) tryRaw(r *reader) (int, bool, error) {
 	defer m.view.RUnlock()
 	s := m.state.Load()
 	i := s.find(r.uid)
-	if i < 0 || m.f == nil || s.recs[i].Digest != r.digest || s.recs[i].Quoted != r.quoted {
+	if i >= 0 && m.f == nil {
+		return 0, false, errStale
+	}
+	if i < 0 || s.recs[i].Digest != r.digest || s.recs[i].Quoted != r.quoted {
 		return 0, false, store.ErrNoMessage
 	}
 	msg, rec := &s.snap.Msgs[i], &s.recs[i]
@@ -318,43 +334,41 @@ func (r *reader) restart(hdr int32) {
 	r.from, r.own, r.mid, r.cr, r.bol = false, false, false, false, false
 }
 
-// readWait bounds the wait for a writer's lock.
-const readWait = 2 * time.Minute
-
 // fetch reads b at off, out of memory if it can; end is where the message ends.
+// No lock is taken: a lock is the open file's, and giving it up here would give
+// up that of a writer of this process. Whoever writes meanwhile changes the
+// file's time first, so that what was read before and after the look at it
+// is of the file that the state was made of.
 func (w *window) fetch(m *mailbox, id disk.ID, b []byte, off, end int64) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	st, err := disk.StatFile(m.f)
-	if err != nil {
+	if err := unchanged(m.f, id); err != nil {
 		return err
-	}
-	if st.ID != id {
-		return errStale
 	}
 	if w.id == id && off >= w.off && off+int64(len(b)) <= w.off+int64(len(w.buf)) {
 		copy(b, w.buf[off-w.off:])
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), readWait)
-	defer cancel()
-	unlock, err := disk.ReadLock(ctx, m.f)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	if st, err := disk.StatFile(m.f); err != nil || st.ID != id {
-		return errors.Join(errStale, err)
-	}
 	if len(b) >= chunk && end-off > windowSize {
-		return journal.ReadFull(m.f, b, off) // a long body: nobody else wants it
+		err := journal.ReadFull(m.f, b, off) // a long body: nobody else wants it
+		return errors.Join(unchanged(m.f, id), err)
 	}
 	w.buf = append(w.buf[:0], make([]byte, min(windowSize, id.Size-off))...)
 	w.id, w.off = id, off
-	if err := journal.ReadFull(m.f, w.buf, off); err != nil {
+	err := journal.ReadFull(m.f, w.buf, off)
+	if err = errors.Join(unchanged(m.f, id), err); err != nil {
 		w.id = disk.ID{}
 		return err
 	}
 	copy(b, w.buf)
 	return nil
+}
+
+// unchanged returns errStale when f is not as it was when id was taken.
+func unchanged(f *os.File, id disk.ID) error {
+	st, err := disk.StatFile(f)
+	if err == nil && st.ID != id {
+		err = errStale
+	}
+	return err
 }

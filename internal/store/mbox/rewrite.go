@@ -36,11 +36,16 @@ type rewrite struct {
 // mailbox; see package journal.
 func (m *mailbox) write(drop map[uint32]bool) error {
 	for range 3 {
+		if m.f == nil {
+			if err := m.refresh(); err != nil || m.f == nil {
+				return err
+			}
+		}
 		err := m.writeOnce(drop)
 		if !errors.Is(err, errReplaced) {
 			return err
 		}
-		if err := m.refresh(); err != nil || m.f == nil {
+		if err := m.refresh(); err != nil {
 			return err
 		}
 	}

@@ -52,7 +52,9 @@ func (l *MailboxLock) link(path, note string) error {
 		return err
 	}
 	defer os.Remove(f.Name())
-	_, err = f.WriteString(content)
+	if _, err = f.WriteString(content); Full(err) || OverQuota(err) {
+		err = f.Truncate(0) // an empty lock is one, too: mail must be deleted to make room
+	}
 	st, serr := StatFile(f)
 	err = errors.Join(err, serr, f.Close())
 	if err == nil {
@@ -88,7 +90,7 @@ func breakStale(path string, o LockOptions) bool {
 	if os.Rename(path, away) != nil {
 		return false
 	}
-	if now, err := StatPath(away); err == nil && now.Ino != st.Ino {
+	if now, err := StatPath(away); err == nil && (now.Ino != st.Ino || now.Mtime != st.Mtime) {
 		os.Link(away, path)
 	}
 	return os.Remove(away) == nil

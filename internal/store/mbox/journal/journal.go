@@ -211,8 +211,8 @@ func Recover(sys Files, path, control string, f *os.File) error {
 }
 
 // replayFile applies the journal j of a process that died, and removes it. One
-// that is torn, of another file, or made by another user than the mailbox's
-// owner, root or us, is removed unread.
+// that is torn or of another file is removed unread; one that another user than
+// the mailbox's owner, root or us made is nobody's business and stays.
 func replayFile(sys Files, name string, j, f *os.File) error {
 	jst, err1 := disk.StatFile(j)
 	mst, err2 := disk.StatFile(f)
@@ -220,7 +220,10 @@ func replayFile(sys Files, name string, j, f *os.File) error {
 		return err
 	}
 	trusted := jst.UID == mst.UID || jst.UID == 0 || jst.UID == os.Geteuid()
-	if p, ok := readPlan(j); ok && p.inode == mst.Ino && trusted && p.sound(j) {
+	if !trusted {
+		return nil
+	}
+	if p, ok := readPlan(j); ok && p.inode == mst.Ino && p.sound(j) {
 		if err := p.apply(sys, j, f, mst.Size); err != nil {
 			return err
 		}
