@@ -95,14 +95,18 @@ func (q *Queue) OpenContent(id string, st Folder) (mail.Content, error) {
 	return content(f, fi.Size)
 }
 
-// OpenActive opens the bytes of a message that is being delivered from the
-// folder first, also when an administrator has moved it meanwhile.
-func (q *Queue) OpenActive(id string, first Folder) (mail.Content, error) {
+// OpenActive opens the bytes of a message of that size, which is being delivered
+// from the folder first, also when an administrator has moved it meanwhile.
+func (q *Queue) OpenActive(id string, first Folder, size int64) (mail.Content, error) {
 	f, fi, err := q.openAny(id, first, os.O_RDONLY)
+	if err == nil && fi.Size < size {
+		f.Close()
+		err = &CorruptError{q.Path(id, first), "too short"}
+	}
 	if err != nil {
 		return mail.Content{}, err
 	}
-	return content(f, fi.Size)
+	return mail.Content{File: f, Len: size}, nil
 }
 
 func content(f *os.File, size int64) (mail.Content, error) {

@@ -160,7 +160,7 @@ func (c *conv) next() (*task, error) {
 			t := c.waiting[0]
 			c.waiting = c.waiting[1:]
 			c.flying = append(c.flying, t)
-			c.bytes += t.size
+			c.bytes += t.content.Len
 			c.watch()
 			c.mu.Unlock()
 			return t, nil
@@ -193,7 +193,7 @@ func (c *conv) watch() {
 // fits tells whether t may fly with the others; one always may.
 func (c *conv) fits(t *task) bool {
 	n := len(c.flying)
-	return n == 0 || (n < c.p.o.Window && c.bytes+t.size <= c.p.o.WindowBytes)
+	return n == 0 || (n < c.p.o.Window && c.bytes+t.content.Len <= c.p.o.WindowBytes)
 }
 
 // write writes transactions until there is nothing more to come.
@@ -220,13 +220,8 @@ func (c *conv) write() error {
 // count of its octets was sent, the conversation must end: what follows would
 // be taken for its rest.
 func (c *conv) transaction(t *task) error {
-	content, err := t.open()
-	if err != nil {
-		c.skip(t, mail.Defer("4.3.0", "cannot read the message: %v", err))
-		return nil
-	}
-	defer content.Close()
-	t.size = content.Len
+	content := t.content
+	var err error
 	if c.line, err = t.head(c.line[:0]); err != nil {
 		c.skip(t, mail.Bounce("5.1.3", "bad address syntax"))
 		return nil
@@ -259,7 +254,7 @@ func (c *conv) skip(t *task, st *mail.Status) {
 	for i, f := range c.flying {
 		if f == t {
 			c.flying = append(c.flying[:i:i], c.flying[i+1:]...)
-			c.bytes -= t.size
+			c.bytes -= t.content.Len
 			c.reply(t, st, false)
 			c.watch()
 			c.change.Broadcast()
@@ -317,7 +312,7 @@ func (c *conv) answers(r *bufio.Reader) error {
 	}
 	t := c.flying[0]
 	c.flying = c.flying[1:]
-	c.bytes -= t.size
+	c.bytes -= t.content.Len
 	c.reply(t, verdict.status(t.success), false)
 	c.watch()
 	c.change.Broadcast()

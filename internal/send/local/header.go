@@ -33,12 +33,7 @@ func (d *delivered) has(a mail.Address) bool {
 var deliveredTo = []byte("delivered-to:")
 
 // readDelivered reads the header of a message as far as needed.
-func readDelivered(open func() (mail.Content, error)) (*delivered, error) {
-	c, err := open()
-	if err != nil {
-		return nil, err
-	}
-	defer c.Close()
+func readDelivered(c mail.Content) (*delivered, error) {
 	return scanDelivered(io.LimitReader(c.Reader(), maxHeader))
 }
 

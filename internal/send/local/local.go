@@ -119,6 +119,7 @@ type Local struct {
 	q     *queue.Queue
 	start Starter
 	pool  *pool
+	plain plain
 	log   *maillog.Log // speaks as "local"
 	clean *maillog.Log // speaks as "cleanup", of forwarded mail
 	maps  lookups
@@ -181,6 +182,48 @@ func (l *Local) Deliver(ctx context.Context, job *mail.Job) {
 	eachRcpt(job, func(i int) mail.Result { return l.one(ctx, job, i) })
 }
 
+// Pipeline tells send/sched how many messages for a recipient are taken at once:
+// a window's worth for one whose mail went to a mailbox the last time, so that
+// deliver finds many to write with one flush. 0 leaves it to the concurrency
+// limits, which is right for commands, files and lists.
+func (l *Local) Pipeline(rcpt mail.Address) int {
+	if l.plain.has(rcpt) {
+		return l.o.Window
+	}
+	return 0
+}
+
+// plain are the recipients whose mail went to one mailbox the last time.
+type plain struct {
+	mu   sync.Mutex
+	list map[mail.Address]struct{}
+}
+
+// maxPlain bounds plain; when it is full all are forgotten.
+const maxPlain = 10000
+
+// note remembers where mail for rcpt goes.
+func (p *plain) note(rcpt mail.Address, toMailbox bool) {
+	rcpt = rcpt.Fold()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !toMailbox {
+		delete(p.list, rcpt)
+		return
+	}
+	if p.list == nil || len(p.list) >= maxPlain {
+		p.list = map[mail.Address]struct{}{}
+	}
+	p.list[rcpt] = struct{}{}
+}
+
+func (p *plain) has(rcpt mail.Address) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, ok := p.list[rcpt.Fold()]
+	return ok
+}
+
 // eachRcpt answers for every recipient, several at a time. A panic of one is a
 // deferral of that one.
 func eachRcpt(job *mail.Job, one func(i int) mail.Result) {
@@ -210,23 +253,29 @@ func eachRcpt(job *mail.Job, one func(i int) mail.Result) {
 
 // delivery is one recipient of one job on its way.
 type delivery struct {
-	l    *Local
-	ctx  context.Context
-	job  *mail.Job
-	rcpt *mail.Rcpt
-	seen *delivered // Delivered-To: headers of the message
+	l       *Local
+	ctx     context.Context
+	job     *mail.Job
+	rcpt    *mail.Rcpt
+	content mail.Content // open until the answer is known
+	seen    *delivered   // Delivered-To: headers of the message
 }
 
 // one delivers to one recipient of the queue file: to all that it leads to.
 func (l *Local) one(ctx context.Context, job *mail.Job, i int) mail.Result {
 	d := &delivery{l: l, ctx: ctx, job: job, rcpt: &job.Rcpts[i]}
 	began := time.Now()
-	seen, err := readDelivered(job.Open)
+	var err error
+	if d.content, err = job.Open(); err == nil {
+		defer d.content.Close()
+		d.seen, err = readDelivered(d.content)
+	}
 	if err != nil {
 		return d.result(mail.Defer("4.3.0", "cannot read the message: %v", err))
 	}
-	d.seen = seen
-	res := d.all(l.o.Expander.Expand(ctx, d.rcpt.Addr, seen.has))
+	dests := l.o.Expander.Expand(ctx, d.rcpt.Addr, d.seen.has)
+	l.plain.note(d.rcpt.Addr, len(dests) == 1 && dests[0].Kind == alias.Mailbox)
+	res := d.all(dests)
 	if res.Send == 0 && res.Connect == 0 {
 		res.Send = time.Since(began)
 	}

@@ -517,6 +517,20 @@ func TestPipeline(t *testing.T) {
 	}
 }
 
+// TestPipelined: only mail that goes to one mailbox may come in crowds.
+func TestPipelined(t *testing.T) {
+	w := newWorld(t, map[string]string{"cmd": `"|/bin/x"`, "list": "alice, bob", "me": "alice"}, nil)
+	for rcpt, want := range map[mail.Address]int{"Alice@localhost": defWindow, "cmd@localhost": 0, "list@localhost": 0, "me@localhost": defWindow} {
+		if n := w.l.Pipeline(rcpt); n != 0 {
+			t.Errorf("%s: %d before the first message", rcpt, n)
+		}
+		w.deliver(string(rcpt))
+		if n := w.l.Pipeline(rcpt); n != want {
+			t.Errorf("%s: %d, not %d", rcpt, n, want)
+		}
+	}
+}
+
 func TestLargeMessage(t *testing.T) {
 	w := newWorld(t, nil, nil)
 	w.body = testBody + strings.Repeat("0123456789abcdef\n", 100000)

@@ -14,9 +14,8 @@ import (
 // task is one message for one mailbox on its way through a conversation.
 type task struct {
 	sender, rcpt, orig, delivered mail.Address
-	open                          func() (mail.Content, error)
-	size                          int64
-	success                       string // the text of a success that says nothing itself
+	content                       mail.Content // open until the answer has come
+	success                       string       // the text of a success that says nothing itself
 
 	began  time.Time // taken on by the conversation
 	answer chan answer
@@ -182,7 +181,7 @@ func (p *pool) close() {
 // send delivers the message of d to a mailbox, in the name of local(8).
 func (d *delivery) send(who Who, t *alias.Dest, success string) mail.Result {
 	a := d.l.pool.deliver(d.ctx, who, &task{sender: d.sender(t), rcpt: t.Addr, orig: d.orig(), delivered: t.Delivered,
-		open: d.job.Open, size: d.job.Size, success: success})
+		content: d.content, success: success})
 	res := d.result(a.status)
 	res.Connect, res.Send = a.connect, a.send
 	return res

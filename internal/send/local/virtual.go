@@ -77,7 +77,12 @@ func (v *Virtual) Deliver(ctx context.Context, job *mail.Job) {
 
 // one delivers to one recipient.
 func (v *Virtual) one(ctx context.Context, job *mail.Job, rcpt *mail.Rcpt) answer {
-	seen, err := readDelivered(job.Open)
+	content, err := job.Open()
+	if err != nil {
+		return answer{status: mail.Defer("4.3.0", "cannot read the message: %v", err)}
+	}
+	defer content.Close()
+	seen, err := readDelivered(content)
 	if err != nil {
 		return answer{status: mail.Defer("4.3.0", "cannot read the message: %v", err)}
 	}
@@ -100,8 +105,11 @@ func (v *Virtual) one(ctx context.Context, job *mail.Job, rcpt *mail.Rcpt) answe
 		orig = rcpt.Addr
 	}
 	return v.pool.deliver(ctx, who, &task{sender: job.Env.Sender, rcpt: rcpt.Addr, orig: orig, delivered: rcpt.Addr,
-		open: job.Open, size: job.Size, success: success})
+		content: content, success: success})
 }
+
+// Pipeline tells send/sched that messages go one behind the other, as Local's.
+func (v *Virtual) Pipeline(mail.Address) int { return v.pool.o.Window }
 
 // configError is what mail waits with for a mistake in the tables.
 func configError() *mail.Status { return mail.Defer("4.3.5", "mail system configuration error") }

@@ -117,5 +117,5 @@ func (t *task) head(b []byte) ([]byte, error) {
 	b = append(append(append(b, "RCPT TO:<"...), rcpt...), "> XORIG="...)
 	b = appendXtext(b, t.orig.Quoted())
 	b = appendXtext(append(b, " XDLVR="...), t.delivered.Quoted())
-	return fmt.Appendf(b, "\r\nBDAT %d LAST\r\n", t.size), nil
+	return fmt.Appendf(b, "\r\nBDAT %d LAST\r\n", t.content.Len), nil
 }

@@ -12,6 +12,7 @@ import (
 type transport struct {
 	name  string
 	t     Transport
+	pipe  Pipeliner // nil: none
 	l     Limits
 	busy  int // jobs under way
 	dests map[string]*dest
@@ -25,6 +26,7 @@ type transport struct {
 type dest struct {
 	tr      *transport
 	nexthop string
+	rcpt    mail.Address // empty where a destination has several
 	key     string
 	todo    []*group
 	busy    int
@@ -45,11 +47,8 @@ type group struct {
 
 // newTransport returns a transport with its limits.
 func newTransport(name string, t Transport, l Limits) *transport {
-	if p, ok := t.(Pipeliner); ok {
-		l.ConcurrencyLimit = max(p.Pipeline(), 1)
-		l.InitialConcurrency = l.ConcurrencyLimit
-	}
-	return &transport{name: name, t: t, l: l, dests: map[string]*dest{}}
+	p, _ := t.(Pipeliner)
+	return &transport{name: name, t: t, pipe: p, l: l, dests: map[string]*dest{}}
 }
 
 // setTransports makes the table of transports; the built-in ones come first so
@@ -90,8 +89,8 @@ func (s *Sched) enqueue(groups []*group) {
 		}
 		d := tr.dests[g.place.nexthop]
 		if d == nil {
-			nexthop, _, _ := strings.Cut(g.place.nexthop, "\x00")
-			d = &dest{tr: tr, nexthop: nexthop, key: g.place.nexthop, window: tr.l.InitialConcurrency}
+			nexthop, rcpt, _ := strings.Cut(g.place.nexthop, "\x00")
+			d = &dest{tr: tr, nexthop: nexthop, rcpt: mail.Address(rcpt), key: g.place.nexthop, window: tr.l.InitialConcurrency}
 			tr.dests[d.key] = d
 		}
 		d.todo = append(d.todo, g)
@@ -108,10 +107,15 @@ func (s *Sched) enqueue(groups []*group) {
 
 // offer puts a destination into the ring when it can start a job.
 func (d *dest) offer() {
-	if !d.inRing && len(d.todo) > 0 && d.busy < d.window && d.dead == nil {
+	if !d.inRing && len(d.todo) > 0 && d.room() && d.dead == nil {
 		d.inRing = true
 		d.tr.ring = append(d.tr.ring, d)
 	}
+}
+
+// room tells whether one more job may begin.
+func (d *dest) room() bool {
+	return d.busy < d.window || d.tr.pipe != nil && d.busy < d.tr.pipe.Pipeline(d.rcpt)
 }
 
 // dispatch starts jobs as long as limits allow, one for each destination in
@@ -139,7 +143,7 @@ func (s *Sched) dispatch() {
 // take takes recipients for one job. Messages take turns, too: one with a long
 // list of recipients goes to the end after each job.
 func (d *dest) take() (*message, []int) {
-	for len(d.todo) > 0 && d.dead == nil && d.busy < d.window {
+	for len(d.todo) > 0 && d.dead == nil && d.room() {
 		g := d.todo[0]
 		d.todo[0] = nil
 		d.todo = d.todo[1:]

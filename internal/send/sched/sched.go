@@ -125,9 +125,10 @@ type Transport interface {
 // Pipeliner is a Transport that puts jobs for one destination one behind the
 // other in the same conversation and so gains from having several at once.
 type Pipeliner interface {
-	// Pipeline is how many jobs for one destination it takes at once; it stands
-	// instead of the concurrency limits.
-	Pipeline() int
+	// Pipeline is how many jobs for one destination it takes at once, where that is
+	// more than the concurrency limits allow. rcpt is the recipient, where each
+	// is a destination of its own, and empty else. It is asked before every job.
+	Pipeline(rcpt mail.Address) int
 }
 
 // workers is how many messages are read and routed at once: a table that answers

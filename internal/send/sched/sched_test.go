@@ -629,6 +629,50 @@ func TestCorruptFile(t *testing.T) {
 	})
 }
 
+// pipe is a transport that takes many messages for u@local at once.
+type pipe struct {
+	mu         sync.Mutex
+	busy, most map[mail.Address]int
+}
+
+func (p *pipe) Pipeline(rcpt mail.Address) int {
+	if rcpt == "u@local" {
+		return 30
+	}
+	return 0
+}
+
+func (p *pipe) Deliver(_ context.Context, job *mail.Job) {
+	a := job.Rcpts[0].Addr
+	p.mu.Lock()
+	p.busy[a]++
+	p.most[a] = max(p.most[a], p.busy[a])
+	p.mu.Unlock()
+	time.Sleep(time.Second)
+	p.mu.Lock()
+	p.busy[a]--
+	p.mu.Unlock()
+	always(fine, "local")(job)
+}
+
+// TestPipeliner: a transport may take more for a recipient than the limits allow.
+func TestPipeliner(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Options{}, nil)
+		p := &pipe{busy: map[mail.Address]int{}, most: map[mail.Address]int{}}
+		w.s.Reload(Options{}, byDomain{}, map[string]Transport{"local": p})
+		for range 50 {
+			w.send("", "u@local")
+			w.send("", "v@local")
+		}
+		time.Sleep(time.Hour)
+		w.stop()
+		if p.most["u@local"] != 30 || p.most["v@local"] != 2 {
+			t.Errorf("%v", p.most)
+		}
+	})
+}
+
 // TestTornFile: what a crash tore while it was committed is kept in corrupt, and
 // what was committed beside it is delivered.
 func TestTornFile(t *testing.T) {

@@ -89,5 +89,5 @@ func (s *Sched) open(m *message) (mail.Content, error) {
 	s.mu.Lock()
 	folder := m.folder
 	s.mu.Unlock()
-	return s.q.OpenActive(m.ID, folder)
+	return s.q.OpenActive(m.ID, folder, m.Size)
 }
