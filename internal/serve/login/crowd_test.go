@@ -65,3 +65,17 @@ func TestRequireTLS(t *testing.T) {
 		t.Errorf("answer %q", s)
 	}
 }
+
+// TestRefusedLiteral: octets of a literal that nobody wanted are no commands.
+func TestRefusedLiteral(t *testing.T) {
+	h := build(t, func(o *Options) { o.DisablePlaintext = false })
+	for _, line := range []string{"a SELECT {40+}", "a LOGIN {99999999999999999999+}", "a LOGIN x {5000+}", "a LOGIN ({7+}", "a NOOP {7+}",
+		"( {7+}", "a LOGIN {1+}\r\nx y z {9+}", "a ID (\"x\" {99999999999+}"} {
+		c := dial(t, h.ports["imap"])
+		io.WriteString(c, line+"\r\nb CAPABILITY\r\nc CAPABILITY\r\nd LOGOUT\r\n")
+		b, _ := io.ReadAll(c)
+		if _, after, _ := strings.Cut(string(b), "\n"); strings.Contains(after, "CAPABILITY") || !strings.Contains(after, "* BYE") {
+			t.Errorf("%q: %q", line, b)
+		}
+	}
+}

@@ -37,7 +37,16 @@ func (c *imap) step() error {
 	if err != nil {
 		return err
 	}
-	p := parser{c: c, rest: string(line)}
+	p := parser{c: c, rest: string(line), owed: announces(string(line))}
+	err = c.command(&p)
+	if err == nil && p.owed {
+		// Its octets must not run as commands.
+		return &end{"Unread literal", "Literal was not expected"}
+	}
+	return err
+}
+
+func (c *imap) command(p *parser) error {
 	tag, name := p.head()
 	if tag == "" || name == "" {
 		return c.unknown(tag)
@@ -49,7 +58,7 @@ func (c *imap) step() error {
 	case "NOOP":
 		c.put("%s OK NOOP completed.", tag)
 	case "ID":
-		return c.id(tag, &p)
+		return c.id(tag, p)
 	case "LOGOUT":
 		c.put("* BYE Logging out")
 		c.put("%s OK Logout completed.", tag)
@@ -57,9 +66,9 @@ func (c *imap) step() error {
 	case "STARTTLS":
 		return c.starttls(tag)
 	case "LOGIN":
-		return c.login(tag, &p)
+		return c.login(tag, p)
 	case "AUTHENTICATE":
-		return c.authenticate(tag, &p)
+		return c.authenticate(tag, p)
 	default:
 		return c.unknown(tag)
 	}

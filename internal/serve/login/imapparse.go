@@ -21,6 +21,15 @@ var errSyntax = errors.New("syntax error")
 type parser struct {
 	c    *imap // nil in tests of single lines
 	rest string
+	owed bool // the line announces a literal with "{n+}" that has not been read
+}
+
+// announces tells whether a line ends in "{n+}": the client sends n octets
+// without waiting.
+func announces(line string) bool {
+	line, ok := strings.CutSuffix(line, "+}")
+	head := strings.TrimRight(line, "0123456789")
+	return ok && len(head) < len(line) && strings.HasSuffix(head, "{")
 }
 
 // head takes tag and command name.
@@ -156,7 +165,7 @@ func (p *parser) literal() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	p.rest = string(line)
+	p.rest, p.owed = string(line), announces(string(line))
 	if strings.IndexByte(s, 0) >= 0 {
 		return "", errSyntax // RFC 3501: a literal holds no NUL
 	}

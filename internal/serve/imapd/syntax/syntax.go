@@ -10,6 +10,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"math"
 	"strconv"
 )
 
@@ -69,6 +70,7 @@ type Parser struct {
 	count int    // arguments so far
 	ended bool   // the line's end has been read
 	owed  int64  // octets of a non-synchronizing literal that nobody has read
+	torn  []byte // what has been read of "{n+}" when it turned out wrong
 }
 
 // Start begins a command and returns its tag: all up to a blank. An empty line
@@ -77,7 +79,7 @@ func (p *Parser) Start() (tag []byte, err error) {
 	if cap(p.buf) > 8<<10 {
 		p.buf = nil // a long command does not hold its memory while the client idles
 	}
-	p.buf, p.line, p.lits, p.count, p.ended, p.owed = p.buf[:0], 0, 0, 0, false, 0
+	p.buf, p.line, p.lits, p.count, p.ended, p.owed, p.torn = p.buf[:0], 0, 0, 0, false, 0, nil
 	return p.Word()
 }
 
@@ -299,12 +301,14 @@ func (p *Parser) literalSize() (n int64, sync bool, err error) {
 	for {
 		c, err := p.next()
 		if err != nil {
+			p.torn = append([]byte{'{'}, digits[:i]...)
 			return 0, false, err
 		}
 		if c == '}' {
 			break
 		}
 		if i == len(digits) || (c < '0' || c > '9') && c != '+' {
+			p.torn = append(append([]byte{'{'}, digits[:i]...), c)
 			return 0, false, Error("Invalid literal size")
 		}
 		digits[i] = c
@@ -320,6 +324,9 @@ func (p *Parser) literalSize() (n int64, sync bool, err error) {
 	text, plus := bytes.CutSuffix(digits[:i], []byte("+"))
 	u, err := strconv.ParseInt(string(text), 10, 64)
 	if err != nil {
+		if plus && errors.Is(err, strconv.ErrRange) {
+			p.owed = u // the client sends it already; it never ends
+		}
 		return 0, false, Error("Invalid literal size")
 	}
 	return u, !plus, nil
@@ -353,7 +360,8 @@ func (p *Parser) Skip() error {
 // restOfLine skips to the line's end and returns the length of the literal
 // that it announces with "{n+}", or 0.
 func (p *Parser) restOfLine() (int64, error) {
-	var tail []byte
+	tail := p.torn
+	p.torn = nil
 	for {
 		piece, err := p.R.ReadSlice('\n')
 		tail = append(tail, piece...)
@@ -369,18 +377,20 @@ func (p *Parser) restOfLine() (int64, error) {
 	}
 }
 
-// announced returns n if a line ends in "{n+}".
+// announced returns n if a line ends in "{n+}", as much as fits where n does not:
+// none of what follows may run as a command.
 func announced(line []byte) int64 {
 	line = bytes.TrimRight(line, "\r\n")
 	line, ok := bytes.CutSuffix(line, []byte("+}"))
-	i := bytes.LastIndexByte(line, '{')
-	if !ok || i < 0 {
+	head := bytes.TrimRight(line, "0123456789")
+	digits := line[len(head):]
+	if !ok || len(digits) == 0 || len(head) > 0 && head[len(head)-1] != '{' {
 		return 0
 	}
-	n, err := strconv.ParseInt(string(line[i+1:]), 10, 64)
-	if err != nil || n < 0 {
-		return 0
+	if len(head) == 0 {
+		return math.MaxInt64 // longer than what is kept of a line
 	}
+	n, _ := strconv.ParseInt(string(digits), 10, 64) // MaxInt64 when out of range
 	return n
 }
 
