@@ -34,6 +34,7 @@ const (
 	opFile    = "file"    // append to the file Mailbox as User; likewise
 	opCommand = "command" // run Argv as User; reply carries exit and output
 	opOpen    = "open"    // open a configured key file; reply carries it
+	opInclude = "include" // open the :include: file Path with the rights of User; reply carries it
 )
 
 // parentMessage is a message from the parent: a socket, or the reply to a request.
@@ -47,6 +48,7 @@ type reply struct {
 	ID      uint64 `json:"id"`
 	Err     string `json:"err,omitempty"`
 	Missing bool   `json:"missing,omitempty"` // the account does not exist
+	Absent  bool   `json:"absent,omitempty"`  // the file does not exist
 	Exit    int    `json:"exit,omitempty"`
 	Output  string `json:"output,omitempty"`
 }

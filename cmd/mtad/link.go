@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"sync"
@@ -119,6 +120,8 @@ func (a answer) err() error {
 	switch {
 	case a.Missing:
 		return proc.ErrNoUser
+	case a.Absent:
+		return fs.ErrNotExist
 	case a.Err != "":
 		return errors.New(a.Err)
 	}
@@ -151,8 +154,23 @@ func (l *link) readKey(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if a.file == nil {
+		return nil, fmt.Errorf("the parent sent no file for %s", path)
+	}
 	defer a.file.Close()
 	return io.ReadAll(io.LimitReader(a.file, maxKeyFile))
+}
+
+// openInclude has the parent open an :include: file.
+func (l *link) openInclude(path, account string) (*os.File, error) {
+	a, err := l.call(context.Background(), request{Op: opInclude, Path: path, User: account})
+	if err != nil {
+		return nil, err
+	}
+	if a.file == nil {
+		return nil, fmt.Errorf("the parent sent no file for %s", path)
+	}
+	return a.file, nil
 }
 
 // maxKeyFile is the largest certificate or key file that is read, in octets.

@@ -35,6 +35,7 @@ func (e *engine) local(name string, m *config.Main) (sched.Transport, error) {
 		r, err := e.router.Resolve(a)
 		return r.Addr, r.Transport == name, err
 	}
+	x.Open = e.link.openInclude
 	o.Expander, o.Expand, o.Queued, o.Via = x, e.router.Expand, e.queued, e.via
 	return local.New(o, e.queue, starterLink{e.link}, e.logs)
 }

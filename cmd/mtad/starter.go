@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"packetboat/internal/sys/config"
@@ -17,6 +20,10 @@ import (
 // maxOutput is how much of a command's output is kept for the log and the
 // bounce, in octets.
 const maxOutput = 4096
+
+// maxRequests is how many requests of an engine are worked on at once, and how
+// many deliver processes it may have. An engine that is well needs a few hundred.
+const maxRequests = 2000
 
 // maxCommandTime bounds every command, whatever the engine asks for.
 const maxCommandTime = time.Hour
@@ -31,12 +38,16 @@ type starter struct {
 	words  *os.File // standard error of deliver
 	send   sync.Mutex
 	keys   map[string]bool // files that opOpen may open
+	grants *grants
+	slots  chan struct{} // a place for each request under way
+	live   atomic.Int64  // deliver processes
 	log    func(format string, args ...any)
 }
 
 func newStarter(p *parent, e *engineProc) *starter {
 	return &starter{main: p.main, bin: p.bin, dir: p.main.Dir(), engine: e, words: p.words.in,
-		keys: keyFiles(p.main, p.master), log: p.log.Warn}
+		keys: keyFiles(p.main, p.master), grants: newGrants(p.main, p.master),
+		slots: make(chan struct{}, maxRequests), log: p.log.Warn}
 }
 
 // serve answers requests until the engine is gone.
@@ -52,19 +63,33 @@ func (s *starter) serve() {
 			s.engine.once.Do(func() { close(s.engine.ready) })
 			continue
 		}
-		go s.answer(q, files)
+		select {
+		case s.slots <- struct{}{}:
+			go s.answer(q, files)
+		default: // nobody waits behind a thousand commands that hang
+			s.reply(reply{ID: q.ID, Err: "too many requests at once"}, nil)
+			closeAll(files)
+		}
 	}
 }
 
 // answer does one request; whatever goes wrong ends in the reply.
 func (s *starter) answer(q request, files []*os.File) {
-	defer func() {
-		for _, f := range files {
-			f.Close()
-		}
-	}()
+	defer func() { <-s.slots }()
+	defer closeAll(files)
 	r, out := s.do(q, files)
 	r.ID = q.ID
+	s.reply(r, out)
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		f.Close()
+	}
+}
+
+// reply sends an answer with its file, and closes that.
+func (s *starter) reply(r reply, out *os.File) {
 	s.send.Lock()
 	defer s.send.Unlock()
 	var err error
@@ -92,11 +117,13 @@ func (s *starter) do(q request, files []*os.File) (r reply, out *os.File) {
 		r, err = s.command(q, files)
 	case opOpen:
 		out, err = s.open(q)
+	case opInclude:
+		out, err = s.include(q)
 	default:
 		err = fmt.Errorf("unknown operation %q", q.Op)
 	}
 	if err != nil {
-		r.Err, r.Missing = err.Error(), errors.Is(err, proc.ErrNoUser)
+		r.Err, r.Missing, r.Absent = err.Error(), errors.Is(err, proc.ErrNoUser), errors.Is(err, fs.ErrNotExist)
 	}
 	return r, out
 }
@@ -120,8 +147,11 @@ func (s *starter) virtual(q request) (*os.File, error) {
 	if err := s.main.Decode(&opts); err != nil {
 		return nil, err
 	}
-	if q.UID < opts.Min || (q.UID == 0 && os.Geteuid() == 0 && opts.Min > 0) {
+	if q.UID < max(opts.Min, 1) && os.Geteuid() == 0 {
 		return nil, fmt.Errorf("bad uid %d in virtual_uid_maps", q.UID)
+	}
+	if q.GID < 1 && os.Geteuid() == 0 {
+		return nil, fmt.Errorf("bad gid %d in virtual_gid_maps", q.GID)
 	}
 	if opts.Base == "" || !below(q.Mailbox, opts.Base) {
 		return nil, fmt.Errorf("mailbox %q is not below virtual_mailbox_base", q.Mailbox)
@@ -131,6 +161,9 @@ func (s *starter) virtual(q request) (*os.File, error) {
 
 // file starts a deliver process that appends to a file named by an alias.
 func (s *starter) file(q request) (*os.File, error) {
+	if !s.grants.allows(grant{opFile, q.User, q.Mailbox}) {
+		return nil, s.refuse("no alias leads to file %q as %q", q.Mailbox, q.User)
+	}
 	u, err := s.account(q.User)
 	if err != nil {
 		return nil, err
@@ -155,15 +188,24 @@ func (s *starter) conversation(args ...string) (*os.File, error) {
 		return nil, err
 	}
 	defer theirs.Close()
+	if s.live.Add(1) > maxRequests {
+		s.live.Add(-1)
+		ours.Close()
+		return nil, errors.New("too many delivery processes at once")
+	}
 	p, err := proc.Start(proc.Role{
 		Path: filepath.Join(s.bin, "deliver"), Args: append([]string{"deliver", "-c", s.dir, "-z"}, args...),
 		Env: proc.CleanEnv(), Files: []*os.File{theirs}, Stderr: s.words,
 	})
 	if err != nil {
+		s.live.Add(-1)
 		ours.Close()
 		return nil, err
 	}
-	go p.Wait()
+	go func() {
+		p.Wait()
+		s.live.Add(-1)
+	}()
 	return ours, nil
 }
 
@@ -185,12 +227,15 @@ func (s *starter) account(name string) (*proc.User, error) {
 
 // command runs a command with the message on its standard input.
 func (s *starter) command(q request, files []*os.File) (reply, error) {
+	if len(q.Argv) == 0 || len(files) != 1 {
+		return reply{}, errors.New("a command needs its arguments and one file")
+	}
+	if !s.grants.allows(grant{opCommand, q.User, strings.Join(q.Argv, "\x00")}) {
+		return reply{}, s.refuse("no alias leads to command %q as %q", q.Argv, q.User)
+	}
 	u, err := s.account(q.User)
 	if err != nil {
 		return reply{}, err
-	}
-	if len(q.Argv) == 0 || len(files) != 1 {
-		return reply{}, errors.New("a command needs its arguments and one file")
 	}
 	if q.Timeout <= 0 || q.Timeout > maxCommandTime {
 		q.Timeout = maxCommandTime
@@ -198,12 +243,58 @@ func (s *starter) command(q request, files []*os.File) (reply, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), q.Timeout)
 	defer cancel()
 	out := &limited{}
-	code, err := proc.Run(ctx, proc.Role{Path: q.Argv[0], Args: q.Argv, Env: q.Env, Dir: q.Dir,
+	code, err := proc.Run(ctx, proc.Role{Path: q.Argv[0], Args: q.Argv, Env: s.environment(q.Env, q.User, u), Dir: s.main.Get("command_execution_directory"),
 		User: u, Stdin: files[0], Stdout: out, Stderr: out, Session: true})
 	if errors.Is(err, context.DeadlineExceeded) {
 		return reply{}, fmt.Errorf("Command time limit exceeded: %q", strings.Join(q.Argv, " "))
 	}
 	return reply{Exit: code, Output: string(out.b)}, err
+}
+
+// refuse tells the log what an engine must not ask for: either the configuration
+// has just changed, or the engine is not ours any more.
+func (s *starter) refuse(format string, args ...any) error {
+	err := fmt.Errorf(format, args...)
+	s.log("the engine asked for what the configuration does not grant: %s", err.Error())
+	return err
+}
+
+// commandEnv are the variables that local(8) sets for a command, beside those of
+// export_environment and those of the account, which are set here.
+var commandEnv = [...]string{"LOCAL", "DOMAIN", "RECIPIENT", "SENDER", "ORIGINAL_RECIPIENT", "EXTENSION", "CLIENT_ADDRESS",
+	"CLIENT_HELO", "CLIENT_HOSTNAME", "CLIENT_PROTOCOL", "SASL_METHOD", "SASL_SENDER", "SASL_USERNAME"}
+
+// environment keeps of the engine's variables those that a command may have from
+// it. What would change how a program runs (LD_PRELOAD, BASH_ENV) is not among them.
+func (s *starter) environment(asked []string, account string, u *proc.User) []string {
+	env := []string{"PATH=/usr/bin:/bin"}
+	if account != "" {
+		env = append(env, "HOME="+u.Home, "LOGNAME="+u.Name, "USER="+u.Name, "SHELL="+u.Shell)
+	}
+	for _, v := range asked {
+		name, _, _ := strings.Cut(v, "=")
+		if slices.Contains(commandEnv[:], name) && !strings.ContainsAny(v, "\n\x00") {
+			env = append(env, v)
+		}
+	}
+	for _, name := range config.Fields(s.main.Get("export_environment")) {
+		name, value, given := strings.Cut(name, "=")
+		if !given {
+			value, given = os.LookupEnv(name)
+		}
+		if given {
+			env = append(env, name+"="+value)
+		}
+	}
+	return env
+}
+
+// include opens an :include: file.
+func (s *starter) include(q request) (*os.File, error) {
+	if !s.grants.allows(grant{opInclude, q.User, q.Path}) {
+		return nil, s.refuse("no alias includes %q as %q", q.Path, q.User)
+	}
+	return openInclude(q.User, q.Path)
 }
 
 // limited keeps the first maxOutput octets that are written to it.

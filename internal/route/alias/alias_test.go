@@ -325,7 +325,7 @@ func FuzzAlias(f *testing.F) {
 			t.Fatalf("name %q comes back as %q", k, k2)
 		}
 		x := expander(map[string]string{strings.ToLower(k): v})
-		x.Open = func(string) (*os.File, error) { return nil, os.ErrNotExist }
+		x.Open = func(string, string) (*os.File, error) { return nil, os.ErrNotExist }
 		if len(x.Expand(context.Background(), mail.Address(k+"@here"), nil)) == 0 {
 			t.Fatalf("%q leads nowhere", s)
 		}

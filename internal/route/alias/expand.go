@@ -45,8 +45,9 @@ type Expander struct {
 	// Resolve completes and routes an address of an alias: local says that it is
 	// ours and delivered by the same transport. Its error is a *mail.Status.
 	Resolve func(addr mail.Address) (final mail.Address, local bool, err error)
-	// Open opens an :include: file; nil = as this process.
-	Open func(path string) (*os.File, error)
+	// Open opens an :include: file with the rights of account; empty: of the
+	// file's owner. nil = as this process.
+	Open func(path, account string) (*os.File, error)
 	// Warn is told what the log wants to know; nil = nobody.
 	Warn func(format string, args ...any)
 	// LookupUID finds accounts; nil = proc.LookupUID.

@@ -24,7 +24,7 @@ func (r *run) include(s state, path string) {
 		return
 	}
 	s.from, s.via = s.local, "include"
-	f, status := r.openInclude(path)
+	f, status := r.openInclude(path, s.account)
 	if status != nil {
 		r.fail(s, status)
 		return
@@ -71,7 +71,7 @@ func (r *run) lines(s state, f io.Reader, path string) {
 func errConfig() *mail.Status { return mail.Bounce("5.3.5", "mail system configuration error") }
 
 // openInclude opens an :include: file after local(8)'s checks.
-func (r *run) openInclude(path string) (*os.File, *mail.Status) {
+func (r *run) openInclude(path, account string) (*os.File, *mail.Status) {
 	if !strings.HasPrefix(path, "/") {
 		r.warn(":include:%s uses a relative path", path)
 		return nil, errConfig()
@@ -80,7 +80,7 @@ func (r *run) openInclude(path string) (*os.File, *mail.Status) {
 	if open == nil {
 		open = openFile
 	}
-	f, err := open(path)
+	f, err := open(path, account)
 	var odd *disk.UntrustedError
 	switch {
 	case errors.Is(err, os.ErrNotExist):
@@ -102,7 +102,7 @@ func (r *run) openInclude(path string) (*os.File, *mail.Status) {
 }
 
 // openFile opens a regular file behind links, without waiting on a pipe.
-func openFile(path string) (*os.File, error) {
+func openFile(path, _ string) (*os.File, error) {
 	real, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return nil, err

@@ -38,7 +38,7 @@ func (d *delivery) command(t *alias.Dest) mail.Result {
 	began := time.Now()
 	input := Input{Head: d.head(t), Content: content}
 	exit, output, err := d.l.start.Command(d.ctx, Who{User: t.Account}, Command{
-		Argv: argv(t.Text, d.l.o.CommandShell), Env: env, Dir: d.l.o.CommandDir,
+		Argv: Argv(t.Text, d.l.o.CommandShell), Env: env, Dir: d.l.o.CommandDir,
 		Input: input, Timeout: d.l.o.CommandTime,
 	})
 	res := d.result(commandStatus(t.Text, exit, output, err))
@@ -46,9 +46,9 @@ func (d *delivery) command(t *alias.Dest) mail.Result {
 	return res
 }
 
-// argv makes the words of a command. Without characters of the shell it is
-// started directly, as exec_command(3) does.
-func argv(command, shell string) []string {
+// Argv makes the words of a command of an alias; shell is local_command_shell.
+// Without characters of the shell it is started directly, as exec_command(3) does.
+func Argv(command, shell string) []string {
 	if shell != "" {
 		return append(strings.Fields(shell), command)
 	}
