@@ -238,14 +238,16 @@ func lockForAppend(sys journal.Files, path string, f *os.File, o DeliverOptions,
 	return lock, nil
 }
 
-// sameFile tells whether path still names the open file f.
+// sameFile tells whether path still names the open file f, and nothing else
+// does. One look tells both: when the file was opened, a hard link to a file
+// of the user's could lose its second name just before its names were counted.
 func sameFile(path string, f *os.File) error {
 	ours, err := disk.StatFile(f)
 	if err != nil {
 		return err
 	}
 	named, err := disk.StatPath(path)
-	if err != nil || ours.Ino != named.Ino || ours.Dev != named.Dev {
+	if err != nil || ours.Ino != named.Ino || ours.Dev != named.Dev || named.Links != 1 {
 		return errReplaced
 	}
 	return nil

@@ -32,8 +32,19 @@ func (Disk) Sync(f *os.File) error                 { return f.Sync() }
 func (Disk) Rename(from, to string) error          { return os.Rename(from, to) }
 func (Disk) Remove(path string) error              { return os.Remove(path) }
 func (Disk) SyncDir(path string) error             { return disk.SyncDir(path) }
+
+// Create makes a file of its own: what stands there, left by a crash or put
+// there as a link by somebody else, goes away unopened.
 func (Disk) Create(path string) (*os.File, error) {
-	return os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	const flags = os.O_RDWR | os.O_CREATE | os.O_EXCL
+	f, err := os.OpenFile(path, flags, 0o600)
+	if !errors.Is(err, os.ErrExist) {
+		return f, err
+	}
+	if err := os.Remove(path); err != nil {
+		return nil, err
+	}
+	return os.OpenFile(path, flags, 0o600)
 }
 
 // Patch is octets that take the place of as many others.
