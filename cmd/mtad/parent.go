@@ -65,6 +65,9 @@ func newParent(dir string) (*parent, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := proc.DropGroups(); err != nil {
+		return nil, err
+	}
 	p := &parent{bin: filepath.Dir(self), stop: proc.Signals()}
 	if p.setup, err = readSetup(dir); err != nil {
 		return nil, err
