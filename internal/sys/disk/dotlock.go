@@ -41,24 +41,50 @@ func (l *MailboxLock) dotlock(path string, o LockOptions) (bool, error) {
 	}
 }
 
-// link makes the dotlock with its content at once: a file of a name of its own
-// is written and then linked to the lock's name, which fails if that exists.
-// It works over NFS, too, where O_EXCL once did not.
+// link makes the dotlock with its content at once: a file without a name is
+// written and then linked to the lock's name, which fails if that exists. It
+// leaves nothing behind when we are killed in between.
 func (l *MailboxLock) link(path, note string) error {
 	content := strconv.Itoa(os.Getpid()) + "\n" + note
+	f, err := OpenFile(filepath.Dir(path), os.O_WRONLY|unix.O_TMPFILE, 0o600)
+	if err != nil {
+		return l.linkNamed(path, content)
+	}
+	defer f.Close()
+	err = l.linkFile(f, path, content, func() error {
+		return control(f, func(fd int) error {
+			return unix.Linkat(unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(fd), unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW)
+		})
+	})
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return l.linkNamed(path, content)
+	}
+	return err
+}
+
+// linkNamed is link where the file system knows no files without a name, or
+// /proc is not there. It works over NFS, too, where O_EXCL once did not.
+func (l *MailboxLock) linkNamed(path, content string) error {
 	dir, name := filepath.Split(path)
 	f, err := os.CreateTemp(dir, "."+name+".*")
 	if err != nil {
 		return err
 	}
+	defer f.Close()
 	defer os.Remove(f.Name())
-	if _, err = f.WriteString(content); Full(err) || OverQuota(err) {
-		err = f.Truncate(0) // an empty lock is one, too: mail must be deleted to make room
+	return l.linkFile(f, path, content, func() error { return os.Link(f.Name(), path) })
+}
+
+// linkFile fills f and makes it the lock with link.
+func (l *MailboxLock) linkFile(f *os.File, path, content string, link func() error) error {
+	if _, err := f.WriteString(content); Full(err) || OverQuota(err) {
+		f.Truncate(0) // an empty lock is one, too: mail must be deleted to make room
+	} else if err != nil {
+		return err
 	}
-	st, serr := StatFile(f)
-	err = errors.Join(err, serr, f.Close())
+	st, err := StatFile(f)
 	if err == nil {
-		err = os.Link(f.Name(), path)
+		err = link()
 	}
 	if err == nil {
 		l.dot, l.ino = path, st.Ino

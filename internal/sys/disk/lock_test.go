@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -211,5 +212,24 @@ func TestQuietKeepsAtime(t *testing.T) {
 	}
 	if st, _ := StatPath(path); st.Atime < st.Mtime {
 		t.Error("Touch left atime before mtime")
+	}
+}
+
+// TestLinkNamed: the dotlock is made where a file needs a name from its begin.
+func TestLinkNamed(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "box.lock")
+	var l MailboxLock
+	if err := l.linkNamed(path, "1\nnote\n"); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.linkNamed(path, "2\n"); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("a second lock: %v", err)
+	}
+	if b, _ := os.ReadFile(path); string(b) != "1\nnote\n" {
+		t.Errorf("%q", b)
+	}
+	if list, _ := os.ReadDir(dir); len(list) != 1 {
+		t.Errorf("left behind: %v", list)
 	}
 }
