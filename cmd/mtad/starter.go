@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -243,7 +244,7 @@ func (s *starter) command(q request, files []*os.File) (reply, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), q.Timeout)
 	defer cancel()
 	out := &limited{}
-	code, err := proc.Run(ctx, proc.Role{Path: q.Argv[0], Args: q.Argv, Env: s.environment(q.Env, q.User, u), Dir: s.main.Get("command_execution_directory"),
+	code, err := proc.Run(ctx, proc.Role{Path: q.Argv[0], Args: q.Argv, Env: s.environment(q.Env, q.User, u), Dir: cmp.Or(s.main.Get("command_execution_directory"), s.main.Get("queue_directory")),
 		User: u, Stdin: files[0], Stdout: out, Stderr: out, Session: true})
 	if errors.Is(err, context.DeadlineExceeded) {
 		return reply{}, fmt.Errorf("Command time limit exceeded: %q", strings.Join(q.Argv, " "))

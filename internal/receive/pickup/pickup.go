@@ -26,6 +26,7 @@ import (
 // Options say where maildrop is and how fast it is emptied.
 type Options struct {
 	QueueDirectory string        `main:"queue_directory"`
+	MinFree        int64         `main:"queue_minfree"` // octets of the queue that stay free, see Serve
 	Parallel       int           // files at once, so that commits share flushes; 0 = 16
 	Rescan         time.Duration // between looks at the whole folder, for what a notice missed; 0 = 60 s
 }
@@ -231,7 +232,7 @@ func (p *Pickup) take(name string) {
 		}
 	}()
 	path := filepath.Join(p.dir, name)
-	m, err := maildrop.Open(p.dir, name)
+	m, err := p.open(name)
 	if errors.Is(err, maildrop.ErrIncomplete) || errors.Is(err, fs.ErrNotExist) {
 		return
 	}
@@ -259,6 +260,23 @@ func (p *Pickup) take(name string) {
 		}
 		p.log.PickupFailed(name, err)
 	}
+}
+
+// open opens a file. One that postdrop has just given its name belongs to its
+// caller alone until postdrop has changed its mode, of which we get a notice.
+func (p *Pickup) open(name string) (*maildrop.Message, error) {
+	m, err := maildrop.Open(p.dir, name)
+	if !errors.Is(err, fs.ErrPermission) {
+		return m, err
+	}
+	fi, e := os.Lstat(filepath.Join(p.dir, name))
+	switch {
+	case e != nil:
+		return nil, e
+	case fi.Mode().IsRegular() && !maildrop.Ready(fi.Mode()):
+		return nil, maildrop.ErrIncomplete
+	}
+	return maildrop.Open(p.dir, name)
 }
 
 // setAside moves a damaged file where the administrator finds it.

@@ -241,6 +241,27 @@ func TestBadFiles(t *testing.T) {
 	<-s.queued
 }
 
+// A file that its owner alone may read is not finished, and no reason to warn.
+func TestUnfinished(t *testing.T) {
+	s := start(t, Options{})
+	s.drop(t, "AAAAA1", "Subject: x\n\nbody\n")
+	<-s.queued
+	temp := s.path("tmp.x")
+	if err := os.WriteFile(temp, []byte("S\x01aR\x01bM\x00N\x01xX\x00E\x00"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	os.Chmod(temp, 0)
+	if err := os.Rename(temp, s.path("AAAAA2")); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(50 * time.Millisecond)
+	os.Chmod(s.path("AAAAA2"), 0o744)
+	<-s.queued
+	if strings.Contains(s.log.String(), "warning") {
+		t.Errorf("%s", s.log.String())
+	}
+}
+
 // A queue that cannot be written leaves the file where it is.
 func TestFullQueue(t *testing.T) {
 	s := start(t, Options{Rescan: 20 * time.Millisecond})
