@@ -13,13 +13,13 @@ import (
 	"packetboat/internal/sys/proc"
 )
 
-// serveControl answers on the sockets that mailq, postqueue, postsuper and
-// monitoring use.
+// serveControl answers on the sockets that sendmail, mailq, postqueue, postsuper
+// and monitoring use.
 func (e *engine) serveControl() error {
 	dir := e.main.Get("queue_directory")
 	drop := func(fn func(*queue.Listing) error) error { return queue.ListMaildrop(dir, fn) }
 	showq := func(c net.Conn) { queue.ServeShowq(c, e.queue, drop) }
-	for name, serve := range map[string]func(net.Conn){"showq": showq, "qmgr": e.sched.ServeControl} {
+	for name, serve := range map[string]func(net.Conn){"showq": showq, "qmgr": e.sched.ServeControl, "submit": e.pickup.Serve} {
 		l, err := unixSocket(filepath.Join(dir, "public", name))
 		if err != nil {
 			return err

@@ -34,6 +34,7 @@ type engine struct {
 	router   *rewrite.Router
 	queue    *queue.Queue
 	intake   *intake.Intake
+	pickup   *pickup.Pickup
 	sched    *sched.Sched
 	servers  map[string]*smtpd.Server   // by service id
 	byName   map[string]sched.Transport // by master.cf name
@@ -140,16 +141,16 @@ func (e *engine) run(ctx context.Context) error {
 	if err := e.sched.Start(); err != nil {
 		return err
 	}
-	if err := e.serveControl(); err != nil {
-		return err
-	}
 	var po pickup.Options
 	if err := e.main.Decode(&po); err != nil {
 		return err
 	}
-	p := pickup.New(po, e.intake, e.logs.Program("pickup"))
+	e.pickup = pickup.New(po, e.intake, e.logs.Program("pickup"))
+	if err := e.serveControl(); err != nil {
+		return err
+	}
 	go func() {
-		if err := p.Run(ctx); err != nil && ctx.Err() == nil {
+		if err := e.pickup.Run(ctx); err != nil && ctx.Err() == nil {
 			e.logs.Program("pickup").Fatal("%s", err.Error())
 			os.Exit(1) // the parent starts us again
 		}

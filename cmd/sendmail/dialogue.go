@@ -202,7 +202,7 @@ func (s *session) copyLines(d *post) error {
 
 // begin starts postdrop for the transaction; on failure it replies.
 func (s *session) begin() *post {
-	d, err := s.p.start(s.p.find("postdrop"))
+	d, err := s.p.start()
 	if err != nil || d.id == "" {
 		if err == nil {
 			d.cancel()

@@ -15,7 +15,8 @@ import (
 // command line and, with -t, those of its header.
 func (p *program) enqueue(operands []string) {
 	sender := p.sender()
-	d := p.post(sender)
+	p.from = sender
+	d := p.post()
 	ended := false
 	defer func() {
 		if !ended { // by a fatal error

@@ -34,6 +34,7 @@ type program struct {
 	private bool   // it is the caller's own and not the system's
 	conf    *config.Main
 	user    *proc.User // who called
+	from    string     // envelope sender, for texts
 	opts    options
 }
 

@@ -25,7 +25,7 @@ type Message struct {
 	FullName string         // for a missing From:
 	Remote   bool           // sendmail -G: headers are a stranger's and are not rewritten
 
-	f      *os.File
+	f      *os.File // nil for one that is received
 	rec    recordReader
 	notify mail.Notify // of the recipient that follows
 	orcpt  string      // of the recipient that follows
@@ -78,8 +78,23 @@ func read(f *os.File) (*Message, error) {
 	return m, m.segment(Content)
 }
 
+// Receive reads the envelope segment of a message that comes from a program of
+// the account uid, and not from a file. What is longer than limit octets ends
+// early. When it arrived is for us to say, and is now.
+func Receive(r io.Reader, limit int64, uid int) (*Message, error) {
+	m := &Message{Env: &mail.Envelope{UID: uid, Arrived: time.Now()}}
+	m.Env.Peer.Service = "pickup"
+	m.rec.r = bufio.NewReaderSize(io.LimitReader(r, limit), 16<<10)
+	return m, m.segment(Content)
+}
+
 // Close closes the file.
-func (m *Message) Close() error { return m.f.Close() }
+func (m *Message) Close() error {
+	if m.f == nil {
+		return nil
+	}
+	return m.f.Close()
+}
 
 // segment reads envelope records up to the one of type end.
 func (m *Message) segment(end byte) error {
@@ -111,6 +126,9 @@ func corrupt(err error) error {
 func (m *Message) envelope(kind byte, data []byte) error {
 	switch kind {
 	case Time:
+		if m.f == nil {
+			return &CorruptError{"a time stamp that is not postdrop's"}
+		}
 		m.arrived(string(data))
 	case Attribute:
 		name, value, _ := bytes.Cut(data, []byte("="))

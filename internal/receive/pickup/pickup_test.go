@@ -47,6 +47,7 @@ type system struct {
 	q      *queue.Queue
 	log    lockedBuffer
 	queued chan string
+	p      *Pickup
 	stop   func()
 }
 
@@ -72,6 +73,7 @@ func startIn(t testing.TB, dir string, o Options) *system {
 		func(id string, _ *mail.Envelope, _ int64) { s.queued <- id })
 	o.QueueDirectory = s.dir
 	p := New(o, in, l.Program("pickup"))
+	s.p = p
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- p.Run(ctx) }()

@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -85,6 +87,51 @@ func TestLookupUser(t *testing.T) {
 	for _, name := range []string{"", "no-such-user-here", "root:x", "a/b", "a\nroot", "-x"} {
 		if _, err := LookupUser(name); !errors.Is(err, ErrNoUser) {
 			t.Errorf("%q: %v", name, err)
+		}
+	}
+}
+
+// TestAsk: a question, an answer, and every way to get none.
+func TestAsk(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	if _, err := Ask(path, []byte("x"), 10, time.Second); err == nil {
+		t.Error("nobody listens, but somebody answers")
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			b := make([]byte, 300<<10)
+			n, _ := io.ReadAtLeast(c, b, 1)
+			switch string(b[:min(n, 4)]) {
+			case "hang":
+				time.Sleep(300 * time.Millisecond)
+			case "much":
+				c.Write(b[:100])
+			case "long":
+				io.ReadFull(c, b[n:])
+				c.Write([]byte("got all"))
+			case "echo":
+				c.Write(b[:n])
+			}
+			c.Close()
+		}
+	}()
+	for question, want := range map[string]string{"echo": "echo", "gone": "", "long" + strings.Repeat("x", 300<<10-4): "got all"} {
+		if answer, err := Ask(path, []byte(question), 10, 5*time.Second); err != nil || string(answer) != want {
+			t.Errorf("%.10s: %q %v", question, answer, err)
+		}
+	}
+	for _, question := range []string{"hang", "much"} {
+		if answer, err := Ask(path, []byte(question), 10, 100*time.Millisecond); err == nil {
+			t.Errorf("%s: %q", question, answer)
 		}
 	}
 }
