@@ -45,17 +45,34 @@ type cacheHead struct {
 	Keywords, Msgs         uint32
 }
 
-type cacheRecord struct {
-	UID                   uint32
-	Flags                 uint8
-	Keywords              uint64
-	Date, Size, Header    int64
-	ModSeq                uint64
-	Pos, Raw              int64
-	Hdr, Sep              int32
-	FileUID               uint32
-	FileFlags, Old, Lines uint8
-	FileKw, Digest        uint64
+// recordSize is the length of one message's record in octets.
+const recordSize = 92
+
+// appendRecord writes one record. It is spelled out, since encoding/binary
+// takes a microsecond for each, and a flag that changes writes all of them.
+func appendRecord(b []byte, m *store.Msg, r *format.Record) []byte {
+	le := binary.LittleEndian
+	b = append(le.AppendUint32(b, m.UID), uint8(m.Flags))
+	b = le.AppendUint64(b, m.Keywords)
+	for _, v := range [...]int64{m.Date, m.Size, m.Header, int64(m.ModSeq), m.Pos, m.Raw} {
+		b = le.AppendUint64(b, uint64(v))
+	}
+	b = le.AppendUint32(b, uint32(r.Hdr))
+	b = le.AppendUint32(b, uint32(r.Sep))
+	b = le.AppendUint32(b, r.Uid)
+	b = append(b, uint8(r.Flags), bit(r.Old), bit(!r.Bare)|bit(r.Quoted)<<1)
+	b = le.AppendUint64(b, r.Kw)
+	return le.AppendUint64(b, r.Digest)
+}
+
+// readRecord reads what appendRecord wrote; b holds it whole.
+func readRecord(b []byte, m *store.Msg, r *format.Record) {
+	le := binary.LittleEndian
+	num := func(at int) int64 { return int64(le.Uint64(b[at:])) }
+	*m = store.Msg{UID: le.Uint32(b), Flags: store.Flag(b[4]), Keywords: le.Uint64(b[5:]), Date: num(13), Size: num(21),
+		Header: num(29), ModSeq: le.Uint64(b[37:]), Pos: num(45), Raw: num(53)}
+	*r = format.Record{Hdr: int32(le.Uint32(b[61:])), Sep: int32(le.Uint32(b[65:])), Uid: le.Uint32(b[69:]), Flags: store.Flag(b[73]),
+		Old: b[74] != 0, Bare: b[75]&1 == 0, Quoted: b[75]&2 != 0, Kw: le.Uint64(b[76:]), Digest: le.Uint64(b[84:])}
 }
 
 func (m *mailbox) cachePath() string { return filepath.Join(m.control, cacheName) }
@@ -102,18 +119,14 @@ func encodeCache(s *state) []byte {
 	h := cacheHead{ID: s.id, Validity: n.UIDValidity, Next: n.UIDNext, Recent: n.FirstRecent, ModSeq: n.ModSeq,
 		BaseFound: s.base.Found, BaseValidity: s.base.Validity, BaseLast: s.base.Last, BaseNames: uint32(s.base.Names),
 		Pseudo: s.pseudo, Keywords: uint32(len(n.Keywords)), Msgs: uint32(len(n.Msgs))}
-	b := make([]byte, len(cacheMagic)+4, 256+len(n.Msgs)*binary.Size(cacheRecord{}))
+	b := make([]byte, len(cacheMagic)+4, 4096+len(n.Msgs)*recordSize)
 	copy(b, cacheMagic)
 	b, _ = binary.Append(b, binary.LittleEndian, h) // fixed-size fields cannot fail
 	for _, k := range n.Keywords {
 		b = append(append(b, byte(len(k))), k...)
 	}
 	for i := range n.Msgs {
-		m, r := &n.Msgs[i], &s.recs[i]
-		b, _ = binary.Append(b, binary.LittleEndian, cacheRecord{
-			UID: m.UID, Flags: uint8(m.Flags), Keywords: m.Keywords, Date: m.Date, Size: m.Size, Header: m.Header,
-			ModSeq: m.ModSeq, Pos: m.Pos, Raw: m.Raw, Hdr: r.Hdr, Sep: r.Sep, FileUID: r.Uid,
-			FileFlags: uint8(r.Flags), Old: bit(r.Old), Lines: bit(!r.Bare) | bit(r.Quoted)<<1, FileKw: r.Kw, Digest: r.Digest})
+		b = appendRecord(b, &n.Msgs[i], &s.recs[i])
 	}
 	binary.LittleEndian.PutUint32(b[len(cacheMagic):], crc32.Checksum(b[len(cacheMagic)+4:], cacheTable))
 	return b
@@ -186,20 +199,12 @@ func knownMagic(b []byte) bool {
 }
 
 func (s *state) decodeRecords(b []byte, n int) bool {
-	var c cacheRecord
-	size := binary.Size(c)
-	if len(b) != n*size {
+	if len(b) != n*recordSize {
 		return false
 	}
 	s.snap.Msgs, s.recs = make([]store.Msg, n), make([]format.Record, n)
 	for i := range n {
-		if _, err := binary.Decode(b[i*size:], binary.LittleEndian, &c); err != nil {
-			return false
-		}
-		s.snap.Msgs[i] = store.Msg{UID: c.UID, Flags: store.Flag(c.Flags), Keywords: c.Keywords, Date: c.Date,
-			Size: c.Size, Header: c.Header, ModSeq: c.ModSeq, Pos: c.Pos, Raw: c.Raw}
-		s.recs[i] = format.Record{Hdr: c.Hdr, Sep: c.Sep, Uid: c.FileUID, Flags: store.Flag(c.FileFlags), Old: c.Old != 0,
-			Bare: c.Lines&1 == 0, Quoted: c.Lines&2 != 0, Kw: c.FileKw, Digest: c.Digest}
+		readRecord(b[i*recordSize:(i+1)*recordSize], &s.snap.Msgs[i], &s.recs[i])
 	}
 	return true
 }

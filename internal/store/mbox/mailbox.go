@@ -237,13 +237,25 @@ func (m *mailbox) rescan() error {
 	return m.scanFile(old, st)
 }
 
+// Of so many messages scanFile guesses how many there are, up to a bound: it
+// takes memory once, where growing would copy all of them many times.
+const (
+	sample   = 500
+	maxGuess = 1 << 20
+)
+
 // scanFile reads the whole file.
 func (m *mailbox) scanFile(old *state, st disk.Stat) error {
 	var msgs []format.Scanned
 	if n := len(old.recs); n > 0 {
 		msgs = make([]format.Scanned, 0, n+n/8)
 	}
-	s := format.NewScanner(m.f, st.Size, &m.keys, func(c *format.Scanned) { msgs = append(msgs, *c) })
+	s := format.NewScanner(m.f, st.Size, &m.keys, func(c *format.Scanned) {
+		if n := len(msgs); n == sample && c.Msg.Pos > 0 {
+			msgs = slices.Grow(msgs, min(int(st.Size/(c.Msg.Pos/sample+1)), maxGuess)) // as many as there may be
+		}
+		msgs = append(msgs, *c)
+	})
 	if err := s.Run(0); err != nil {
 		return err
 	}
