@@ -18,7 +18,7 @@ const (
 // now and then is left at once.
 type cache struct {
 	mu   sync.Mutex
-	idle map[string][]*session // by relay()
+	idle map[string][]*session // by terms.key()
 	n    int
 	last map[string]time.Time // when a host was used last, for those of the last moments
 }
@@ -72,7 +72,7 @@ func (c *cache) drop(key string, i int) {
 
 // keep takes a connection after a message; it closes those that nobody will use.
 func (c *cache) keep(s *session) {
-	key := s.relay()
+	key := s.terms.key(s.host)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if s.broken || !s.wanted || c.n >= cacheSize || time.Since(s.opened) > reuseTime {
@@ -99,9 +99,9 @@ func (c *cache) expired(key string, s *session) {
 
 // reuse returns a cached connection that answers, nil without one. RSET tells
 // whether the host is still there (smtp_reuse_session's way).
-func (t *Transport) reuse(h host) *session {
+func (t *Transport) reuse(key string) *session {
 	for {
-		s := t.cache.take(h.relay())
+		s := t.cache.take(key)
 		if s == nil {
 			return nil
 		}

@@ -1,9 +1,7 @@
 package remote
 
 import (
-	"bufio"
 	"context"
-	"crypto/tls"
 	"strconv"
 	"strings"
 	"time"
@@ -11,9 +9,14 @@ import (
 	"packetboat/internal/mail"
 )
 
-// greet does all that comes before MAIL FROM: greeting, EHLO, STARTTLS.
+// greet does all that comes before MAIL FROM: greeting, EHLO, STARTTLS, AUTH.
 func (s *session) greet(ctx context.Context) error {
 	o := &s.t.opts
+	if o.TLSWrapper {
+		if err := s.handshake(ctx); err != nil {
+			return err
+		}
+	}
 	r, err := s.read(o.HeloTimeout, "receiving the initial server greeting")
 	if err != nil {
 		return err
@@ -31,7 +34,10 @@ func (s *session) greet(ctx context.Context) error {
 	if err := s.hello(); err != nil {
 		return err
 	}
-	return s.secure(ctx)
+	if err := s.secure(ctx); err != nil {
+		return err
+	}
+	return s.login(ctx)
 }
 
 // hello says EHLO, or HELO to a host that does not know EHLO, or LHLO.
@@ -94,8 +100,7 @@ func (s *session) hear(verb string) (reply, error) {
 		if n == 0 {
 			r = reply{code: code, text: string(line), dsn: enhanced(line)}
 		} else if code == 250 && len(line) > 4 {
-			key, val, _ := strings.Cut(string(line[4:]), " ")
-			s.ext[strings.ToUpper(key)] = val
+			s.extension(string(line[4:]))
 		}
 		if !more {
 			return r, nil
@@ -105,70 +110,22 @@ func (s *session) hear(verb string) (reply, error) {
 	return r, errorf("4.5.0", "host %s sent a malformed or endless reply while %s", s.host, s.doing)
 }
 
+// extension notes one line of the reply. "AUTH=X" is what hosts say to clients
+// of the last century; several lists of mechanisms make one.
+func (s *session) extension(line string) {
+	key, val, _ := strings.Cut(line, " ")
+	if len(key) > 5 && strings.EqualFold(key[:5], "AUTH=") {
+		key, val = "AUTH", strings.TrimSpace(key[5:]+" "+val)
+	}
+	key = strings.ToUpper(key)
+	if old, ok := s.ext[key]; ok && key == "AUTH" && len(old) < maxMechanisms {
+		val = strings.TrimSpace(old + " " + val)
+	}
+	s.ext[key] = val
+}
+
 // has tells whether the host offered an extension.
 func (s *session) has(ext string) bool { _, ok := s.ext[ext]; return ok }
-
-// tls levels of smtp_tls_security_level that package remote knows.
-func mustEncrypt(level string) bool { return level == "encrypt" }
-
-// secure starts TLS as smtp_tls_security_level says. A level that demands TLS
-// is never lowered by what the host says or does not say.
-func (s *session) secure(ctx context.Context) error {
-	level := s.t.opts.TLSLevel
-	if s.isTLS || s.host.unix != "" || level == "" || level == "none" {
-		return nil
-	}
-	if !s.has("STARTTLS") {
-		if mustEncrypt(level) {
-			return errorf("4.7.4", "TLS is required, but was not offered by host %s", s.host)
-		}
-		return nil
-	}
-	r, err := s.command(s.t.opts.HeloTimeout, "sending STARTTLS", "STARTTLS")
-	if err != nil {
-		return err
-	}
-	if r.code != 220 {
-		if mustEncrypt(level) {
-			return errorf("4.7.4", "TLS is required, but host %s refused to start TLS: %s", s.host, r.text)
-		}
-		return nil
-	}
-	return s.handshake(ctx)
-}
-
-// handshake turns the connection into a TLS one and says EHLO again: nothing
-// heard in the clear counts any more (RFC 3207 section 4.2).
-func (s *session) handshake(ctx context.Context) error {
-	// NO STARTTLS: bytes that came behind "220 ready" were not encrypted. Whoever
-	// put them there must not have them read as the first encrypted answers.
-	if s.r.Buffered() > 0 {
-		s.broken = true
-		return errorf("4.7.0", "host %s sent data in the clear behind its answer to STARTTLS", s.host)
-	}
-	c := tls.Client(s.conn, s.t.tlsConfig(s.host))
-	s.conn.SetDeadline(time.Now().Add(s.t.opts.HeloTimeout))
-	if err := c.HandshakeContext(ctx); err != nil {
-		s.broken = true
-		return errorf("4.7.5", "Cannot start TLS: handshake failure with host %s: %s", s.host, err.Error())
-	}
-	st := c.ConnectionState()
-	s.t.log.Info("Untrusted TLS connection established to %s: %s with cipher %s",
-		s.host.relay(), tls.VersionName(st.Version), tls.CipherSuiteName(st.CipherSuite))
-	s.conn, s.isTLS = c, true
-	s.r, s.w = bufio.NewReaderSize(c, 4096), bufio.NewWriterSize(c, 16384)
-	return s.hello()
-}
-
-// tlsConfig is that of the opportunistic levels: any certificate will do,
-// because in the clear there would be none at all (RFC 7435).
-func (t *Transport) tlsConfig(h host) *tls.Config {
-	c := &tls.Config{MinVersion: tls.VersionTLS10, InsecureSkipVerify: true}
-	if !h.addr.IsValid() || h.name != h.addr.String() {
-		c.ServerName = h.name
-	}
-	return c
-}
 
 // sizeLimit returns the limit of the SIZE extension, 0 for none.
 func (s *session) sizeLimit() int64 {

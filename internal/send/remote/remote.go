@@ -6,8 +6,10 @@ package remote
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"packetboat/internal/mail"
@@ -33,22 +35,39 @@ type Options struct {
 	LineLimit        int           `main:"smtp_line_length_limit"`
 	TLSLevel         string        `main:"smtp_tls_security_level"`
 	TLSWrapper       bool          `main:"smtp_tls_wrappermode"`
-	AddressPref      string        `main:"smtp_address_preference"`
-	Protocols        []string      `main:"inet_protocols"`
-	BindAddress      string        `main:"smtp_bind_address"`
-	BindAddress6     string        `main:"smtp_bind_address6"`
-	Skip5xxGreeting  bool          `main:"smtp_skip_5xx_greeting"`
-	QuoteEnvelope    bool          `main:"smtp_quote_rfc821_envelope"`
-	LMTP             bool          // speak LMTP: LHLO, one answer a recipient
-	Program          string        // tag in the log; empty = smtp, or lmtp
-	Port             string        // default port; empty = 25, or 24 for LMTP
-	QueueDirectory   string        `main:"queue_directory"` // where lmtp:unix: paths begin
-	RootCAs          *tls.Config   // trust for verified levels; nil = the system's
-	Own              func() []netip.Addr
-	Resolver         *dns.Resolver
-	Log              *maillog.Logger
-	IgnoreMXLookup   bool `main:"ignore_mx_lookup_error"`
-	DeferIfNoMXFound bool `main:"smtp_defer_if_no_mx_address_found"`
+	StartTLSTimeout  time.Duration `main:"smtp_starttls_timeout"`
+	TLSLog           int           // smtp_tls_loglevel
+	TLSProtocols     string        `main:"smtp_tls_protocols"`           // below encrypt
+	MandatoryTLS     string        `main:"smtp_tls_mandatory_protocols"` // from encrypt on
+	ExcludeCiphers   string        `main:"smtp_tls_exclude_ciphers"`
+	MandatoryExclude string        `main:"smtp_tls_mandatory_exclude_ciphers"`
+	VerifyMatch      string        `main:"smtp_tls_verify_cert_match"`
+	SecureMatch      string        `main:"smtp_tls_secure_cert_match"`
+	FingerprintMatch string        `main:"smtp_tls_fingerprint_cert_match"`
+	// FingerprintDigest is md5, sha1, sha256, sha384 or sha512; empty = sha256.
+	FingerprintDigest string            `main:"smtp_tls_fingerprint_digest"`
+	VerifyDepth       int               `main:"smtp_tls_scert_verifydepth"` // certificates above the host's
+	ServerName        string            `main:"smtp_tls_servername"`
+	Roots             *x509.CertPool    // smtp_tls_CAfile and smtp_tls_CApath; nil = nobody is trusted
+	Certificates      []tls.Certificate // our own, for hosts that ask (smtp_tls_cert_file)
+	TLSPolicy         Table             // smtp_tls_policy_maps; nil without
+	SASL              *SASL             // nil = smtp_sasl_auth_enable = no
+	MinBackoff        time.Duration     `main:"minimal_backoff_time"`
+	AddressPref       string            `main:"smtp_address_preference"`
+	Protocols         []string          `main:"inet_protocols"`
+	BindAddress       string            `main:"smtp_bind_address"`
+	BindAddress6      string            `main:"smtp_bind_address6"`
+	Skip5xxGreeting   bool              `main:"smtp_skip_5xx_greeting"`
+	QuoteEnvelope     bool              `main:"smtp_quote_rfc821_envelope"`
+	LMTP              bool              // speak LMTP: LHLO, one answer a recipient
+	Program           string            // tag in the log; empty = smtp, or lmtp
+	Port              string            // default port; empty = 25, or 24 for LMTP
+	QueueDirectory    string            `main:"queue_directory"` // where lmtp:unix: paths begin
+	Own               func() []netip.Addr
+	Resolver          *dns.Resolver
+	Log               *maillog.Logger
+	IgnoreMXLookup    bool `main:"ignore_mx_lookup_error"`
+	DeferIfNoMXFound  bool `main:"smtp_defer_if_no_mx_address_found"`
 }
 
 // The defaults of postconf(5), for what Options leaves zero.
@@ -61,11 +80,14 @@ const (
 	defAddressLimit = 5
 	defSessionLimit = 2
 	defLineLimit    = 998
+	defVerifyDepth  = 9
+	defMinBackoff   = 300 * time.Second
 )
 
 // Transport is one SMTP or LMTP client service. It is safe for many goroutines.
 type Transport struct {
 	opts  Options
+	level level
 	log   *maillog.Log
 	cache cache
 }
@@ -79,6 +101,7 @@ func New(o Options) *Transport {
 		{&o.ConnectTimeout, defConnect}, {&o.HeloTimeout, defCommand}, {&o.MailTimeout, defCommand},
 		{&o.RcptTimeout, defCommand}, {&o.DataInitTimeout, defDataInit}, {&o.DataXferTimeout, defDataXfer},
 		{&o.DataDoneTimeout, defDataDone}, {&o.QuitTimeout, defCommand},
+		{&o.StartTLSTimeout, defCommand}, {&o.MinBackoff, defMinBackoff},
 	} {
 		if *d.field <= 0 {
 			*d.field = d.value
@@ -87,13 +110,57 @@ func New(o Options) *Transport {
 	for _, d := range []struct {
 		field *int
 		value int
-	}{{&o.AddressLimit, defAddressLimit}, {&o.SessionLimit, defSessionLimit}, {&o.LineLimit, defLineLimit}} {
+	}{{&o.AddressLimit, defAddressLimit}, {&o.SessionLimit, defSessionLimit}, {&o.LineLimit, defLineLimit},
+		{&o.VerifyDepth, defVerifyDepth}} {
 		if *d.field <= 0 {
 			*d.field = d.value
 		}
 	}
 	o.setNames()
-	return &Transport{opts: o, log: o.Log.Program(o.Program)}
+	o.setTLS()
+	t := &Transport{opts: o, log: o.Log.Program(o.Program)}
+	// A word that Check refuses never means less than TLS without exception.
+	if l, ok := parseLevel(o.TLSLevel); ok {
+		t.level = l
+	} else if o.TLSLevel != "" {
+		t.level = levelSecure
+	}
+	return t
+}
+
+// setTLS fills what names certificates.
+func (o *Options) setTLS() {
+	if o.VerifyMatch == "" {
+		o.VerifyMatch = "hostname"
+	}
+	if o.SecureMatch == "" {
+		o.SecureMatch = "nexthop, dot-nexthop"
+	}
+	if digests()[strings.ToLower(o.FingerprintDigest)] == nil {
+		o.FingerprintDigest = "sha256"
+	}
+}
+
+// Check says what of a configuration cannot be obeyed: the parameter and why.
+// cmd/mtad refuses to start with it; New takes the safest meaning.
+func (o *Options) Check() (param, why string) {
+	l, ok := parseLevel(o.TLSLevel)
+	switch {
+	case strings.Contains(strings.ToLower(o.TLSLevel), "dane"):
+		return "smtp_tls_security_level", "smtp_tls_security_level = " + o.TLSLevel + " is not supported"
+	case o.TLSLevel != "" && !ok:
+		return "smtp_tls_security_level", "invalid tls security level: \"" + o.TLSLevel + "\""
+	case o.TLSWrapper && o.TLSPolicy == nil && l < levelEncrypt:
+		return "smtp_tls_wrappermode", "smtp_tls_wrappermode requires \"smtp_tls_security_level = encrypt\" (or stronger)"
+	case o.FingerprintDigest != "" && digests()[strings.ToLower(o.FingerprintDigest)] == nil:
+		return "smtp_tls_fingerprint_digest", "Digest algorithm \"" + o.FingerprintDigest + "\" not found"
+	}
+	for param, list := range map[string]string{"smtp_tls_protocols": o.TLSProtocols, "smtp_tls_mandatory_protocols": o.MandatoryTLS} {
+		if _, _, err := protocols(list); err != nil {
+			return param, err.Error()
+		}
+	}
+	return "", ""
 }
 
 // setNames fills the names and hooks that depend on the protocol.
@@ -158,26 +225,55 @@ func (a *attempt) run(ctx context.Context, hosts []host, start time.Time) {
 		if len(a.left) == 0 || i >= a.t.opts.AddressLimit || sessions >= a.t.opts.SessionLimit {
 			return
 		}
-		s, err := a.t.open(ctx, h)
-		if err != nil {
-			a.t.log.Info("%s", err.Error())
-			a.failAll(mail.Result{Status: mail.AsStatus(err), Relay: "none", Connect: time.Since(start)})
-			continue
-		}
-		if a.session(ctx, s, start) {
+		if a.host(ctx, h, start) {
 			sessions++
 		}
 		start = time.Now()
 	}
 }
 
+// host tries one host; it tells whether it let us speak.
+func (a *attempt) host(ctx context.Context, h host, start time.Time) bool {
+	tm, err := a.t.terms(ctx, a.job, h)
+	if err != nil {
+		a.failAll(mail.Result{Status: mail.AsStatus(err), Relay: "none", Connect: time.Since(start)})
+		return false
+	}
+	s, err := a.t.open(ctx, h, tm)
+	if err != nil {
+		a.t.log.Info("%s", err.Error())
+		a.failAll(mail.Result{Status: mail.AsStatus(err), Relay: "none", Connect: time.Since(start)})
+		return false
+	}
+	spoke := a.session(ctx, s, start)
+	if !s.failedTLS || !a.clearAllowed(tm) {
+		return spoke
+	}
+	// TLS was our wish alone, and the host's is broken: the mail would wait for
+	// ever (smtp_proto.c, RETRY_AS_PLAINTEXT).
+	clear := *tm
+	clear.policy = policy{}
+	if s, err = a.t.open(ctx, h, &clear); err != nil {
+		return spoke
+	}
+	return a.session(ctx, s, time.Now())
+}
+
+// clearAllowed tells whether mail may go in the clear after a failed handshake:
+// it has waited for a while, TLS is not demanded, no password is at stake.
+func (a *attempt) clearAllowed(tm *terms) bool {
+	waited := !a.job.Env.Arrived.IsZero() && time.Since(a.job.Env.Arrived) >= a.t.opts.MinBackoff
+	return waited && tm.level == levelMay && !tm.auth && !a.job.Env.RequireTLS && len(a.left) > 0
+}
+
 // open returns a cached connection to a host, or a new one.
-func (t *Transport) open(ctx context.Context, h host) (*session, error) {
-	wanted := t.cache.busy(h.relay())
-	s := t.reuse(h)
+func (t *Transport) open(ctx context.Context, h host, tm *terms) (*session, error) {
+	key := tm.key(h)
+	wanted := t.cache.busy(key)
+	s := t.reuse(key)
 	if s == nil {
 		var err error
-		if s, err = t.dial(ctx, h); err != nil {
+		if s, err = t.dial(ctx, h, tm); err != nil {
 			return nil, err
 		}
 	}

@@ -296,7 +296,7 @@ func TestSTARTTLSInjection(t *testing.T) {
 
 func TestEncryptIsNeverLowered(t *testing.T) {
 	for _, l := range []string{"s 250 x", "s 250-x|250 STARTTLS"} {
-		s := play(t, "127.0.0.1:0", "s 220 x", "c EHLO", l, "c STARTTLS", "s 454 no")
+		s := play(t, "127.0.0.1:0", "s 220 x", "c EHLO", l, "c STARTTLS", "s 454 4.7.4 no")
 		if l == "s 250 x" {
 			s = play(t, "127.0.0.1:0", "s 220 x", "c EHLO", l, "c QUIT")
 		}

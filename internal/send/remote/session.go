@@ -3,7 +3,6 @@ package remote
 import (
 	"bufio"
 	"context"
-	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -25,33 +24,34 @@ const (
 
 // session is one connection to one host.
 type session struct {
-	t      *Transport
-	host   host
-	conn   net.Conn
-	r      *bufio.Reader
-	w      *bufio.Writer
-	doing  string // what we are about, for error texts: "sending RCPT TO"
-	ext    map[string]string
-	isTLS  bool
-	broken bool // no QUIT: the conversation is lost
-	uses   int  // messages so far
-	wanted bool // keep it for the next message
-	opened time.Time
-	expire *time.Timer // while it is idle in the cache
+	t         *Transport
+	host      host
+	terms     *terms
+	conn      net.Conn
+	raw       net.Conn // the connection below TLS; never changes
+	r         *bufio.Reader
+	w         *bufio.Writer
+	doing     string // what we are about, for error texts: "sending RCPT TO"
+	ext       map[string]string
+	isTLS     bool
+	matched   bool // the certificate is the one that the policy demands
+	failedTLS bool // the handshake failed: another one in the clear may be allowed
+	broken    bool // no QUIT: the conversation is lost
+	uses      int  // messages so far
+	wanted    bool // keep it for the next message
+	opened    time.Time
+	expire    *time.Timer // while it is idle in the cache
 }
 
 // dial connects to one host. The error is Postfix's "connect to ..." line.
-func (t *Transport) dial(ctx context.Context, h host) (*session, error) {
+func (t *Transport) dial(ctx context.Context, h host, tm *terms) (*session, error) {
 	d := net.Dialer{Timeout: t.opts.ConnectTimeout, LocalAddr: t.bind(h)}
 	network, address := h.dialTarget()
 	c, err := d.DialContext(ctx, network, address)
 	if err != nil {
 		return nil, errorf("4.4.1", "connect to %s: %s", h.relay(), proc.ErrText(err))
 	}
-	if t.opts.TLSWrapper {
-		c = tls.Client(c, t.tlsConfig(h))
-	}
-	return &session{t: t, host: h, conn: c, isTLS: t.opts.TLSWrapper, opened: time.Now(),
+	return &session{t: t, host: h, terms: tm, conn: c, raw: c, opened: time.Now(),
 		r: bufio.NewReaderSize(c, 4096), w: bufio.NewWriterSize(c, 16384)}, nil
 }
 
@@ -70,7 +70,7 @@ func (t *Transport) bind(h host) net.Addr {
 func (s *session) relay() string { return s.host.relay() }
 
 // abort ends the conversation at once: the system stops.
-func (s *session) abort() { s.conn.SetDeadline(time.Unix(1, 0)) }
+func (s *session) abort() { s.raw.SetDeadline(time.Unix(1, 0)) }
 
 // close says QUIT without waiting long for an answer, and closes.
 func (s *session) close() {

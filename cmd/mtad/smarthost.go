@@ -1,0 +1,366 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"packetboat/internal/mail"
+	"packetboat/internal/route/rewrite"
+	"packetboat/internal/route/table"
+	"packetboat/internal/send/remote"
+	"packetboat/internal/sys/config"
+)
+
+// clientParams are the parameters of smtp(8) that name tables and files, which
+// only this door opens.
+type clientParams struct {
+	UseTLS       bool     `main:"smtp_use_tls"`
+	Enforce      bool     `main:"smtp_enforce_tls"`
+	EnforcePeer  bool     `main:"smtp_tls_enforce_peername"`
+	LogLevel     string   `main:"smtp_tls_loglevel"`
+	CAFile       string   `main:"smtp_tls_CAfile"`
+	CAPath       string   `main:"smtp_tls_CApath"`
+	DefaultCA    bool     `main:"tls_append_default_CA"`
+	Cert         string   `main:"smtp_tls_cert_file"`
+	Key          string   `main:"smtp_tls_key_file"`
+	Chain        []string `main:"smtp_tls_chain_files"`
+	PolicyMaps   string   `main:"smtp_tls_policy_maps"`
+	PerSite      string   `main:"smtp_tls_per_site"`
+	TrustAnchors string   `main:"smtp_tls_trust_anchor_file"`
+	Auth         bool     `main:"smtp_sasl_auth_enable"`
+	AuthType     string   `main:"smtp_sasl_type"`
+	PasswordMaps string   `main:"smtp_sasl_password_maps"`
+	BySender     bool     `main:"smtp_sender_dependent_authentication"`
+	Filter       []string `main:"smtp_sasl_mechanism_filter"`
+	FailureCache string   `main:"smtp_sasl_auth_cache_name"`
+	Delimiters   string   `main:"recipient_delimiter"`
+}
+
+// security fills what a client's TLS and SASL need, and refuses by name what
+// cannot be obeyed: nothing that was written to make mail safer is passed over.
+func (e *engine) security(m *config.Main, o *remote.Options) error {
+	var p clientParams
+	if err := m.Decode(&p); err != nil {
+		return err
+	}
+	if err := p.refuse(m); err != nil {
+		return err
+	}
+	o.TLSLevel = p.level(o.TLSLevel)
+	o.TLSLog = logLevel(p.LogLevel)
+	if p.PolicyMaps != "" {
+		maps, err := e.secretMaps(p.PolicyMaps)
+		if err != nil {
+			return configError(m, "smtp_tls_policy_maps", err.Error(), "correct the table")
+		}
+		o.TLSPolicy = maps
+	}
+	if param, why := o.Check(); param != "" {
+		return configError(m, param, why, `use none, may, encrypt, fingerprint, verify or secure; for dane write "encrypt", or "secure" with smtp_tls_CAfile`)
+	}
+	if p.uses(o) {
+		o.Roots = e.authorities(&p)
+		if err := e.clientCert(m, &p, o); err != nil {
+			return err
+		}
+	}
+	return e.sasl(m, &p, o)
+}
+
+// configError names a parameter of a client; for LMTP it is known by its twin's
+// place in main.cf.
+func configError(m *config.Main, name, text, hint string) error {
+	file, line := m.Where(name)
+	return &config.Error{File: file, Line: line, Text: text, Hint: hint}
+}
+
+// refuse names settings that would be passed over otherwise.
+func (p *clientParams) refuse(m *config.Main) error {
+	switch {
+	case p.PerSite != "" && p.PolicyMaps == "":
+		return configError(m, "smtp_tls_per_site", "smtp_tls_per_site is not supported", "write the levels into smtp_tls_policy_maps: NONE is none, MAY is may, MUST is verify")
+	case p.TrustAnchors != "":
+		return configError(m, "smtp_tls_trust_anchor_file", "smtp_tls_trust_anchor_file is not supported", "name the certificates in smtp_tls_CAfile")
+	case p.Auth && strings.TrimSpace(p.PasswordMaps) == "":
+		return configError(m, "smtp_sasl_auth_enable", "specify a password table via the `smtp_sasl_password_maps' configuration parameter",
+			"smtp_sasl_password_maps = hash:/etc/postfix/sasl_passwd")
+	case p.Auth && p.AuthType != "cyrus":
+		return configError(m, "smtp_sasl_type", "unsupported SASL client implementation: "+p.AuthType, "remove the line: the client needs no other program")
+	}
+	return nil
+}
+
+// level maps the parameters that smtp_tls_security_level replaced: they count
+// where it is empty (postconf(5)).
+func (p *clientParams) level(l string) string {
+	switch {
+	case l != "":
+		return l
+	case p.Enforce && p.EnforcePeer:
+		return "verify"
+	case p.Enforce:
+		return "encrypt"
+	case p.UseTLS:
+		return "may"
+	}
+	return "none"
+}
+
+// uses tells whether a client ever speaks TLS.
+func (p *clientParams) uses(o *remote.Options) bool {
+	return !strings.EqualFold(o.TLSLevel, "none") || p.PolicyMaps != ""
+}
+
+// logLevel reads smtp_tls_loglevel: a number, or words of which only "none"
+// means silence.
+func logLevel(s string) int {
+	if n, err := strconv.Atoi(s); err == nil {
+		return n
+	}
+	if s == "" || strings.EqualFold(s, "none") {
+		return 0
+	}
+	return 1
+}
+
+// hashName is the form of the links that OpenSSL looks for in a CApath.
+var hashName = regexp.MustCompile(`^[0-9a-f]{8}\.[0-9]+$`)
+
+// authorities reads the certificates that are trusted. As in Postfix the
+// system's are added only to others, and only with tls_append_default_CA.
+func (e *engine) authorities(p *clientParams) *x509.CertPool {
+	if p.CAFile == "" && p.CAPath == "" {
+		return nil
+	}
+	pool := x509.NewCertPool()
+	if p.DefaultCA {
+		if system, err := x509.SystemCertPool(); err == nil {
+			pool = system
+		}
+	}
+	if p.CAFile != "" {
+		if b, err := e.link.readKey(p.CAFile); err != nil {
+			e.log.Warn("cannot load Certification Authority data, CAfile=\"%s\": %s", p.CAFile, err.Error())
+		} else if !pool.AppendCertsFromPEM(b) {
+			e.log.Warn("cannot load Certification Authority data, CAfile=\"%s\": no certificate in it", p.CAFile)
+		}
+	}
+	if p.CAPath != "" {
+		e.folder(pool, p.CAPath)
+	}
+	return pool
+}
+
+// folder reads the certificates of a CApath.
+func (e *engine) folder(pool *x509.CertPool, path string) {
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		e.log.Warn("cannot load Certification Authority data, CApath=\"%s\": %s", path, err.Error())
+		return
+	}
+	for _, f := range entries {
+		if !hashName.MatchString(f.Name()) {
+			continue
+		}
+		if b, err := os.ReadFile(filepath.Join(path, f.Name())); err == nil {
+			pool.AppendCertsFromPEM(b)
+		}
+	}
+}
+
+// clientCert reads the certificate that is shown to hosts that ask for one.
+func (e *engine) clientCert(m *config.Main, p *clientParams, o *remote.Options) error {
+	name, files := "smtp_tls_chain_files", p.Chain
+	if len(files) == 0 && p.Cert != "" && p.Cert != "none" {
+		name, files = "smtp_tls_cert_file", []string{p.Cert}
+		if p.Key != "" && p.Key != p.Cert {
+			files = append(files, p.Key)
+		}
+	}
+	if len(files) == 0 {
+		return nil
+	}
+	var all []byte
+	for _, f := range files {
+		b, err := e.link.readKey(f)
+		if err != nil {
+			return configError(m, name, err.Error(), "correct the path")
+		}
+		all = append(append(all, b...), '\n')
+	}
+	pair, err := tls.X509KeyPair(all, all)
+	if err != nil {
+		return configError(m, name, fmt.Sprintf("%s: %v", strings.Join(files, ", "), err), "the certificate comes first, and its key must fit")
+	}
+	o.Certificates = []tls.Certificate{pair}
+	return nil
+}
+
+// sasl opens the tables of a client that logs in.
+func (e *engine) sasl(m *config.Main, p *clientParams, o *remote.Options) error {
+	if !p.Auth {
+		return nil
+	}
+	var s remote.SASL
+	if err := m.Decode(&s); err != nil {
+		return err
+	}
+	for name, words := range map[string][]string{"smtp_sasl_security_options": s.Clear,
+		"smtp_sasl_tls_security_options": s.TLS, "smtp_sasl_tls_verified_security_options": s.Verified} {
+		if err := remote.CheckSecurity(words); err != nil {
+			return configError(m, name, err.Error(), "use noplaintext, noactive, nodictionary, noanonymous, forward_secrecy, mutual_auth")
+		}
+	}
+	maps, err := e.secretMaps(p.PasswordMaps)
+	if err != nil {
+		return configError(m, "smtp_sasl_password_maps", err.Error(), "correct the table")
+	}
+	s.Passwords = maps
+	if p.BySender {
+		s.Sender = e.senderPassword(maps, p.Delimiters)
+	}
+	if len(p.Filter) > 0 {
+		list, err := table.OpenList(p.Filter, table.Exact, table.Options{})
+		if err != nil {
+			return configError(m, "smtp_sasl_mechanism_filter", err.Error(), "name mechanisms, as plain, login")
+		}
+		s.Allowed = list.Match
+	}
+	if p.FailureCache != "" {
+		e.log.Warn("smtp_sasl_auth_cache_name is not supported: a refused password is tried again with each message")
+	}
+	o.SASL = &s
+	return nil
+}
+
+// senderPassword looks passwords up by the sender's address (mail_addr_find(3)).
+func (e *engine) senderPassword(maps table.Maps, delims string) func(context.Context, mail.Address) (string, bool, error) {
+	return func(ctx context.Context, a mail.Address) (string, bool, error) {
+		r, err := e.router.Resolve(a)
+		local := err == nil && r.Class == rewrite.Local
+		v, _, ok, err := maps.FindKeys(ctx, table.MailKeys(a, delims, local))
+		return v, ok, err
+	}
+}
+
+// secretMaps opens tables that may be readable for root alone.
+func (e *engine) secretMaps(list string) (maps table.Maps, err error) {
+	specs, err := table.CutList(list)
+	if err != nil {
+		return nil, err
+	}
+	for _, spec := range specs {
+		t, err := table.Open(spec, table.Options{})
+		if path := secretPath(spec); errors.Is(err, fs.ErrPermission) && path != "" {
+			t, err = openSecret(spec, path, e.link.readKey)
+		}
+		if err != nil {
+			return nil, err
+		}
+		maps = append(maps, t)
+	}
+	return maps, nil
+}
+
+// secretPath returns the source file of a table with plain keys, empty for
+// tables of other kinds.
+func secretPath(spec string) string {
+	kind, path, _ := strings.Cut(strings.TrimPrefix(spec, "proxy:"), ":")
+	if !filepath.IsAbs(path) || !slices.Contains([]string{"hash", "btree", "lmdb", "cdb", "dbm", "sdbm", "texthash"}, kind) {
+		return ""
+	}
+	return path
+}
+
+// secretFiles returns the sources of the tables with passwords: the parent reads
+// them for the engine, as keys.
+func secretFiles(m *config.Main) (out []string) {
+	for _, name := range [...]string{"smtp_sasl_password_maps", "lmtp_sasl_password_maps", "smtp_tls_policy_maps", "lmtp_tls_policy_maps"} {
+		specs, _ := table.CutList(m.Get(name)) // what cannot be read is told where it is used
+		for _, spec := range specs {
+			if path := secretPath(spec); path != "" {
+				out = append(out, path)
+			}
+		}
+	}
+	return out
+}
+
+// secret is a table whose source only root may read.
+type secret struct {
+	name, path string
+	read       func(path string) ([]byte, error)
+
+	mu      sync.Mutex
+	entries map[string]string
+	stat    fs.FileInfo
+}
+
+func openSecret(name, path string, read func(string) ([]byte, error)) (*secret, error) {
+	s := &secret{name: name, path: path, read: read}
+	return s, s.refresh()
+}
+
+// Name returns the specification of the table.
+func (s *secret) Name() string { return s.name }
+
+// Pattern tells that the keys are plain.
+func (s *secret) Pattern() bool { return false }
+
+// Lookup asks the table; a source that changed is read again first.
+func (s *secret) Lookup(_ context.Context, key string) (string, bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.refresh(); err != nil {
+		return "", false, err
+	}
+	v, ok := s.entries[strings.ToLower(key)]
+	return v, ok, nil
+}
+
+// refresh reads the source when it is another than the one we know. In a folder
+// that we cannot look into it is read once: a reload reads it again.
+func (s *secret) refresh() error {
+	fi, err := os.Stat(s.path)
+	if errors.Is(err, fs.ErrPermission) {
+		if s.entries != nil {
+			return nil
+		}
+	} else if err != nil {
+		return err
+	}
+	if fi != nil && s.stat != nil && os.SameFile(fi, s.stat) && fi.Size() == s.stat.Size() && fi.ModTime().Equal(s.stat.ModTime()) {
+		return nil
+	}
+	b, err := s.read(s.path)
+	if err != nil {
+		return err
+	}
+	if len(b) >= maxKeyFile {
+		return fmt.Errorf("%s: longer than %d bytes", s.path, maxKeyFile)
+	}
+	list, _, err := table.ReadEntries(bytes.NewReader(b), s.path, table.Options{})
+	if err != nil {
+		return err
+	}
+	entries := map[string]string{}
+	for _, x := range list {
+		if key := strings.ToLower(x.Key); entries[key] == "" { // the first one counts
+			entries[key] = x.Value
+		}
+	}
+	s.entries, s.stat = entries, fi
+	return nil
+}
