@@ -167,12 +167,10 @@ func kill(t *testing.T, s *sandbox.Sandbox) string {
 
 // child returns the engine among a parent's children.
 func child(parent int) int {
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", parent, parent))
-	for f := range strings.FieldsSeq(string(b)) {
-		cmdline, _ := os.ReadFile("/proc/" + f + "/cmdline")
+	for pid := range sandbox.Children(parent) {
+		cmdline, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 		if bytes.Contains(cmdline, []byte("--engine")) {
-			n, _ := strconv.Atoi(f)
-			return n
+			return pid
 		}
 	}
 	return 0

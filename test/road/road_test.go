@@ -312,17 +312,16 @@ func TestUnknownUser(t *testing.T) {
 func TestCrashedEngine(t *testing.T) {
 	s := sandbox.Start(t)
 	parent := s.PID("spool/pid/master.pid")
-	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", parent, parent))
-	if err != nil {
-		t.Skip("this kernel does not list children:", err)
-	}
-	for pid := range strings.FieldsSeq(string(children)) {
-		var n int
-		fmt.Sscan(pid, &n)
-		cmdline, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", n))
+	killed := 0
+	for pid := range sandbox.Children(parent) {
+		cmdline, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 		if bytes.Contains(cmdline, []byte("--engine")) {
-			syscall.Kill(n, syscall.SIGKILL)
+			syscall.Kill(pid, syscall.SIGKILL)
+			killed++
 		}
+	}
+	if killed != 1 {
+		t.Fatalf("%d engines", killed)
 	}
 	s.Wait(10*time.Second, "banner after the crash", func() bool {
 		c, err := net.DialTimeout("tcp", s.Addr(25), time.Second)

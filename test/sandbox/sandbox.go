@@ -99,6 +99,30 @@ func (s *Sandbox) PID(file string) int {
 	return n
 }
 
+// Children returns the numbers of the processes that pid has started, by name.
+// Any of its threads may have done so, so all processes are looked at.
+func Children(pid int) map[int]string {
+	found := map[int]string{}
+	list, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, path := range list {
+		b, _ := os.ReadFile(path)
+		// "PID (NAME) STATE PPID ...": a name may hold anything, so the last ")" counts.
+		head, tail, _ := strings.Cut(string(b), "(")
+		i := strings.LastIndex(tail, ")")
+		if i < 0 {
+			continue
+		}
+		var state string
+		var child, parent int
+		fmt.Sscan(head, &child)
+		fmt.Sscan(tail[i+1:], &state, &parent)
+		if parent == pid {
+			found[child] = tail[:i]
+		}
+	}
+	return found
+}
+
 // Wait waits until cond holds, at most d, and says what was missing.
 func (s *Sandbox) Wait(d time.Duration, what string, cond func() bool) {
 	s.t.Helper()

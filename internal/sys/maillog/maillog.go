@@ -14,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // maxLine is the longest text of one line in bytes; what is longer is cut, as
@@ -172,19 +174,33 @@ func (l *Logger) syslog() {
 	os.Stderr.Write(append(l.buf, '\n'))
 }
 
-// Printable replaces in b, from index start on, every control byte
-// by "?", as Postfix's
-// printable(3) does, and cuts the text after limit bytes.
+// Printable replaces in b, from index start on, every byte of a control character
+// and every byte that is no UTF-8 by "?", as Postfix's printable(3) does, and cuts
+// the text after limit bytes. The controls above ASCII count: a terminal obeys them.
 func Printable(b []byte, start, limit int) []byte {
 	if len(b)-start > limit {
 		b = b[:start+limit]
 	}
 	for i := start; i < len(b); i++ {
-		if b[i] < ' ' || b[i] == 0x7f {
+		switch c := b[i]; {
+		case c < ' ' || c == 0x7f:
 			b[i] = '?'
+		case c >= utf8.RuneSelf:
+			i += printableRune(b[i:]) - 1
 		}
 	}
 	return b
+}
+
+// printableRune does so for one character above ASCII and returns its length.
+func printableRune(b []byte) int {
+	r, n := utf8.DecodeRune(b)
+	if r == utf8.RuneError && n <= 1 || unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
+		for i := range b[:n] {
+			b[i] = '?'
+		}
+	}
+	return n
 }
 
 // Handle returns the open file that lines go to, nil for syslog: for another

@@ -36,6 +36,21 @@ func TestForgery(t *testing.T) {
 	}
 }
 
+// TestPrintable: what a terminal obeys goes, what people read stays.
+func TestPrintable(t *testing.T) {
+	for in, want := range map[string]string{
+		"plain": "plain", "Grüße 世界 🚤": "Grüße 世界 🚤", "a\tb\rc": "a?b?c", "\x9b31m": "?31m", "\u009b31m": "??31m",
+		"\xff\xfe": "??", "x\xe4\xb8": "x??", "a\u2028b": "a???b", "\ufffd": "\ufffd",
+	} {
+		if got := string(Printable([]byte("head\n"+in), 5, 100)); got != "head\n"+want {
+			t.Errorf("%q: %q, want %q", in, got[5:], want)
+		}
+	}
+	if got := string(Printable([]byte("世界"), 0, 4)); got != "世?" {
+		t.Errorf("cut: %q", got)
+	}
+}
+
 func BenchmarkLine(b *testing.B) {
 	g := To(io.Discard, Options{Host: "mail"}).Program("smtpd")
 	b.ReportAllocs()
