@@ -48,10 +48,10 @@ func serveOn(t testing.TB, st store.Store, o Options, start Start) (net.Conn, <-
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
 	done := make(chan error, 1)
 	go func() {
 		c, err := l.Accept()
+		l.Close() // not before: a connection that waits would be reset
 		if err != nil {
 			done <- err
 			return
