@@ -31,7 +31,7 @@ func (m *mailbox) Append(msgs []store.New) ([]uint32, error) {
 		}
 		dates[i] = msgs[i].Date.Unix()
 	}
-	lock, err := m.lockWith(func() string { return appendNote(m.f, dates) })
+	lock, err := m.lockWith(func() string { return appendNote(m.path, m.control, m.f, dates) })
 	if err != nil {
 		return nil, err
 	}

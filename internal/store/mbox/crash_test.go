@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"packetboat/internal/store"
 	"packetboat/internal/store/mbox/journal"
@@ -256,5 +257,123 @@ func TestForeignOwner(t *testing.T) {
 	}
 	if b, _ := os.ReadFile(path); !bytes.Contains(b, []byte("Status: R")) {
 		t.Errorf("%s", b)
+	}
+}
+
+// texts returns the messages' texts without what crash tests do not change.
+func texts(t *testing.T, dir string) []string {
+	t.Helper()
+	s, _ := Open(Options{Inbox: filepath.Join(dir, "spool"), Folders: filepath.Join(dir, "mail")})
+	defer s.Close()
+	m, err := s.Open("INBOX")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	var out []string
+	for _, msg := range m.Snapshot().Msgs {
+		out = append(out, readAll(t, m, msg.UID))
+	}
+	return out
+}
+
+// twoCrashes lets a session and then a delivery die at given steps, in a mailbox
+// with UIDs or without. It tells whether each came to its end.
+func twoCrashes(t *testing.T, dir string, change func(*mailbox), numbered bool, first, second int) (one, two bool) {
+	t.Helper()
+	path := filepath.Join(dir, "spool")
+	var msgs []Delivery
+	for i := range 6 {
+		msgs = append(msgs, Delivery{Date: time.Unix(1000000000, 0), Body: strings.NewReader(fmt.Sprintf("S: %d\n\nbody %d\n", i, i))})
+	}
+	if err := errors.Join(Deliver(path, DeliverOptions{}, msgs)...); err != nil {
+		t.Fatal(err)
+	}
+	s, _ := Open(Options{Inbox: path, Folders: filepath.Join(dir, "mail")})
+	b, err := s.Open("INBOX")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := b.(*mailbox)
+	if numbered {
+		m.ClaimRecent()
+		if err := m.Flush(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := &crashFS{left: first, lock: path + ".lock"}
+	m.sys = c
+	change(m)
+	m.timerStop()
+	m.closeFile()
+	leaveLock(c)
+	d := &crashFS{left: second, lock: path + ".lock"}
+	deliver(d, path, DeliverOptions{}, []Delivery{{Date: time.Unix(1000000001, 0), Body: strings.NewReader("S: new\n\n" + strings.Repeat("x\n", 300))}})
+	leaveLock(d)
+	return !c.dead, !d.dead
+}
+
+// leaveLock puts back the dotlock of a process that died.
+func leaveLock(c *crashFS) {
+	if _, note, ok := bytes.Cut(c.note, []byte("\n")); ok && c.dead {
+		os.WriteFile(c.lock, append([]byte(noPID), note...), 0o600)
+	}
+}
+
+// TestTwoCrashes: a delivery that finds the half-done work of a dead session
+// dies, too, at every step of either.
+func TestTwoCrashes(t *testing.T) {
+	changes := map[string]func(m *mailbox){
+		"grow": func(m *mailbox) {
+			m.SetFlags([]uint32{1, 2, 3, 4, 5, 6}, store.Add, store.Seen, []string{"Important"})
+			m.Flush()
+		},
+		"shrink": func(m *mailbox) { m.Expunge([]uint32{2, 3}) },
+	}
+	for name, change := range changes {
+		for first := 0; ; first++ {
+			one, two := false, false
+			for second := 0; !two; second++ {
+				dir := t.TempDir()
+				one, two = twoCrashes(t, dir, change, name == "shrink", first, second)
+				got := texts(t, dir)
+				if len(got) > 0 && strings.HasPrefix(got[len(got)-1], "S: new") {
+					if n := len(got) - 1; len(got[n]) == len("S: new\r\n\r\n")+900 {
+						got = got[:n]
+					}
+				} else if two {
+					t.Fatalf("%s, crashes at %d and %d: the new message is lost", name, first, second)
+				}
+				want := []string{"S: 0\r\n\r\nbody 0\r\n", "S: 1\r\n\r\nbody 1\r\n", "S: 2\r\n\r\nbody 2\r\n", "S: 3\r\n\r\nbody 3\r\n", "S: 4\r\n\r\nbody 4\r\n", "S: 5\r\n\r\nbody 5\r\n"}
+				less := slices.Delete(slices.Clone(want), 1, 3)
+				if !slices.Equal(got, want) && (name == "grow" || !slices.Equal(got, less)) {
+					t.Fatalf("%s, crashes at %d and %d: %q", name, first, second, got)
+				}
+			}
+			if one {
+				break
+			}
+		}
+	}
+}
+
+// TestAppendedAfterCut: a program that knows no journals appends between a
+// crash and the recovery. Its mail stays.
+func TestAppendedAfterCut(t *testing.T) {
+	for step := range 50 {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "spool")
+		one, _ := twoCrashes(t, dir, func(m *mailbox) { m.Expunge([]uint32{2, 3}) }, true, step, 0)
+		os.Remove(path + ".lock")
+		f, _ := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+		f.WriteString("\nFrom x@y  Mon Nov 23 14:03:58 2026\nS: later\n\nlater\n\n")
+		f.Close()
+		got := texts(t, dir)
+		if n := len(got); n == 0 || got[n-1] != "S: later\r\n\r\nlater\r\n" {
+			t.Fatalf("crash at step %d: %q", step, got)
+		}
+		if one {
+			return
+		}
 	}
 }

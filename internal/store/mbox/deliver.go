@@ -223,19 +223,24 @@ func openToWrite(path string, o DeliverOptions) (*os.File, error) {
 // that the locked file is still the one of that name: Python's mailbox
 // replaces the file.
 func lockForAppend(sys journal.Files, path string, f *os.File, o DeliverOptions, dates []int64) (*disk.MailboxLock, error) {
-	lock, err := disk.LockMailbox(context.Background(), path, f, disk.LockOptions{Wait: o.Wait, Stale: o.Stale,
-		Note: func() string { return appendNote(f, dates) }, Dead: func(note string) { undoAppend(sys, f, note) }})
-	if err != nil {
-		return nil, err
+	for {
+		lock, err := disk.LockMailbox(context.Background(), path, f, disk.LockOptions{Wait: o.Wait, Stale: o.Stale,
+			Note: func() string { return appendNote(path, "", f, dates) }, Dead: func(note string) { undoAppend(sys, f, note) }})
+		if err != nil {
+			return nil, err
+		}
+		moved := false
+		if err = sameFile(path, f); err == nil {
+			moved, err = journal.Recover(sys, path, "", f)
+		}
+		if err == nil && !moved {
+			return lock, nil
+		}
+		lock.Unlock() // and once more: the note could not name the size
+		if err != nil {
+			return nil, err
+		}
 	}
-	if err = sameFile(path, f); err == nil {
-		err = journal.Recover(sys, path, "", f)
-	}
-	if err != nil {
-		lock.Unlock()
-		return nil, err
-	}
-	return lock, nil
 }
 
 // sameFile tells whether path still names the open file f, and nothing else

@@ -13,6 +13,7 @@ import (
 	"packetboat/internal/store"
 	"packetboat/internal/store/mbox/format"
 	"packetboat/internal/store/mbox/journal"
+	"packetboat/internal/store/watch"
 	"packetboat/internal/sys/disk"
 )
 
@@ -44,8 +45,11 @@ type mailbox struct {
 	f    *os.File // nil while there is no file
 	read window
 
-	watch watchers
+	watch watch.File
 }
+
+// Watch implements store.Mailbox.
+func (m *mailbox) Watch() (<-chan struct{}, func()) { return m.watch.Add(m.path) }
 
 // Snapshot returns the mailbox as this process saw it last.
 func (m *mailbox) Snapshot() *store.Snapshot { return m.state.Load().snap }
@@ -191,20 +195,24 @@ func (m *mailbox) lock() (*disk.MailboxLock, error) { return m.lockWith(nil) }
 // still be going on in the kernel; it ends with its file, so that what comes
 // of it cannot touch a later lock.
 func (m *mailbox) lockWith(note func() string) (*disk.MailboxLock, error) {
-	lock, err := disk.LockMailbox(context.Background(), m.path, m.f,
-		disk.LockOptions{Wait: m.store.o.LockTimeout, Stale: m.store.o.DotlockStale, Note: note, Dead: m.undo})
-	if err != nil {
-		m.closeFile()
-		return nil, err
+	for {
+		lock, err := disk.LockMailbox(context.Background(), m.path, m.f,
+			disk.LockOptions{Wait: m.store.o.LockTimeout, Stale: m.store.o.DotlockStale, Note: note, Dead: m.undo})
+		if err != nil {
+			m.closeFile()
+			return nil, err
+		}
+		m.view.Lock()
+		moved, err := journal.Recover(m.sys, m.path, m.control, m.f)
+		m.view.Unlock()
+		if err == nil && (!moved || note == nil) {
+			return lock, nil
+		}
+		lock.Unlock() // and once more: the note could not name the size
+		if err != nil {
+			return nil, err
+		}
 	}
-	m.view.Lock()
-	err = journal.Recover(m.sys, m.path, m.control, m.f)
-	m.view.Unlock()
-	if err != nil {
-		lock.Unlock()
-		return nil, err
-	}
-	return lock, nil
 }
 
 // undo takes back what a dead process had not finished appending.
@@ -292,7 +300,7 @@ func (m *mailbox) scanTail(old *state, st disk.Stat) (bool, error) {
 // publish makes s the state and tells the watchers.
 func (m *mailbox) publish(s *state) {
 	m.state.Store(s)
-	m.watch.tell()
+	m.watch.Tell()
 }
 
 // SetFlags implements store.Mailbox.

@@ -24,10 +24,11 @@ import (
 // maxRuns bounds the note; a batch of more different dates has none.
 const maxRuns = 16
 
-// appendNote returns the note for an append to f.
-func appendNote(f *os.File, dates []int64) string {
+// appendNote returns the note for an append to the mailbox f at path. There is
+// none while a journal waits: what it does to the size is no append.
+func appendNote(path, control string, f *os.File, dates []int64) string {
 	st, err := disk.StatFile(f)
-	if err != nil {
+	if err != nil || journal.Pending(path, control) {
 		return ""
 	}
 	var b strings.Builder

@@ -21,11 +21,11 @@ const maxDotlock = 1024
 // dotlock tries once to make the dotlock, breaking a stale one. It returns
 // false while somebody holds it.
 func (l *MailboxLock) dotlock(path string, o LockOptions) (bool, error) {
-	note := ""
-	if o.Note != nil {
-		note = o.Note()
-	}
 	for {
+		note := ""
+		if o.Note != nil {
+			note = o.Note() // anew, since o.Dead may have changed the file
+		}
 		err := l.link(path, note)
 		switch {
 		case err == nil:

@@ -53,6 +53,16 @@ func Name(path, control string) string {
 	return filepath.Join(dir, "."+name+".journal")
 }
 
+// Pending tells whether a journal waits for recovery.
+func Pending(path, control string) bool {
+	for _, dir := range []string{"", control} {
+		if _, err := os.Lstat(Name(path, dir)); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
 // Journal is one being written.
 type Journal struct {
 	fs   Files
@@ -185,9 +195,9 @@ func readPlan(r io.ReaderAt) (plan, bool) {
 }
 
 // Recover finishes what a journal beside the mailbox, or in control,
-// promises. The caller holds the mailbox's locks. Without a journal it costs
-// one system call.
-func Recover(sys Files, path, control string, f *os.File) error {
+// promises, and tells whether there was one. The caller holds the mailbox's
+// locks. Without a journal it costs one system call.
+func Recover(sys Files, path, control string, f *os.File) (found bool, err error) {
 	dirs := []string{""}
 	if control != "" {
 		dirs = append(dirs, control)
@@ -199,36 +209,37 @@ func Recover(sys Files, path, control string, f *os.File) error {
 			continue
 		}
 		if err != nil {
-			return err
+			return found, err
 		}
-		err = replayFile(sys, name, j, f)
+		done, err := replayFile(sys, name, j, f)
+		found = found || done
 		j.Close()
 		if err != nil {
-			return err
+			return found, err
 		}
 	}
-	return nil
+	return found, nil
 }
 
 // replayFile applies the journal j of a process that died, and removes it. One
 // that is torn or of another file is removed unread; one that another user than
 // the mailbox's owner, root or us made is nobody's business and stays.
-func replayFile(sys Files, name string, j, f *os.File) error {
+func replayFile(sys Files, name string, j, f *os.File) (done bool, err error) {
 	jst, err1 := disk.StatFile(j)
 	mst, err2 := disk.StatFile(f)
 	if err := errors.Join(err1, err2); err != nil {
-		return err
+		return false, err
 	}
 	trusted := jst.UID == mst.UID || jst.UID == 0 || jst.UID == os.Geteuid()
 	if !trusted {
-		return nil
+		return false, nil
 	}
 	if p, ok := readPlan(j); ok && p.inode == mst.Ino && p.sound(j) {
 		if err := p.apply(sys, j, f, mst.Size); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return dropJournal(sys, name)
+	return true, dropJournal(sys, name)
 }
 
 // Apply finishes a journal that was just committed.
@@ -265,6 +276,13 @@ func (p plan) apply(sys Files, j io.ReaderAt, f *os.File, size int64) error {
 		return p.applyPatches(sys, j, f, size)
 	}
 	end := p.base + p.tail
+	if size < p.old {
+		// It was cut before; what stands behind the new end came later.
+		if err := copyTo(sys, f, p.base, io.NewSectionReader(j, journalHeader, p.tail)); err != nil {
+			return err
+		}
+		return sys.Sync(f)
+	}
 	extra, err := p.surplus(f, size)
 	if err != nil {
 		return err
