@@ -26,7 +26,6 @@ type call struct {
 	lda      bool   // called as dovecot-lda or deliver of Dovecot
 	procmail bool
 	lmtp     bool     // -z
-	many     bool     // --many
 	user     string   // -d
 	as       string   // --as UID:GID
 	inbox    string   // --inbox, or DEFAULT= of procmail
@@ -52,7 +51,6 @@ func parse(argv0 string, args []string) (*call, error) {
 	fs := pflag.NewFlagSet(name, pflag.ContinueOnError)
 	fs.SetOutput(io.Discard)
 	fs.BoolVarP(&c.lmtp, "lmtp", "z", false, "LMTP on descriptor 3")
-	fs.BoolVar(&c.many, "many", false, "with -z: conversations for many accounts come over descriptor 3")
 	fs.StringVarP(&c.user, "user", "d", "", "whose mail it is")
 	fs.StringVar(&c.as, "as", "", "UID:GID of a virtual mailbox")
 	fs.StringVar(&c.inbox, "inbox", "", "path of the mailbox")
@@ -73,9 +71,6 @@ func parse(argv0 string, args []string) (*call, error) {
 	}
 	if fs.Changed("sender") {
 		c.sender = sender
-	}
-	if c.many && !c.lmtp {
-		return nil, usage("--many belongs to -z")
 	}
 	if (c.as == "") != (c.inbox == "") {
 		return nil, usage("--as and --inbox belong together")

@@ -2,7 +2,6 @@
 // also procmail and dovecot-lda, by the name it is called with:
 //
 //	deliver -z [-d USER | --as UID:GID --inbox PATH]   LMTP on descriptor 3
-//	deliver -z --many                                  LMTP for many accounts, see many.go
 //	deliver -d USER [-f SENDER] [-a ORIGINAL]          one message on standard input
 //	procmail [-f SENDER] [-a ARG] -d USER ...
 //	dovecot-lda -d USER [-f SENDER] [-a ORIGINAL] [-m FOLDER] [-p FILE] [-o name=value] [-e] [-c FILE]
@@ -86,9 +85,6 @@ func report(w io.Writer, err error) int {
 
 // run becomes the user before anything is read, and delivers.
 func (c *call) run(stdin io.Reader) error {
-	if c.many {
-		return c.serveMany()
-	}
 	who, err := c.become()
 	if err != nil {
 		return err

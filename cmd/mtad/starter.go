@@ -14,7 +14,6 @@ import (
 	"sync"
 	"time"
 
-	"packetboat/internal/deliver/lmtpd"
 	"packetboat/internal/sys/config"
 	"packetboat/internal/sys/proc"
 )
@@ -136,7 +135,7 @@ func (s *starter) deliver(q request) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := lmtpd.Talk{Account: proc.Account{UID: u.UID, GID: u.GID, Groups: u.Groups()}, User: u.Name, Home: u.Home}
+	t := talk{Account: proc.Account{UID: u.UID, GID: u.GID, Groups: u.Groups()}, User: u.Name, Home: u.Home}
 	// As group mail, dotlocks and mailboxes can be made in /var/mail (mode 2775
 	// root:mail). Without that group it must be writable otherwise.
 	if gid, err := proc.LookupGroup("mail"); err == nil {
@@ -164,7 +163,7 @@ func (s *starter) virtual(q request) (*os.File, error) {
 	if opts.Base == "" || !below(q.Mailbox, opts.Base) {
 		return nil, fmt.Errorf("mailbox %q is not below virtual_mailbox_base", q.Mailbox)
 	}
-	return s.warm.begin(lmtpd.Talk{Account: proc.Account{UID: q.UID, GID: q.GID, Groups: []int{q.GID}},
+	return s.warm.begin(talk{Account: proc.Account{UID: q.UID, GID: q.GID, Groups: []int{q.GID}},
 		User: strconv.Itoa(q.UID), Inbox: q.Mailbox, Virtual: true})
 }
 
@@ -180,7 +179,7 @@ func (s *starter) file(q request) (*os.File, error) {
 	if !filepath.IsAbs(q.Mailbox) {
 		return nil, fmt.Errorf("file %q is no absolute path", q.Mailbox)
 	}
-	return s.warm.begin(lmtpd.Talk{Account: proc.Account{UID: u.UID, GID: u.GID, Groups: []int{u.GID}}, User: strconv.Itoa(u.UID), Inbox: q.Mailbox})
+	return s.warm.begin(talk{Account: proc.Account{UID: u.UID, GID: u.GID, Groups: []int{u.GID}}, User: strconv.Itoa(u.UID), Inbox: q.Mailbox})
 }
 
 // below tells whether path, cleaned, lies inside base.

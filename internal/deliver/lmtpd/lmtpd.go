@@ -1,5 +1,5 @@
 // Package lmtpd is the LMTP server (RFC 2033) of package deliver's programs: on
-// the sockets that mtad's parent hands to `deliver -z`, and on mrad's LMTP
+// the socket that mtad's parent hands to `deliver -z`, and on mrad's LMTP
 // ports. One goroutine reads and parses, another one delivers and answers:
 // all transactions that have come in while one batch was written to disk make
 // the next batch, which costs one lock and one flush.
@@ -36,7 +36,6 @@ type Options struct {
 
 // Figures of a conversation.
 const (
-	readSize     = 16 << 10 // octets that are read at once
 	maxCommand   = 8 << 10  // octets of one command line, XORIG and XDLVR included
 	maxErrors    = 20       // commands that were refused, before the conversation ends
 	maxJunk      = 1000     // commands since the last message that moved nothing
@@ -116,7 +115,7 @@ func Serve(conn net.Conn, o Options, b Backend) error {
 		o.Rcpts = defaultRcpts
 	}
 	defer conn.Close()
-	s := &session{o: o, b: b, conn: conn, r: bufio.NewReaderSize(deadline{conn, o.Idle}, readSize),
+	s := &session{o: o, b: b, conn: conn, r: bufio.NewReaderSize(deadline{conn, o.Idle}, 32<<10),
 		out: make(chan item, 4*maxWaiting), dead: make(chan struct{})}
 	done := make(chan error, 1)
 	go func() {

@@ -42,9 +42,8 @@ type conv struct {
 	line []byte
 }
 
-// bufSize is what is gathered before it is written, in bytes: a few usual
-// messages, and not much for each of 256 conversations.
-const bufSize = 16 << 10
+// bufSize is what is gathered before it is written, in bytes.
+const bufSize = 64 << 10
 
 // quitTime is the time that deliver may take to end.
 const quitTime = 10 * time.Second

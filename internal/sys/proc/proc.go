@@ -19,15 +19,14 @@ import (
 // Role is a process to be started: one of our own programs, or a command of
 // the administrator's.
 type Role struct {
-	Path   string   // absolute path of the program
-	Args   []string // argv, argv[0] included
-	Env    []string // the whole environment; nothing is inherited
-	Dir    string   // working directory; empty = "/"
-	User   *User    // run as this account with its groups; nil = as the caller
-	Group  int      // with User: another primary group, if above 0
-	Extra  []int    // with User: further groups
-	Switch bool     // with User and from root: the process may use a Switcher
-	Stdin  *os.File // nil = /dev/null
+	Path  string   // absolute path of the program
+	Args  []string // argv, argv[0] included
+	Env   []string // the whole environment; nothing is inherited
+	Dir   string   // working directory; empty = "/"
+	User  *User    // run as this account with its groups; nil = as the caller
+	Group int      // with User: another primary group, if above 0
+	Extra []int    // with User: further groups
+	Stdin *os.File // nil = /dev/null
 	// Stdout and Stderr, nil = /dev/null.
 	Stdout, Stderr io.Writer
 	Files          []*os.File // become descriptors 3, 4 ... of the child
@@ -57,9 +56,6 @@ func Start(r Role) (*Process, error) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: r.Session}
 	if r.User != nil && os.Geteuid() == 0 {
 		cmd.SysProcAttr.Credential = r.credential()
-		if r.Switch {
-			cmd.SysProcAttr.AmbientCaps = []uintptr{unix.CAP_SETGID, unix.CAP_SETUID}
-		}
 	} else if r.User != nil && r.User.UID != os.Geteuid() {
 		return nil, fmt.Errorf("cannot run %s as %s: only root changes users", r.Path, r.User.Name)
 	}
