@@ -9,9 +9,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"packetboat/internal/sys/config"
@@ -22,8 +22,8 @@ import (
 // bounce, in octets.
 const maxOutput = 4096
 
-// maxRequests is how many requests of an engine are worked on at once. An engine
-// that is well needs a few hundred.
+// maxRequests is how many requests of an engine are worked on at once, and how
+// many deliver processes it may have. An engine that is well needs a few hundred.
 const maxRequests = 2000
 
 // maxCommandTime bounds every command, whatever the engine asks for.
@@ -36,16 +36,17 @@ type starter struct {
 	bin    string
 	dir    string
 	engine *engineProc
-	warm   *warm
+	words  *os.File // standard error of deliver
 	send   sync.Mutex
 	keys   map[string]bool // files that opOpen may open
 	grants *grants
 	slots  chan struct{} // a place for each request under way
+	live   atomic.Int64  // deliver processes
 	log    func(format string, args ...any)
 }
 
 func newStarter(p *parent, e *engineProc) *starter {
-	return &starter{main: p.main, bin: p.bin, dir: p.main.Dir(), engine: e, warm: newWarm(p),
+	return &starter{main: p.main, bin: p.bin, dir: p.main.Dir(), engine: e, words: p.words.in,
 		keys: keyFiles(p.main, p.master), grants: newGrants(p.main, p.master),
 		slots: make(chan struct{}, maxRequests), log: p.log.Warn}
 }
@@ -53,7 +54,6 @@ func newStarter(p *parent, e *engineProc) *starter {
 // serve answers requests until the engine is gone.
 func (s *starter) serve() {
 	defer s.engine.ch.Close()
-	defer s.warm.end()
 	for {
 		var q request
 		files, err := s.engine.ch.Recv(&q)
@@ -129,22 +129,16 @@ func (s *starter) do(q request, files []*os.File) (r reply, out *os.File) {
 	return r, out
 }
 
-// deliver begins a conversation about the mailbox of an account.
+// deliver starts a deliver process that becomes the account.
 func (s *starter) deliver(q request) (*os.File, error) {
 	u, err := proc.LookupUser(q.User)
 	if err != nil {
 		return nil, err
 	}
-	t := talk{Account: proc.Account{UID: u.UID, GID: u.GID, Groups: u.Groups()}, User: u.Name, Home: u.Home}
-	// As group mail, dotlocks and mailboxes can be made in /var/mail (mode 2775
-	// root:mail). Without that group it must be writable otherwise.
-	if gid, err := proc.LookupGroup("mail"); err == nil {
-		t.Account.GID = gid
-	}
-	return s.warm.begin(t)
+	return s.conversation("-d", u.Name)
 }
 
-// virtual begins a conversation about a virtual mailbox, below
+// virtual starts a deliver process for a virtual mailbox, below
 // virtual_mailbox_base and not below virtual_minimum_uid, as virtual(8) demands.
 func (s *starter) virtual(q request) (*os.File, error) {
 	var opts struct {
@@ -163,11 +157,10 @@ func (s *starter) virtual(q request) (*os.File, error) {
 	if opts.Base == "" || !below(q.Mailbox, opts.Base) {
 		return nil, fmt.Errorf("mailbox %q is not below virtual_mailbox_base", q.Mailbox)
 	}
-	return s.warm.begin(talk{Account: proc.Account{UID: q.UID, GID: q.GID, Groups: []int{q.GID}},
-		User: strconv.Itoa(q.UID), Inbox: q.Mailbox, Virtual: true})
+	return s.conversation("--as", fmt.Sprintf("%d:%d", q.UID, q.GID), "--inbox", q.Mailbox)
 }
 
-// file begins a conversation about a file named by an alias.
+// file starts a deliver process that appends to a file named by an alias.
 func (s *starter) file(q request) (*os.File, error) {
 	if !s.grants.allows(grant{opFile, q.User, q.Mailbox}) {
 		return nil, s.refuse("no alias leads to file %q as %q", q.Mailbox, q.User)
@@ -179,13 +172,42 @@ func (s *starter) file(q request) (*os.File, error) {
 	if !filepath.IsAbs(q.Mailbox) {
 		return nil, fmt.Errorf("file %q is no absolute path", q.Mailbox)
 	}
-	return s.warm.begin(talk{Account: proc.Account{UID: u.UID, GID: u.GID, Groups: []int{u.GID}}, User: strconv.Itoa(u.UID), Inbox: q.Mailbox})
+	return s.conversation("--as", fmt.Sprintf("%d:%d", u.UID, u.GID), "--inbox", q.Mailbox)
 }
 
 // below tells whether path, cleaned, lies inside base.
 func below(path, base string) bool {
 	rel, err := filepath.Rel(filepath.Clean(base), filepath.Clean(path))
 	return err == nil && rel != "." && rel != ".." && !strings.HasPrefix(rel, "../")
+}
+
+// conversation starts deliver -z with more arguments and returns the engine's
+// end of its socket.
+func (s *starter) conversation(args ...string) (*os.File, error) {
+	ours, theirs, err := proc.SocketPair()
+	if err != nil {
+		return nil, err
+	}
+	defer theirs.Close()
+	if s.live.Add(1) > maxRequests {
+		s.live.Add(-1)
+		ours.Close()
+		return nil, errors.New("too many delivery processes at once")
+	}
+	p, err := proc.Start(proc.Role{
+		Path: filepath.Join(s.bin, "deliver"), Args: append([]string{"deliver", "-c", s.dir, "-z"}, args...),
+		Env: proc.CleanEnv(), Files: []*os.File{theirs}, Stderr: s.words,
+	})
+	if err != nil {
+		s.live.Add(-1)
+		ours.Close()
+		return nil, err
+	}
+	go func() {
+		p.Wait()
+		s.live.Add(-1)
+	}()
+	return ours, nil
 }
 
 // account is the account a command or file delivery runs as; root is never one
