@@ -876,7 +876,7 @@ func TestStorm(t *testing.T) {
 				w.s.FlushAll()
 			}
 		}
-		time.Sleep(10 * 24 * time.Hour)
+		time.Sleep(12 * 24 * time.Hour)
 		w.stop()
 		active, ready, waiting := w.s.Counts()
 		if f := w.files(); len(f) != 0 || active+ready+waiting != 0 {
