@@ -129,13 +129,19 @@ func (s *starter) do(q request, files []*os.File) (r reply, out *os.File) {
 	return r, out
 }
 
-// deliver starts a deliver process that becomes the account.
+// deliver starts a deliver process as the account.
 func (s *starter) deliver(q request) (*os.File, error) {
 	u, err := proc.LookupUser(q.User)
 	if err != nil {
 		return nil, err
 	}
-	return s.conversation("-d", u.Name)
+	r := proc.Role{User: u, Args: []string{"-d", u.Name}}
+	// As group mail, dotlocks and mailboxes can be made in /var/mail (mode 2775
+	// root:mail). Without that group it must be writable otherwise.
+	if gid, err := proc.LookupGroup("mail"); err == nil {
+		r.Group = gid
+	}
+	return s.conversation(r)
 }
 
 // virtual starts a deliver process for a virtual mailbox, below
@@ -157,7 +163,7 @@ func (s *starter) virtual(q request) (*os.File, error) {
 	if opts.Base == "" || !below(q.Mailbox, opts.Base) {
 		return nil, fmt.Errorf("mailbox %q is not below virtual_mailbox_base", q.Mailbox)
 	}
-	return s.conversation("--as", fmt.Sprintf("%d:%d", q.UID, q.GID), "--inbox", q.Mailbox)
+	return s.conversation(mailboxOf(&proc.User{UID: q.UID, GID: q.GID}, q.Mailbox))
 }
 
 // file starts a deliver process that appends to a file named by an alias.
@@ -172,7 +178,13 @@ func (s *starter) file(q request) (*os.File, error) {
 	if !filepath.IsAbs(q.Mailbox) {
 		return nil, fmt.Errorf("file %q is no absolute path", q.Mailbox)
 	}
-	return s.conversation("--as", fmt.Sprintf("%d:%d", u.UID, u.GID), "--inbox", q.Mailbox)
+	return s.conversation(mailboxOf(&proc.User{UID: u.UID, GID: u.GID}, q.Mailbox))
+}
+
+// mailboxOf is a deliver for a mailbox that does not follow from an account. It
+// has the numbers of u and no further groups.
+func mailboxOf(u *proc.User, path string) proc.Role {
+	return proc.Role{User: u, Args: []string{"--as", fmt.Sprintf("%d:%d", u.UID, u.GID), "--inbox", path}}
 }
 
 // below tells whether path, cleaned, lies inside base.
@@ -181,9 +193,13 @@ func below(path, base string) bool {
 	return err == nil && rel != "." && rel != ".." && !strings.HasPrefix(rel, "../")
 }
 
-// conversation starts deliver -z with more arguments and returns the engine's
-// end of its socket.
-func (s *starter) conversation(args ...string) (*os.File, error) {
+// deliverEnv keeps a deliver small and its start cheap: it has one user's mail to
+// write, so one processor will do, and its garbage is collected early.
+var deliverEnv = [...]string{"GOMAXPROCS=1", "GOGC=50", "GOMEMLIMIT=24MiB"}
+
+// conversation starts deliver -z and returns the engine's end of its socket. The
+// process has r.User's rights from its first instruction.
+func (s *starter) conversation(r proc.Role) (*os.File, error) {
 	ours, theirs, err := proc.SocketPair()
 	if err != nil {
 		return nil, err
@@ -194,10 +210,9 @@ func (s *starter) conversation(args ...string) (*os.File, error) {
 		ours.Close()
 		return nil, errors.New("too many delivery processes at once")
 	}
-	p, err := proc.Start(proc.Role{
-		Path: filepath.Join(s.bin, "deliver"), Args: append([]string{"deliver", "-c", s.dir, "-z"}, args...),
-		Env: proc.CleanEnv(), Files: []*os.File{theirs}, Stderr: s.words,
-	})
+	r.Path, r.Args = filepath.Join(s.bin, "deliver"), append([]string{"deliver", "-c", s.dir, "-z"}, r.Args...)
+	r.Env, r.Files, r.Stderr = append(proc.CleanEnv(), deliverEnv[:]...), []*os.File{theirs}, s.words
+	p, err := proc.Start(r)
 	if err != nil {
 		s.live.Add(-1)
 		ours.Close()

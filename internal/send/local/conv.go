@@ -42,8 +42,9 @@ type conv struct {
 	line []byte
 }
 
-// bufSize is what is gathered before it is written, in bytes.
-const bufSize = 64 << 10
+// bufSize is what is gathered before it is written, in bytes: a few usual
+// messages, and not much for each of many conversations.
+const bufSize = 16 << 10
 
 // quitTime is the time that deliver may take to end.
 const quitTime = 10 * time.Second

@@ -78,7 +78,7 @@ type Options struct {
 	PrependHeaders []string      `main:"prepend_delivered_header"` // of command, file, forward; nil = all
 	DeliverTime    time.Duration // longest wait for an answer of deliver; 0 = 10 min
 	Idle           time.Duration // a conversation without mail ends after it; 0 = 10 s
-	Conversations  int           // at most so many at once; 0 = 64
+	Conversations  int           // at most so many at once, 1 MB each; 0 = 128
 	Window         int           // messages without an answer in one conversation; 0 = 64
 	WindowBytes    int64         // their octets; 0 = 16 MB
 
@@ -105,7 +105,7 @@ const (
 	defCommandTime = 1000 * time.Second
 	defDeliverTime = 10 * time.Minute
 	defIdle        = 10 * time.Second
-	defConvs       = 64
+	defConvs       = 128
 	defWindow      = 64
 	defWindowBytes = 16 << 20
 )

@@ -75,8 +75,7 @@ func (p *pool) deliver(ctx context.Context, who Who, t *task) answer {
 const maxTries = 2
 
 // get returns the conversation with who, which counts one user more. Where the
-// most are open, the one that has been idle longest ends; are all at work,
-// the caller waits.
+// most are open, one that is idle ends; are all at work, the caller waits.
 func (p *pool) get(ctx context.Context, who Who) (*conv, error) {
 	stop := context.AfterFunc(ctx, func() {
 		p.mu.Lock()
@@ -108,19 +107,17 @@ func (p *pool) get(ctx context.Context, who Who) (*conv, error) {
 	}
 }
 
-// evict ends the conversation that has been idle longest; false when all work.
+// evict ends a conversation that is idle; false when all work. Any will do, and
+// the map's order is random: were it the one that has been idle longest, users
+// whose mail comes in turn would always find theirs just ended.
 func (p *pool) evict() bool {
-	var oldest *conv
 	for _, c := range p.convs {
-		if c.users == 0 && (oldest == nil || c.idleSince.Before(oldest.idleSince)) {
-			oldest = c
+		if c.users == 0 {
+			p.remove(c)
+			return true
 		}
 	}
-	if oldest == nil {
-		return false
-	}
-	p.remove(oldest)
-	return true
+	return false
 }
 
 // remove takes a conversation out of the pool and has it end. p.mu is held.

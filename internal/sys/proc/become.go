@@ -4,7 +4,14 @@ import (
 	"fmt"
 	"os"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
+
+// NoTrace keeps the users that a process may run as out of its memory (ptrace(2),
+// /proc/PID/mem, core dumps): a process that was started as somebody with a group
+// that he is not in must not be his. It cannot fail on Linux.
+func NoTrace() { unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0) }
 
 // BecomeWith makes a process that root started run as u with exactly these
 // supplementary groups, with no way back. A process that changes its user by
