@@ -3,6 +3,7 @@ package deliver
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -59,6 +60,41 @@ func TestMaildir(t *testing.T) {
 		if len(b) > 4 && string(b) != "Return-Path: <a@b>\nX-Original-To: o@x\nDelivered-To: d@x\nStatus: RO\nFrom: x\n\nFrom me\n" {
 			t.Errorf("%s", b)
 		}
+	}
+}
+
+// failing ends early with an error.
+type failing struct{}
+
+func (failing) Read([]byte) (int, error) { return 0, errors.New("cannot be read") }
+
+// TestMaildirBatch: of many messages that come at once, one that fails leaves
+// nothing and hurts no other one.
+func TestMaildirBatch(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "Maildir") + "/"
+	msgs := make([]Message, 30)
+	for i := range msgs {
+		msgs[i].Body = strings.NewReader(strings.Repeat(fmt.Sprintf("message %d\n", i), 1+i*200))
+	}
+	msgs[7].Body = failing{}
+	for i, st := range New(Options{}, Account{Inbox: dir}).Deliver(msgs) {
+		if (st.Outcome == mail.Sent) != (i != 7) {
+			t.Errorf("%d: %+v", i, st)
+		}
+	}
+	list, _ := os.ReadDir(dir + "new")
+	left, _ := os.ReadDir(dir + "tmp")
+	if len(list) != 29 || len(left) != 0 {
+		t.Fatalf("new %d tmp %v", len(list), left)
+	}
+	seen := map[string]bool{}
+	for _, e := range list {
+		b, _ := os.ReadFile(dir + "new/" + e.Name())
+		line, _, _ := strings.Cut(string(b), "\n")
+		seen[line] = true
+	}
+	if len(seen) != 29 {
+		t.Errorf("%v", seen)
 	}
 }
 

@@ -2,39 +2,139 @@ package deliver
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"time"
 
 	"packetboat/internal/mail"
 	"packetboat/internal/sys/disk"
 )
 
-// maildir delivers to a Maildir: every message is written and flushed below
-// tmp, then all are renamed into new and that folder is flushed once.
+// maildir delivers to a Maildir: all messages are written below tmp, their flushes
+// go to the disk side by side, then they are renamed into new one after the other,
+// and that folder is flushed once.
 func (g *Agent) maildir(msgs []Message) []*mail.Status {
 	out := make([]*mail.Status, len(msgs))
-	if err := makeMaildir(g.path); err != nil {
+	m, err := g.openMaildir()
+	if err != nil {
 		return fill(out, g.maildirStatus(err))
 	}
-	moved := false
+	defer m.close()
+	list := make([]*maildirFile, len(msgs))
 	for i := range msgs {
-		if err := g.maildirOne(&msgs[i], i); err != nil {
+		list[i] = m.write(&msgs[i], i)
+	}
+	flushAll(list)
+	moved := false
+	for i, f := range list {
+		if err := m.move(f); err != nil {
 			out[i] = g.maildirStatus(err)
 			continue
 		}
 		moved = true
 	}
 	if moved {
-		if err := disk.SyncDir(filepath.Join(g.path, "new")); err != nil {
+		if err := m.new.Sync(); err != nil {
 			return fill(out, g.maildirStatus(err))
 		}
 	}
 	return fill(out, mail.OK("2.0.0", "delivered to maildir"))
+}
+
+// maildir is an open Maildir.
+type maildir struct {
+	tmp, new *disk.Dir
+	host     string
+	buf      *bufio.Writer
+}
+
+// openMaildir opens the folders of a Maildir, which are made if need be.
+func (g *Agent) openMaildir() (*maildir, error) {
+	if err := makeMaildir(g.path); err != nil {
+		return nil, err
+	}
+	tmp, err := disk.OpenDir(filepath.Join(g.path, "tmp"))
+	if err != nil {
+		return nil, err
+	}
+	dest, err := disk.OpenDir(filepath.Join(g.path, "new"))
+	if err != nil {
+		tmp.Close()
+		return nil, err
+	}
+	return &maildir{tmp, dest, g.hostname(), bufio.NewWriterSize(nil, 16<<10)}, nil
+}
+
+func (m *maildir) close() {
+	m.tmp.Close()
+	m.new.Close()
+}
+
+// maildirFile is a message on its way through a Maildir.
+type maildirFile struct {
+	f          *disk.File
+	tmp, final string // names
+	err        error
+}
+
+// write writes one message below tmp.
+func (m *maildir) write(msg *Message, n int) *maildirFile {
+	now := time.Now()
+	t := &maildirFile{tmp: fmt.Sprintf("%d.M%dP%dQ%d.%s", now.Unix(), now.Nanosecond()/1000, os.Getpid(), n, m.host)}
+	if t.f, t.err = m.tmp.Create(t.tmp, 0o600); t.err != nil {
+		return t
+	}
+	m.buf.Reset(t.f)
+	size, lines, err := writeMessage(m.buf, msg)
+	st, serr := t.f.Stat()
+	t.err = errors.Join(err, serr)
+	// The name of Postfix's maildir(5) with Dovecot's sizes; inode and device make
+	// it unique.
+	t.final = fmt.Sprintf("%d.V%xI%xM%d.%s,S=%d,W=%d", now.Unix(), st.Dev, st.Ino, now.Nanosecond()/1000, m.host, size, size+lines)
+	return t
+}
+
+// maxFlushes is how many files of a batch are flushed at once.
+const maxFlushes = 8
+
+// flushAll flushes and closes the files. Flushes that wait at the same time share
+// the file system's journal.
+func flushAll(list []*maildirFile) {
+	slots := make(chan struct{}, maxFlushes)
+	var wg sync.WaitGroup
+	for _, t := range list {
+		switch {
+		case t.f == nil:
+		case t.err != nil:
+			t.f.Close()
+		case len(list) == 1:
+			t.err = errors.Join(t.f.Sync(), t.f.Close())
+		default:
+			slots <- struct{}{}
+			wg.Go(func() {
+				defer func() { <-slots }()
+				t.err = errors.Join(t.f.Sync(), t.f.Close())
+			})
+		}
+	}
+	wg.Wait()
+}
+
+// move moves a message into new, or removes what there is of it.
+func (m *maildir) move(t *maildirFile) error {
+	if t.err == nil {
+		t.err = m.tmp.Rename(t.tmp, m.new, t.final)
+	}
+	if t.err != nil && t.f != nil {
+		m.tmp.Remove(t.tmp)
+	}
+	return t.err
 }
 
 // fill gives st to all that have no answer.
@@ -61,35 +161,10 @@ func makeMaildir(path string) error {
 	return disk.SyncDir(path)
 }
 
-// maildirOne writes one message below tmp and moves it into new.
-func (g *Agent) maildirOne(m *Message, n int) error {
-	now := time.Now()
-	tmp := filepath.Join(g.path, "tmp", fmt.Sprintf("%d.M%dP%dQ%d.%s", now.Unix(), now.Nanosecond()/1000, os.Getpid(), n, g.hostname()))
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	size, lines, err := writeMessage(f, m)
-	st, serr := disk.StatFile(f)
-	if err = errors.Join(err, serr); err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		// The name of Postfix's maildir(5) with Dovecot's sizes; inode and
-		// device make it unique.
-		name := fmt.Sprintf("%d.V%xI%xM%d.%s,S=%d,W=%d", now.Unix(), st.Dev, st.Ino, now.Nanosecond()/1000, g.hostname(), size, size+lines)
-		err = os.Rename(tmp, filepath.Join(g.path, "new", name))
-	}
-	if err != nil {
-		os.Remove(tmp)
-	}
-	return err
-}
-
 // writeMessage writes m with its envelope's header lines and returns its
 // octets and the line ends that would be CRLF on the wire.
-func writeMessage(f io.Writer, m *Message) (size, lines int64, err error) {
-	w := &counter{w: bufio.NewWriterSize(f, 64<<10)}
+func writeMessage(to *bufio.Writer, m *Message) (size, lines int64, err error) {
+	w := &counter{w: to}
 	if m.ReturnPath {
 		w.header("Return-Path", "<"+m.Sender.Quoted()+">")
 	}
@@ -102,22 +177,23 @@ func writeMessage(f io.Writer, m *Message) (size, lines int64, err error) {
 	if _, err := io.Copy(w, m.Body); err != nil {
 		return 0, 0, err
 	}
-	return w.size, w.lines, w.w.Flush()
+	return w.size, w.lines, to.Flush()
 }
 
 // counter counts what goes through it.
 type counter struct {
 	w           *bufio.Writer
 	size, lines int64
-	last        byte
+	cr          bool // the last octet was a CR
 }
 
 func (c *counter) Write(p []byte) (int, error) {
-	for _, b := range p {
-		if b == '\n' && c.last != '\r' {
-			c.lines++
+	if len(p) > 0 {
+		c.lines += int64(bytes.Count(p, []byte{'\n'}) - bytes.Count(p, []byte("\r\n")))
+		if c.cr && p[0] == '\n' {
+			c.lines--
 		}
-		c.last = b
+		c.cr = p[len(p)-1] == '\r'
 	}
 	c.size += int64(len(p))
 	return c.w.Write(p)

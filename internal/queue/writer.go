@@ -47,12 +47,12 @@ func (q *Queue) Create() (*Writer, error) {
 		return nil, full(err)
 	}
 	w := &Writer{q: q, f: f, name: name, buf: q.buffers.Get().(*[bufSize]byte)}
-	inode, err := f.Inode()
+	st, err := f.Stat()
 	if err != nil {
 		w.Abort()
 		return nil, full(err)
 	}
-	w.id = makeID(time.Now(), inode)
+	w.id = makeID(time.Now(), st.Ino)
 	return w, nil
 }
 

@@ -60,11 +60,11 @@ func (d *Dir) Has(name string) bool {
 // Name returns the path that the file was made at.
 func (f *File) Name() string { return f.path }
 
-// Inode returns the file's number.
-func (f *File) Inode() (uint64, error) {
+// Stat returns the file's state.
+func (f *File) Stat() (Stat, error) {
 	var st unix.Stat_t
 	err := again(func() error { return unix.Fstat(f.fd, &st) })
-	return st.Ino, f.fail("stat", err)
+	return fromUnix(&st), f.fail("stat", err)
 }
 
 // Write implements io.Writer.
