@@ -84,7 +84,7 @@ func (b *batch) run(sys journal.Files) error {
 	if err != nil {
 		return err
 	}
-	a := &appender{fs: sys, f: f, limit: b.o.Limit, buf: make([]byte, 0, 32<<10)}
+	a := &appender{fs: sys, f: f, limit: b.o.Limit, buf: make([]byte, 0, writeBuffer)}
 	if err := a.open(st.Size); err != nil {
 		return err
 	}
@@ -163,8 +163,13 @@ func (b *batch) commit(sys journal.Files, a *appender, f *os.File, old disk.Stat
 	return nil
 }
 
-// readBuffer is the size of the buffer that a message is read through.
-const readBuffer = 32 << 10
+// Sizes of the buffers that a batch begins with: that of messages on their way in,
+// and that of what is to be written, which grows to appendBuffer. Most batches are
+// one small message, and a deliver that waits for the next one should be small.
+const (
+	readBuffer  = 8 << 10
+	writeBuffer = 8 << 10
+)
 
 func appendOne(a *appender, r *bufio.Reader, d *Delivery) error {
 	head := format.AppendFrom(make([]byte, 0, 256), format.EnvelopeSender(string(d.Sender)), d.Date)
