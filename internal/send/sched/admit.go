@@ -26,6 +26,7 @@ type message struct {
 	left    int            // recipients without an answer
 	running int            // jobs under way, and one while it is being routed
 	gone    bool           // an administrator moved or deleted it
+	again   bool           // it was offered once more meanwhile
 	dirty   bool           // some result needs more than removing the file
 	ending  bool           // finish has begun
 }
@@ -61,6 +62,7 @@ func (s *Sched) next() (candidate, *message) {
 			s.active[c.id] = m
 			return c, m
 		}
+		s.active[c.id].again = true
 	}
 }
 
@@ -258,8 +260,8 @@ func (s *Sched) release(m *message) {
 	}
 }
 
-// drop forgets an active message. again: an administrator touched it meanwhile,
-// so it has to be looked at once more.
+// drop forgets an active message. again: an administrator touched it meanwhile, or
+// a new message has got its name, so the folders have to be looked at once more.
 func (s *Sched) drop(m *message) (again bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -269,7 +271,15 @@ func (s *Sched) drop(m *message) (again bool) {
 	if full {
 		s.wake.Broadcast()
 	}
-	return m.gone
+	return m.gone || m.again
+}
+
+// lookAgain has the folders looked at once m is done with: its file was not where
+// it should have been, and must not be forgotten where it is.
+func (s *Sched) lookAgain(m *message) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m.again = true
 }
 
 // reports turns results into what package bounce wants. word is the action of all

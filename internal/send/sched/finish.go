@@ -325,6 +325,7 @@ func (s *Sched) remove(m *message) {
 		if !errors.Is(err, fs.ErrNotExist) {
 			s.log.QueueUnwritable(m.ID, "cannot remove", err)
 		}
+		s.lookAgain(m)
 		return
 	}
 	if m.deferred {
@@ -344,7 +345,8 @@ func (s *Sched) postpone(m *message, reasons map[int]string, o *Options) (next t
 		err = s.q.Defer(m.ID, next, reasons)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return time.Time{} // deleted or held meanwhile
+		s.lookAgain(m) // deleted, held or requeued meanwhile
+		return time.Time{}
 	}
 	if err != nil {
 		s.log.QueueUnwritable(m.ID, "cannot defer", err)

@@ -197,6 +197,9 @@ func (s *Sched) Start() error {
 	for _, id := range found.Ready {
 		s.fresh.push(candidate{id: id, from: queue.Incoming, check: torn[id]})
 	}
+	for i := range found.Waiting {
+		found.Waiting[i].Next = s.sane(found.Waiting[i].Next)
+	}
 	s.waiting.fill(found.Waiting)
 	s.timer = time.AfterFunc(time.Hour, s.tick)
 	s.setTimer()

@@ -557,6 +557,32 @@ func TestRestart(t *testing.T) {
 	})
 }
 
+// TestWrongClock: a next try that was written by a clock far ahead of ours does not
+// keep mail for years, neither at a start nor later.
+func TestWrongClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Options{}, nil)
+		w.reply = always(later, "x")
+		first, second := w.send("", "a@smtp"), w.send("", "b@smtp")
+		time.Sleep(time.Minute)
+		w.stop()
+		far := time.Now().AddDate(20, 0, 0)
+		if err := w.q.SetNextTry(first, far); err != nil {
+			t.Fatal(err)
+		}
+		w.q.Close()
+		w.reply = always(fine, "x")
+		w.start(Options{})
+		w.q.SetNextTry(second, far)
+		w.s.Changed(second)
+		time.Sleep(2 * time.Hour)
+		w.stop()
+		if n := w.files(); len(n) != 0 {
+			t.Errorf("left %v", n)
+		}
+	})
+}
+
 // TestStopBreaks: conversations that our own end breaks neither make a site dead
 // nor cost the mail a backoff.
 func TestStopBreaks(t *testing.T) {

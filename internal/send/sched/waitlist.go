@@ -129,6 +129,15 @@ func (w *waitList) take(now time.Time) (id string, ok bool) {
 	return heap.Pop(w).(wait).id, true
 }
 
+// sane brings a next try forward that lies further ahead than any wait of ours: the
+// clock was wrong when it was written, and mail must not wait for that year.
+func (s *Sched) sane(at time.Time) time.Time {
+	if last := time.Now().Add(s.o.MaxBackoff); at.After(last) {
+		return last
+	}
+	return at
+}
+
 // tick moves what is due to the candidates.
 func (s *Sched) tick() {
 	s.mu.Lock()
@@ -161,6 +170,7 @@ func (s *Sched) setTimer() {
 func (s *Sched) waitUntil(id string, at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	at = s.sane(at)
 	s.waiting.put(id, at)
 	s.setTimer()
 }
