@@ -3,6 +3,7 @@
 package deliver
 
 import (
+	"bufio"
 	"io"
 	"os"
 	"path/filepath"
@@ -46,11 +47,14 @@ type Message struct {
 	Body       io.Reader // LF line ends
 }
 
-// Agent delivers for one account.
+// Agent delivers for one account, one batch at a time.
 type Agent struct {
 	o    Options
 	a    Account
 	path string
+	mem  mbox.Scratch  // of mboxes
+	buf  *bufio.Writer // of Maildirs
+	host string        // in names of their files
 }
 
 // New returns the agent of a.
@@ -91,7 +95,7 @@ func (g *Agent) Deliver(msgs []Message) []*mail.Status {
 		batch[i] = mbox.Delivery{Sender: m.Sender, ReturnPath: m.ReturnPath, OrigTo: m.OrigTo, To: m.To, Date: m.Date, Body: m.Body}
 	}
 	errs := mbox.Deliver(g.path, mbox.DeliverOptions{User: g.a.User, UID: g.a.UID, Owner: g.o.Strict, Limit: g.o.Limit,
-		Wait: time.Duration(g.o.Attempts) * g.o.Delay, Stale: g.o.Stale}, batch)
+		Wait: time.Duration(g.o.Attempts) * g.o.Delay, Stale: g.o.Stale, Scratch: &g.mem}, batch)
 	out := make([]*mail.Status, len(msgs))
 	for i, err := range errs {
 		out[i] = mail.OK("2.0.0", "delivered to mailbox")
@@ -105,9 +109,13 @@ func (g *Agent) Deliver(msgs []Message) []*mail.Status {
 // hostname is the machine's name for Maildir files; "/" and ":" would mean
 // something there.
 func (g *Agent) hostname() string {
+	if g.host != "" {
+		return g.host
+	}
 	h := g.o.Host
 	if h == "" {
 		h, _ = os.Hostname()
 	}
-	return strings.NewReplacer("/", `\057`, ":", `\072`).Replace(h)
+	g.host = strings.NewReplacer("/", `\057`, ":", `\072`).Replace(h)
+	return g.host
 }

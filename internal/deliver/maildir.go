@@ -68,7 +68,10 @@ func (g *Agent) openMaildir() (*maildir, error) {
 		tmp.Close()
 		return nil, err
 	}
-	return &maildir{tmp, dest, g.hostname(), bufio.NewWriterSize(nil, 16<<10)}, nil
+	if g.buf == nil {
+		g.buf = bufio.NewWriterSize(nil, 16<<10)
+	}
+	return &maildir{tmp, dest, g.hostname(), g.buf}, nil
 }
 
 func (m *maildir) close() {

@@ -10,6 +10,9 @@ import (
 	"packetboat/internal/mail"
 )
 
+// believed is the largest message for which memory is taken at its announcement.
+const believed = 16 << 10
+
 // Spool holds one message: in memory as long as it is small, then in a
 // temporary file without a name, which is gone with the process.
 type Spool struct {
@@ -47,6 +50,14 @@ func (sp *Spool) write(p []byte) {
 	}
 	if sp.err == nil {
 		_, sp.err = sp.w.Write(p)
+	}
+}
+
+// expect makes room for n octets that are announced, as far as they may wait in
+// memory and will be believed before they are there.
+func (sp *Spool) expect(n int64) {
+	if sp.mem == nil && sp.f == nil && n <= believed {
+		sp.mem = make([]byte, 0, n)
 	}
 }
 
@@ -118,6 +129,7 @@ func (sp *Spool) Close() {
 
 // octets takes n octets of a BDAT chunk into m.
 func (s *session) octets(m *Message, n int64) error {
+	m.spool.expect(n)
 	for n > 0 {
 		if s.r.Buffered() == 0 {
 			if _, err := s.r.Peek(1); err != nil {

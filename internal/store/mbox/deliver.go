@@ -24,6 +24,35 @@ type DeliverOptions struct {
 	Limit int64         `main:"mailbox_size_limit"`       // octets; 0 = none
 	Wait  time.Duration // for locks; 0 = 20 s (deliver_lock_attempts x deliver_lock_delay)
 	Stale time.Duration `main:"stale_lock_time"`
+	// Scratch, if not nil, is used again by each of several calls that follow each
+	// other: a process that delivers small messages all day makes no garbage of them.
+	Scratch *Scratch
+}
+
+// Scratch are the buffers of a call of Deliver. The zero value is good. It serves
+// one call at a time.
+type Scratch struct {
+	in  *bufio.Reader
+	out []byte
+}
+
+// maxScratch is the largest buffer that is kept, in octets.
+const maxScratch = 64 << 10
+
+// reader returns the buffer that messages are read through.
+func (s *Scratch) reader() *bufio.Reader {
+	if s.in == nil {
+		s.in = bufio.NewReaderSize(nil, readBuffer)
+	}
+	return s.in
+}
+
+// keep keeps what has been made or has grown for the next call.
+func (s *Scratch) keep(a *appender) {
+	s.in.Reset(nil)
+	if cap(a.buf) <= maxScratch {
+		s.out = a.buf[:0]
+	}
 }
 
 // Delivery is one message for a mailbox, with what its envelope adds.
@@ -84,11 +113,20 @@ func (b *batch) run(sys journal.Files) error {
 	if err != nil {
 		return err
 	}
-	a := &appender{fs: sys, f: f, limit: b.o.Limit, buf: make([]byte, 0, writeBuffer)}
+	mem := b.o.Scratch
+	if mem == nil {
+		mem = &Scratch{}
+	}
+	if mem.out == nil {
+		mem.out = make([]byte, 0, writeBuffer)
+	}
+	a := &appender{fs: sys, f: f, limit: b.o.Limit, buf: mem.out}
 	if err := a.open(st.Size); err != nil {
 		return err
 	}
-	if err := b.copyAll(a); err != nil {
+	r := mem.reader()
+	defer mem.keep(a)
+	if err := b.copyAll(a, r); err != nil {
 		b.fail(a.base, err)
 	}
 	return b.commit(sys, a, f, st)
@@ -109,8 +147,7 @@ func (b *batch) dates() []int64 {
 
 // copyAll copies the messages into a. A message that cannot be read, or that
 // does not fit the limit, is taken back alone; the error of the disk ends the batch.
-func (b *batch) copyAll(a *appender) error {
-	r := bufio.NewReaderSize(nil, readBuffer)
+func (b *batch) copyAll(a *appender, r *bufio.Reader) error {
 	for i := range b.msgs {
 		start := a.pos()
 		err := appendOne(a, r, &b.msgs[i])
