@@ -286,18 +286,23 @@ func lockForAppend(sys journal.Files, path string, f *os.File, o DeliverOptions,
 }
 
 // sameFile tells whether path still names the open file f, and nothing else
-// does. One look tells both: when the file was opened, a hard link to a file
-// of the user's could lose its second name just before its names were counted.
+// does. The count of names that openToWrite and StatPath see is not enough: a
+// hard link to a file of the user's can lose its second name just before they
+// are counted.
 func sameFile(path string, f *os.File) error {
 	ours, err := disk.StatFile(f)
 	if err != nil {
 		return err
 	}
 	named, err := disk.StatPath(path)
-	if err != nil || ours.Ino != named.Ino || ours.Dev != named.Dev || named.Links != 1 {
+	if err != nil || ours.Ino != named.Ino || ours.Dev != named.Dev {
 		return errReplaced
 	}
-	return nil
+	sole, err := disk.SoleName(f)
+	if err == nil && !sole {
+		err = errReplaced
+	}
+	return err
 }
 
 // errReplaced says that the file was replaced while we waited for its lock.

@@ -80,3 +80,29 @@ func TestLockFile(t *testing.T) {
 		f.Close()
 	}
 }
+
+// TestSoleName: a second name is seen, and so is a name that was taken away
+// while the other one stayed.
+func TestSoleName(t *testing.T) {
+	dir := t.TempDir()
+	path, other := dir+"/box", dir+"/other"
+	sole := func(f *os.File, want bool, when string) {
+		t.Helper()
+		if got, err := SoleName(f); err != nil || got != want {
+			t.Errorf("%s: %v, %v", when, got, err)
+		}
+	}
+	os.WriteFile(path, nil, 0o600)
+	f := open(t, path)
+	sole(f, true, "one name")
+	if err := os.Link(path, other); err != nil {
+		t.Fatal(err)
+	}
+	sole(f, false, "two names")
+	os.Remove(path)
+	sole(f, false, "one name, of another")
+	os.Link(other, path)
+	os.Remove(other)
+	sole(f, false, "a name that is gone does not come back")
+	sole(open(t, path), true, "opened again")
+}

@@ -1,10 +1,13 @@
 package disk
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"syscall"
 )
 
@@ -93,4 +96,24 @@ func trusted(path string, st *Stat, uid int) error {
 		return &UntrustedError{path, fmt.Sprintf("owned by uid %d, not by uid %d", st.UID, uid)}
 	}
 	return nil
+}
+
+// SoleName tells whether the name under which f was opened still stands, and is
+// the only one. It cannot be raced: a name that is gone does not come back under
+// an open file, so a file that had one name, and afterwards still has this one,
+// had no other. Without /proc only the count of names speaks.
+func SoleName(f *os.File) (bool, error) {
+	st, err := StatFile(f)
+	if err != nil || st.Links != 1 {
+		return false, err
+	}
+	now := ""
+	err = control(f, func(fd int) (err error) {
+		now, err = os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
+		return err
+	})
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) {
+		return true, nil
+	}
+	return filepath.Base(now) == filepath.Base(f.Name()), err
 }
