@@ -157,10 +157,11 @@ func (e *eval) unlisted(ctx context.Context, a mail.Address, class, dsn string) 
 }
 
 // undeliverable tells a transport that refuses all mail (error: of
-// transport(5)) from a table that does not work.
+// transport(5)) from a table that does not work, which route/rewrite reports
+// as trouble of the mail system (RFC 3463 X.3.0).
 func (e *eval) undeliverable(a mail.Address, class string, err error) result {
 	s, ok := errors.AsType[*mail.Status](err)
-	if !ok {
+	if !ok || s.Code == "4.3.0" {
 		return e.broken(a, err)
 	}
 	code := 550
