@@ -36,7 +36,7 @@ type engine struct {
 	intake   *intake.Intake
 	pickup   *pickup.Pickup
 	sched    *sched.Sched
-	servers  map[string]*smtpd.Server   // by service id
+	servers  map[string]*smtpd.Server   // by service id; nil for one that cannot work
 	byName   map[string]sched.Transport // by master.cf name
 	sockets  []net.Listener
 
@@ -172,8 +172,8 @@ func (e *engine) listen() error {
 		if err != nil {
 			return err
 		}
-		srv := e.servers[h.service]
-		if srv == nil {
+		srv, known := e.servers[h.service]
+		if !known {
 			// Somebody edited master.cf, and we were started again after a crash
 			// before the parent read it.
 			l.Close()
@@ -181,14 +181,18 @@ func (e *engine) listen() error {
 			continue
 		}
 		e.sockets = append(e.sockets, l)
-		go e.accept(l, srv)
+		serve := e.refuse
+		if srv != nil {
+			serve = srv.ServeConn
+		}
+		go e.accept(l, serve)
 	}
 	return errParentGone
 }
 
 // accept serves connections until the listener is closed. Running out of
 // descriptors passes: it waits a little, as smtpd waits in such a case.
-func (e *engine) accept(l net.Listener, srv *smtpd.Server) {
+func (e *engine) accept(l net.Listener, serve func(net.Conn)) {
 	for {
 		c, err := l.Accept()
 		if errors.Is(err, net.ErrClosed) {
@@ -199,7 +203,7 @@ func (e *engine) accept(l net.Listener, srv *smtpd.Server) {
 			time.Sleep(100 * time.Millisecond)
 			continue
 		}
-		go srv.ServeConn(c)
+		go serve(c)
 	}
 }
 
@@ -226,7 +230,9 @@ func (e *engine) wait(cancel func()) int {
 	ctx, done := context.WithTimeout(context.Background(), drainTime-2*time.Second)
 	defer done()
 	for _, s := range e.servers {
-		s.Drain(ctx)
+		if s != nil {
+			s.Drain(ctx)
+		}
 	}
 	e.sched.Stop(ctx)
 	return 0

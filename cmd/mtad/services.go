@@ -7,6 +7,7 @@ import (
 	"net"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"packetboat/internal/auth/wire"
 	"packetboat/internal/mail"
@@ -41,20 +42,42 @@ type saslParams struct {
 	Path   string `main:"smtpd_sasl_path"`
 }
 
-// openServers makes a Server of each smtpd service of master.cf.
+// openServers makes a Server of each smtpd service of master.cf. One that cannot
+// work does not keep the others from it: its clients are told to come again, as
+// by a smtpd(8) of Postfix's that dies at its start.
 func (e *engine) openServers() error {
 	e.servers = map[string]*smtpd.Server{}
 	for _, svc := range e.services {
-		if svc.Type != "inet" || svc.Command != "smtpd" {
+		if svc.Type != "inet" {
+			continue
+		}
+		if svc.Command != "smtpd" {
+			e.log.Warn("%s: line %d: service %s: %s is not supported: nothing listens there", svc.File, svc.Line, svc.Name, svc.Command)
 			continue
 		}
 		s, err := e.openServer(svc)
 		if err != nil {
-			return fmt.Errorf("%s: line %d: service %s: %w", svc.File, svc.Line, svc.Name, err)
+			err = fmt.Errorf("%s: line %d: service %s: %w", svc.File, svc.Line, svc.Name, err)
+		}
+		if err != nil && e.rehearsal {
+			return err
+		}
+		if err != nil {
+			complain(err)
 		}
 		e.servers[svc.ID()] = s
 	}
 	return nil
+}
+
+// outOfOrder is the reply of a service that cannot work (RFC 5321 section 3.8).
+const outOfOrder = "421 4.3.5 %s Server configuration problem - try again later\r\n"
+
+// refuse turns the clients of such a service away.
+func (e *engine) refuse(c net.Conn) {
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(time.Second))
+	fmt.Fprintf(c, outOfOrder, e.main.Get("myhostname"))
 }
 
 func (e *engine) openServer(svc config.Service) (*smtpd.Server, error) {

@@ -44,7 +44,12 @@ func (e *engine) transport(svc config.Service) (sched.Transport, error) {
 	m := e.main.With(svc.Options...)
 	switch svc.Command {
 	case "smtp", "lmtp":
-		return e.remote(svc, m)
+		t, err := e.remote(svc, m)
+		if err == nil || e.rehearsal {
+			return t, err
+		}
+		complain(err)
+		return e.orBroken(nil, svc, err)
 	case "local":
 		t, err := e.local(svc.Name, m)
 		return e.orBroken(t, svc, err)

@@ -171,6 +171,43 @@ func TestReload(t *testing.T) {
 	})
 }
 
+// TestBrokenService: a service or table that cannot work does not keep the rest of
+// the system from it.
+func TestBrokenService(t *testing.T) {
+	s := sandbox.Start(t)
+	parent := s.PID("spool/pid/master.pid")
+	syscall.Kill(parent, syscall.SIGTERM)
+	s.Wait(20*time.Second, "end", func() bool { return s.PID("spool/pid/master.pid") != parent })
+	mainCF, masterCF := filepath.Join(s.Dir, "etc/postfix/main.cf"), filepath.Join(s.Dir, "etc/postfix/master.cf")
+	master, _ := os.ReadFile(masterCF)
+	open := fmt.Sprintf("127.0.0.1:%d", s.Base+26)
+	os.WriteFile(masterCF, append(master, open+" inet n - n - - smtpd -o smtpd_relay_restrictions=permit\n"...), 0o644)
+	main, _ := os.ReadFile(mainCF)
+	os.WriteFile(mainCF, append(main, "alias_maps = texthash:/nonexistent/aliases\n"...), 0o644)
+	if out, err := s.Command("mtad").CombinedOutput(); err != nil || !strings.Contains(string(out), "smtpd_relay_restrictions") {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if !strings.Contains(s.Log(), "smtpd_relay_restrictions") || !strings.Contains(s.Log(), "/nonexistent/aliases") {
+		t.Errorf("not told:\n%s", s.Log())
+	}
+	conn, err := net.Dial("tcp", open)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if line, _ := bufio.NewReader(conn).ReadString('\n'); !strings.HasPrefix(line, "421 4.3.5 ") {
+		t.Errorf("the open relay says %q", line)
+	}
+	c := dial(t, s)
+	c.send("alice@sandbox.test", "Subject: x")
+	c.want("MAIL FROM:<>", "250")
+	c.want("RCPT TO:<anybody@localhost>", "451 4.3.0")
+	s.Drained(20 * time.Second)
+	if count(s, "alice") != 1 {
+		t.Error("alice has no mail")
+	}
+}
+
 // TestGarbage: random bytes at every port and every socket end no daemon.
 func TestGarbage(t *testing.T) {
 	s := sandbox.Start(t)
