@@ -48,6 +48,7 @@ type Envelope struct {
 	Peer       Peer   // who handed the message over
 	UID        int    // for local submission the owner of the maildrop file; else -1
 	MessageID  string // the Message-ID header, for the log
+	Actions    Actions
 }
 
 // Rcpt is one recipient of an envelope.
