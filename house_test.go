@@ -32,8 +32,12 @@ var wings = map[string]int{
 	"receive": 3, "send": 3, "deliver": 3, "serve": 3,
 }
 
-// doorsFloor is the floor of cmd/: above all others.
-const doorsFloor = 4
+// doorsFloor is the floor of cmd/: above all others but for cmd/internal, what
+// several doors share.
+const (
+	sharedFloor = 4
+	doorsFloor  = 5
+)
 
 // only says which folders alone may import a package; a folder stands for
 // everything below it.
@@ -93,6 +97,8 @@ func load(t *testing.T) []file {
 func place(dir string) (floor int, wing string, ok bool) {
 	dir = strings.TrimPrefix(dir, "packetboat/")
 	switch {
+	case strings.HasPrefix(dir, "cmd/internal/"):
+		return sharedFloor, "cmd/internal", true
 	case strings.HasPrefix(dir, "cmd/"):
 		name, _, _ := strings.Cut(strings.TrimPrefix(dir, "cmd/"), "/")
 		return doorsFloor, "cmd/" + name, true

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"packetboat/cmd/internal/wiring"
 	"packetboat/internal/receive/intake"
 	"packetboat/internal/receive/pickup"
 	"packetboat/internal/send/bounce"
@@ -12,14 +13,14 @@ import (
 // configuration before an engine has to die of it. It opens no table: a table
 // that is broken now may be whole when it is asked.
 func checkEngine(m *config.Main, services []config.Service) error {
-	if err := decode(m, &bounce.Options{}, &sched.Options{}, &intake.Options{}, &pickup.Options{}); err != nil {
+	if err := wiring.Decode(m, &bounce.Options{}, &sched.Options{}, &intake.Options{}, &pickup.Options{}); err != nil {
 		return err
 	}
 	for _, svc := range services {
 		if svc.Type != "inet" || svc.Command != "smtpd" {
 			continue
 		}
-		if _, _, err := smtpdOptions(m.With(svc.Options...)); err != nil {
+		if _, _, err := wiring.SMTPDOptions(m.With(svc.Options...)); err != nil {
 			return err
 		}
 	}

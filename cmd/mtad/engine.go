@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"packetboat/cmd/internal/wiring"
 	"packetboat/internal/mail"
 	"packetboat/internal/queue"
 	"packetboat/internal/receive/intake"
@@ -31,6 +32,7 @@ type engine struct {
 	log      *maillog.Log
 	link     *link
 	names    *dns.Resolver
+	kit      *wiring.Kit
 	router   *rewrite.Router
 	queue    *queue.Queue
 	intake   *intake.Intake
@@ -78,13 +80,16 @@ func (e *engine) open(dir string) (err error) {
 	if e.main.Get("maillog_file") != "" {
 		handle = os.NewFile(logFD, e.main.Get("maillog_file"))
 	}
-	if e.logs, err = maillog.Open(logOptions(e.main, handle)); err != nil {
+	if e.logs, err = maillog.Open(wiring.LogOptions(e.main, handle)); err != nil {
 		return err
 	}
 	e.log = e.logs.Program("qmgr")
-	if e.router, err = e.newRouter(); err != nil {
+	e.kit = &wiring.Kit{Main: e.main, Services: e.services, Logs: e.logs, Names: e.names, Missing: e.missing(),
+		ReadKey: e.link.readKey, OpenInclude: e.link.openInclude}
+	if e.router, err = e.kit.NewRouter(); err != nil {
 		return err
 	}
+	e.kit.Router = e.router
 	if e.queue, err = queue.Open(e.main.Get("queue_directory")); err != nil {
 		return err
 	}
@@ -97,14 +102,14 @@ func (e *engine) wire() error {
 	var bo bounce.Options
 	var so sched.Options
 	var io intake.Options
-	if err := decode(e.main, &bo, &so, &io); err != nil {
+	if err := wiring.Decode(e.main, &bo, &so, &io); err != nil {
 		return err
 	}
 	transports, err := e.transports()
 	if err != nil {
 		return err
 	}
-	so.Transports = transportLimits(e.main, e.services)
+	so.Transports = wiring.TransportLimits(e.main, e.services)
 	// An explicit 0 means one try only; the zero value of Options is the default.
 	for name, d := range map[string]*time.Duration{"maximal_queue_lifetime": &so.Lifetime, "bounce_queue_lifetime": &so.BounceLifetime} {
 		if _, set := e.main.Raw(name); set && *d == 0 {
@@ -236,14 +241,4 @@ func (e *engine) wait(cancel func()) int {
 	}
 	e.sched.Stop(ctx)
 	return 0
-}
-
-// decode fills several Options structs.
-func decode(m *config.Main, opts ...any) error {
-	for _, o := range opts {
-		if err := m.Decode(o); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -7,8 +7,6 @@ import (
 	"os"
 
 	"packetboat/internal/mail"
-	"packetboat/internal/route/alias"
-	"packetboat/internal/route/table"
 	"packetboat/internal/send/local"
 	"packetboat/internal/send/sched"
 	"packetboat/internal/sys/config"
@@ -16,27 +14,11 @@ import (
 
 // local makes the transport local(8): aliases, then deliver as the user.
 func (e *engine) local(name string, m *config.Main) (sched.Transport, error) {
-	var o local.Options
-	x := &alias.Expander{Warn: e.logs.Program("local").Warn}
-	var maps struct {
-		Aliases []string `main:"alias_maps"`
-	}
-	if err := decode(m, &o, &x.Options, &maps); err != nil {
-		return nil, err
-	}
-	tables, err := table.OpenAll(maps.Aliases, table.Options{Alias: true, NoRegSub: true, Missing: e.missing()})
+	o, err := e.kit.Local(name, m)
 	if err != nil {
 		return nil, err
 	}
-	for _, t := range tables {
-		x.Maps = append(x.Maps, aliasMap{t})
-	}
-	x.Resolve = func(a mail.Address) (mail.Address, bool, error) {
-		r, err := e.router.Resolve(a)
-		return r.Addr, r.Transport == name, err
-	}
-	x.Open = e.link.openInclude
-	o.Expander, o.Expand, o.Queued, o.Via = x, e.router.Expand, e.queued, e.via
+	o.Queued, o.Via = e.queued, e.via
 	return local.New(o, e.queue, starterLink{e.link}, e.logs)
 }
 
@@ -59,12 +41,6 @@ func (e *engine) via(name string) local.Transport {
 	}
 	return nil
 }
-
-// aliasMap is a table with the owner of its answers.
-type aliasMap struct{ table.Table }
-
-// Owner returns the account whose rights the table's commands get.
-func (m aliasMap) Owner() (int, error) { return table.OwnerOf(m.Table) }
 
 // starterLink asks the parent for what local needs other users' rights for.
 type starterLink struct{ link *link }

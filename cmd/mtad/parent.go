@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"packetboat/cmd/internal/wiring"
 	"packetboat/internal/sys/config"
 	"packetboat/internal/sys/disk"
 	"packetboat/internal/sys/maillog"
@@ -133,7 +134,7 @@ func (p *parent) openLog() error {
 			return err
 		}
 	}
-	logs, err := maillog.Open(logOptions(p.main, f))
+	logs, err := maillog.Open(wiring.LogOptions(p.main, f))
 	if err != nil {
 		return err
 	}
@@ -260,9 +261,4 @@ func (p *parent) close() {
 		p.lock.Truncate(0)
 		p.lock.Close()
 	}
-}
-
-// logOptions says how both processes log.
-func logOptions(m *config.Main, f *os.File) maillog.Options {
-	return maillog.Options{Name: m.Get("syslog_name"), Handle: f}
 }

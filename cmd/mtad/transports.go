@@ -8,9 +8,9 @@ import (
 	"net/netip"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 
+	"packetboat/cmd/internal/wiring"
 	"packetboat/internal/mail"
 	"packetboat/internal/send/local"
 	"packetboat/internal/send/remote"
@@ -128,7 +128,7 @@ func (e *engine) remote(svc config.Service, m *config.Main) (sched.Transport, er
 	if o.LineLimit == 0 { // postconf(5): 0 switches the limit off; in Options it is the default
 		o.LineLimit = math.MaxInt
 	}
-	o.Program = programName(e.main, m, svc.Command)
+	o.Program = wiring.ProgramName(e.main, m, svc.Command)
 	o.Resolver, o.Log, o.Own = e.names, e.logs, ownAddrs
 	return remote.New(o), nil
 }
@@ -143,28 +143,6 @@ func ownAddrs() (out []netip.Addr) {
 	for _, a := range addrs {
 		if p, err := netip.ParsePrefix(a.String()); err == nil {
 			out = append(out, p.Addr().Unmap())
-		}
-	}
-	return out
-}
-
-// transportLimits reads the parameters that belong to one transport:
-// NAME_destination_concurrency_limit and its like, and maxproc of master.cf.
-func transportLimits(m *config.Main, services []config.Service) map[string]sched.Limits {
-	out := map[string]sched.Limits{}
-	for _, svc := range services {
-		if svc.Type != "unix" {
-			continue
-		}
-		n := func(suffix string) int {
-			v, _ := strconv.Atoi(m.Get(svc.Name + suffix)) // a value that is no number is the default
-			return max(v, 0)
-		}
-		out[svc.Name] = sched.Limits{
-			InitialConcurrency: n("_initial_destination_concurrency"),
-			ConcurrencyLimit:   n("_destination_concurrency_limit"),
-			RecipientsPerJob:   n("_destination_recipient_limit"),
-			ProcessLimit:       max(svc.MaxProc, 0),
 		}
 	}
 	return out

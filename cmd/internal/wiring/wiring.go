@@ -1,0 +1,56 @@
+// Package wiring turns a configuration into the rooms of the mail system: the
+// router with its tables, the access lists of a service, the aliases, TLS. The
+// engine of cmd/mtad opens what it works with here, and cmd/mailadm opens the
+// same to check it and to explain its decisions; so both always agree.
+//
+// Nothing here binds a port, starts a process or writes anything but warnings to
+// the log that the caller gives.
+package wiring
+
+import (
+	"os"
+
+	"packetboat/internal/route/rewrite"
+	"packetboat/internal/sys/config"
+	"packetboat/internal/sys/dns"
+	"packetboat/internal/sys/maillog"
+)
+
+// Kit is a configuration and what every room needs of the machine. Its methods
+// open rooms; the fields are set before the first of them is called.
+type Kit struct {
+	Main     *config.Main
+	Services []config.Service
+	Logs     *maillog.Logger
+	Names    *dns.Resolver // nil: look-ups of names are put off
+	Router   *rewrite.Router
+	// Missing is told of tables that cannot be read now: mail that needs them
+	// waits. nil: such a table is an error.
+	Missing func(error)
+	// ReadKey reads a file that only root may read; nil = this process reads it.
+	ReadKey func(path string) ([]byte, error)
+	// OpenInclude opens an :include: file with the rights of an account; nil = as
+	// this process.
+	OpenInclude func(path, account string) (*os.File, error)
+}
+
+// NewRouter opens route/rewrite with what main.cf says. The caller puts it into
+// Router.
+func (k *Kit) NewRouter() (*rewrite.Router, error) {
+	var o rewrite.Options
+	if err := k.Main.Decode(&o); err != nil {
+		return nil, err
+	}
+	o.Warn, o.Missing = k.Logs.Program("trivial-rewrite").Warn, k.Missing
+	return rewrite.New(o)
+}
+
+// Decode fills several Options structs.
+func Decode(m *config.Main, opts ...any) error {
+	for _, o := range opts {
+		if err := m.Decode(o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
