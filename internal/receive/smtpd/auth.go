@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"packetboat/internal/auth/wire"
+	"packetboat/internal/receive/smtpd/syntax"
 )
 
 // maxResponse is the longest line of an AUTH dialogue in octets (RFC 4954
@@ -70,7 +71,7 @@ func passes(mech string, filter []string) bool {
 }
 
 // auth is RFC 4954.
-func (c *session) auth(cmd *command) bool {
+func (c *session) auth(cmd *syntax.Command) bool {
 	switch {
 	case c.s.opts.HeloRequired && c.st.Helo == "":
 		return c.fail("503 5.5.1 Error: send HELO/EHLO first")
@@ -80,10 +81,10 @@ func (c *session) auth(cmd *command) bool {
 		return c.fail("503 5.5.1 Error: MAIL transaction in progress")
 	case c.st.User != "":
 		return c.fail("503 5.5.1 Error: already authenticated")
-	case len(cmd.args) < 2 || len(cmd.args) > 3:
+	case len(cmd.Args) < 2 || len(cmd.Args) > 3:
 		return c.fail("501 5.5.4 Syntax: AUTH mechanism")
 	}
-	mech := strings.ToUpper(cmd.args[1].text)
+	mech := strings.ToUpper(cmd.Args[1].Text)
 	mechs := c.mechs()
 	if len(mechs) == 0 {
 		return c.fail("454 4.7.0 Temporary authentication failure: Connection lost to authentication server")
@@ -93,8 +94,8 @@ func (c *session) auth(cmd *command) bool {
 	}
 	req := wire.Request{Service: c.s.opts.SASLService, Mech: mech, Local: addrPort(c.raw.LocalAddr()),
 		Remote: netip.AddrPortFrom(c.peer.Addr, c.peer.Port), Secured: c.st.TLS}
-	if len(cmd.args) == 3 {
-		initial, ok := decode64(cmd.args[2].text)
+	if len(cmd.Args) == 3 {
+		initial, ok := decode64(cmd.Args[2].Text)
 		if !ok {
 			return c.denyAuth(mech, "Invalid base64 data in initial response", "")
 		}
@@ -182,8 +183,8 @@ func (c *session) challenge(mech string, challenge []byte) ([]byte, authStep) {
 
 // response reads one line of the dialogue, which may be longer than a command.
 func (c *session) response() (string, error) {
-	c.in.grow() // a command's buffer could not hold it
-	line, long, _, err := c.in.lineIn(maxResponse)
+	c.in.Grow() // a command's buffer could not hold it
+	line, long, _, err := c.in.LineIn(maxResponse)
 	if err == nil && long {
 		err = errLongAuth
 	}

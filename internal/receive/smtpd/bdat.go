@@ -3,6 +3,9 @@ package smtpd
 import (
 	"strings"
 	"time"
+
+	"packetboat/internal/receive/smtpd/stream"
+	"packetboat/internal/receive/smtpd/syntax"
 )
 
 // bdatState says what BDAT (RFC 3030) has done in a transaction.
@@ -17,7 +20,7 @@ const (
 // bdat is RFC 3030 section 2. What it announces is always read before anything
 // else is looked at, so that a chunk never runs as commands; a size that cannot
 // be read ends the session, since nobody knows where the next command begins.
-func (c *session) bdat(cmd *command) bool {
+func (c *session) bdat(cmd *syntax.Command) bool {
 	if !c.s.ehlo.has("CHUNKING") {
 		c.hangup = true // the chunk behind it must not run as commands
 		return c.fail("502 5.5.1 Error: command not implemented")
@@ -25,7 +28,7 @@ func (c *session) bdat(cmd *command) bool {
 	size, last, ok := bdatArgs(cmd)
 	if !ok {
 		c.hangup = true
-		c.s.deps.Log.SMTPDBadChunk(c.st.QueueID, c.st.Client(), []byte(cmd.rest(0)))
+		c.s.deps.Log.SMTPDBadChunk(c.st.QueueID, c.st.Client(), []byte(cmd.Rest(0)))
 		return c.fail("521 5.5.4 Syntax: BDAT count [LAST]")
 	}
 	if size == 0 && !last {
@@ -46,13 +49,13 @@ func (c *session) bdat(cmd *command) bool {
 	return c.endChunk(size, last)
 }
 
-func bdatArgs(cmd *command) (size int64, last, ok bool) {
-	if len(cmd.args) < 2 || len(cmd.args) > 3 {
+func bdatArgs(cmd *syntax.Command) (size int64, last, ok bool) {
+	if len(cmd.Args) < 2 || len(cmd.Args) > 3 {
 		return 0, false, false
 	}
-	size, digits, fits := decimal(cmd.args[1].text)
-	last = len(cmd.args) == 3
-	if last && !strings.EqualFold(cmd.args[2].text, "LAST") {
+	size, digits, fits := syntax.Decimal(cmd.Args[1].Text)
+	last = len(cmd.Args) == 3
+	if last && !strings.EqualFold(cmd.Args[2].Text, "LAST") {
 		return 0, false, false
 	}
 	return size, last, digits && fits
@@ -77,7 +80,7 @@ func (c *session) badChunk(size int64) string {
 		return "551 5.0.0 Discarded " + itoa(size) + " bytes after earlier error"
 	case c.noRcpt() != "":
 		return c.noRcpt()
-	case limit > 0 && size > limit-c.tx.dec.size:
+	case limit > 0 && size > limit-c.tx.dec.Size:
 		c.s.deps.Log.SMTPDLargeChunk(c.st.QueueID, c.st.Client())
 		return "552 5.3.4 Chunk exceeds message size limit"
 	}
@@ -98,33 +101,33 @@ func (c *session) beginChunks(size int64) bool {
 		return false
 	}
 	c.tx.chunks = bdatOpen
-	c.tx.dec = decoder{w: c.tx.msg, limit: c.s.opts.SizeLimit, chunked: true}
+	c.tx.dec = stream.Decoder{W: c.tx.msg, Limit: c.s.opts.SizeLimit, Chunked: true}
 	return true
 }
 
 // chunk reads size octets into the message; false when the connection broke.
 func (c *session) chunk(size int64) bool {
-	c.in.grow()
+	c.in.Grow()
 	d := &c.tx.dec
 	begun := time.Now()
 	for left := size; ; {
-		p := c.in.unread()
+		p := c.in.Unread()
 		whole := int64(len(p)) >= left
 		if whole {
 			p = p[:left]
 		}
-		used, _ := d.decode(p)
+		used, _ := d.Decode(p)
 		if whole {
-			d.piece(p[used:])
-			c.in.take(len(p))
+			d.Piece(p[used:])
+			c.in.Take(len(p))
 			c.received = -1
 			return true
 		}
-		c.in.take(used)
+		c.in.Take(used)
 		left -= int64(used)
-		c.received = d.size
+		c.received = d.Size
 		c.pace(begun, size-left)
-		if err := c.in.fill(); err != nil {
+		if err := c.in.Fill(); err != nil {
 			c.lost(err)
 			return false
 		}
@@ -138,8 +141,8 @@ func (c *session) endChunk(size int64, last bool) bool {
 		return true
 	}
 	d := c.tx.dec
-	d.last()
-	return c.finish(&d, itoa(d.size)+" bytes ")
+	d.Last()
+	return c.finish(&d, itoa(d.Size)+" bytes ")
 }
 
 // skip throws a refused chunk away; false when the connection broke.
@@ -147,13 +150,13 @@ func (c *session) skip(size int64) bool {
 	begun := time.Now()
 	var got int64
 	for {
-		n := min(int64(len(c.in.unread())), size-got)
-		c.in.take(int(n))
+		n := min(int64(len(c.in.Unread())), size-got)
+		c.in.Take(int(n))
 		if got += n; got == size {
 			return true
 		}
 		c.pace(begun, got)
-		if err := c.in.fill(); err != nil {
+		if err := c.in.Fill(); err != nil {
 			c.lost(err)
 			return false
 		}

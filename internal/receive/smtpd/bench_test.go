@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"packetboat/internal/mail"
+	"packetboat/internal/receive/smtpd/stream"
+	"packetboat/internal/receive/smtpd/syntax"
 )
 
 // nullMessage is a queue that forgets.
@@ -82,20 +84,20 @@ func BenchmarkSession2K(b *testing.B) {
 func BenchmarkDecode(b *testing.B) {
 	text := []byte(strings.Repeat(strings.Repeat("x", 76)+"\r\n", 800))
 	buf := make([]byte, len(text))
-	d := decoder{w: io.Discard}
+	d := stream.Decoder{W: io.Discard}
 	b.SetBytes(int64(len(text)))
 	b.ReportAllocs()
 	for b.Loop() {
 		copy(buf, text)
-		d.decode(buf)
+		d.Decode(buf)
 	}
 }
 
 func BenchmarkCommands(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
-		cmd := tokenize([]byte("MAIL FROM:<alice@example.org> SIZE=12345 BODY=8BITMIME"))
-		if _, ok := parsePath(cmd.args[2].text, pathRules{}); !ok {
+		cmd := syntax.Tokenize([]byte("MAIL FROM:<alice@example.org> SIZE=12345 BODY=8BITMIME"))
+		if _, ok := syntax.ParsePath(cmd.Args[2].Text, syntax.PathRules{}); !ok {
 			b.Fatal(fmt.Sprint(cmd))
 		}
 	}

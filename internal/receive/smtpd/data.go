@@ -5,10 +5,12 @@ import (
 	"time"
 
 	"packetboat/internal/mail"
+	"packetboat/internal/receive/smtpd/stream"
+	"packetboat/internal/receive/smtpd/syntax"
 )
 
 // data is RFC 5321 section 4.1.1.4.
-func (c *session) data(cmd *command) bool {
+func (c *session) data(cmd *syntax.Command) bool {
 	switch {
 	case c.tx.chunks != bdatNone:
 		return c.fail("503 5.5.1 Error: DATA after BDAT")
@@ -16,14 +18,14 @@ func (c *session) data(cmd *command) bool {
 		return c.fail("503 5.5.1 Error: need RCPT command")
 	case len(c.tx.env.Rcpts) == 0:
 		return c.fail("554 5.5.1 Error: no valid recipients")
-	case len(cmd.args) != 1:
+	case len(cmd.Args) != 1:
 		return c.fail("501 5.5.4 Syntax: DATA")
 	}
 	if !c.askData() || !c.start() {
 		return false
 	}
 	c.reply("354 End data with <CR><LF>.<CR><LF>")
-	d := decoder{w: c.tx.msg, limit: c.s.opts.SizeLimit, bare: c.tx.bare}
+	d := stream.Decoder{W: c.tx.msg, Limit: c.s.opts.SizeLimit, Bare: c.tx.bare}
 	if !c.receive(&d) {
 		return false
 	}
@@ -71,23 +73,23 @@ func (c *session) pace(begun time.Time, got int64) {
 
 // receive reads a message's bytes up to its end; false when the connection
 // broke, which ends the session.
-func (c *session) receive(d *decoder) bool {
-	c.in.grow()
+func (c *session) receive(d *stream.Decoder) bool {
+	c.in.Grow()
 	c.received = 0
 	begun := time.Now()
 	var got int64
 	for {
-		used, done := d.decode(c.in.unread())
-		c.in.take(used)
+		used, done := d.Decode(c.in.Unread())
+		c.in.Take(used)
 		got += int64(used)
-		c.received = d.size
+		c.received = d.Size
 		if done {
 			c.received = -1
 			return true
 		}
 		c.pace(begun, got)
-		if err := c.in.fill(); err != nil {
-			c.received += int64(len(c.in.unread()))
+		if err := c.in.Fill(); err != nil {
+			c.received += int64(len(c.in.Unread()))
 			c.lost(err)
 			return false
 		}
@@ -107,14 +109,14 @@ func (c *session) lost(err error) {
 
 // finish ends the transaction: it says 250 if, and only if, the message is on
 // disk. size is what BDAT puts before "queued as".
-func (c *session) finish(d *decoder, size string) bool {
+func (c *session) finish(d *stream.Decoder, size string) bool {
 	c.where, c.st.Where = "END-OF-MESSAGE", "END-OF-MESSAGE"
 	defer c.reset()
 	switch {
-	case d.sawBare && strings.EqualFold(c.s.opts.BareNewline, "reject"):
+	case d.SawBare && strings.EqualFold(c.s.opts.BareNewline, "reject"):
 		c.hangup = true
 		return c.fail("521 5.5.2 " + c.s.opts.Hostname + " Error: bare <LF> received")
-	case d.tooBig:
+	case d.TooBig:
 		c.s.deps.Log.SMTPDSize(c.st.QueueID)
 		return c.fail("552 5.3.4 Error: message file too big")
 	}
@@ -122,7 +124,7 @@ func (c *session) finish(d *decoder, size string) bool {
 	if v := c.s.deps.Policy.EndOfData(c.ctx, &c.st); v != nil {
 		return c.refused(v)
 	}
-	err := d.err
+	err := d.Err
 	if err == nil {
 		err = c.tx.msg.Commit()
 	}

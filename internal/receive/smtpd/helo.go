@@ -1,6 +1,10 @@
 package smtpd
 
-import "strings"
+import (
+	"strings"
+
+	"packetboat/internal/receive/smtpd/syntax"
+)
 
 // features says which EHLO keywords are left out (smtpd_discard_ehlo_keywords).
 type features struct {
@@ -18,11 +22,11 @@ func newFeatures(discard []string) features {
 func (f features) has(keyword string) bool { return !f.hidden[keyword] }
 
 // greetName takes the argument of HELO or EHLO; false when there is none.
-func (c *session) greetName(cmd *command) bool {
-	if len(cmd.args) < 2 {
+func (c *session) greetName(cmd *syntax.Command) bool {
+	if len(cmd.Args) < 2 {
 		return false
 	}
-	name := cmd.rest(1)
+	name := cmd.Rest(1)
 	c.reset()
 	c.st.Helo = printable(name)
 	c.peer.Helo = c.st.Helo
@@ -30,7 +34,7 @@ func (c *session) greetName(cmd *command) bool {
 }
 
 // helo is RFC 5321 section 4.1.1.1 without extensions.
-func (c *session) helo(cmd *command) bool {
+func (c *session) helo(cmd *syntax.Command) bool {
 	old := c.st.Helo
 	if !c.greetName(cmd) {
 		return c.fail("501 Syntax: HELO hostname")
@@ -44,7 +48,7 @@ func (c *session) helo(cmd *command) bool {
 
 // ehlo is RFC 5321 section 4.1.1.1. Replies to HELO and EHLO have no enhanced
 // codes (RFC 2034 section 4).
-func (c *session) ehlo(cmd *command) bool {
+func (c *session) ehlo(cmd *syntax.Command) bool {
 	old := c.st.Helo
 	if !c.greetName(cmd) {
 		return c.fail("501 Syntax: EHLO hostname")
@@ -108,15 +112,13 @@ func (c *session) keywords() []string {
 
 // printable replaces control bytes by "?", for logs and headers.
 func printable(s string) string {
-	if strings.IndexFunc(s, isControl) < 0 {
+	if strings.IndexFunc(s, syntax.IsControl) < 0 {
 		return s
 	}
 	return strings.Map(func(r rune) rune {
-		if isControl(r) {
+		if syntax.IsControl(r) {
 			return '?'
 		}
 		return r
 	}, s)
 }
-
-func isControl(r rune) bool { return r < ' ' || r == 0x7f }

@@ -4,11 +4,12 @@ import (
 	"strings"
 
 	"packetboat/internal/mail"
+	"packetboat/internal/receive/smtpd/syntax"
 )
 
 // mail is RFC 5321 section 4.1.1.2, with the parameters of RFC 1870 (SIZE),
 // 6152 (BODY), 3461 (RET, ENVID), 4954 (AUTH) and 6531 (SMTPUTF8).
-func (c *session) mail(cmd *command) bool {
+func (c *session) mail(cmd *syntax.Command) bool {
 	if c.s.opts.HeloRequired && c.st.Helo == "" {
 		return c.fail("503 5.5.1 Error: send HELO/EHLO first")
 	}
@@ -18,24 +19,24 @@ func (c *session) mail(cmd *command) bool {
 	if c.tx.chunks != bdatNone {
 		return c.fail("503 5.5.1 Error: MAIL after BDAT")
 	}
-	if len(cmd.args) < 3 || !strings.EqualFold(cmd.args[1].text, "FROM:") {
+	if len(cmd.Args) < 3 || !strings.EqualFold(cmd.Args[1].Text, "FROM:") {
 		return c.fail("501 5.5.4 Syntax: MAIL FROM:<address>")
 	}
-	if cmd.args[2].bad {
+	if cmd.Args[2].Bad {
 		return c.fail("501 5.1.7 Bad sender address syntax")
 	}
 	var env mail.Envelope
 	if !no(c.s.opts.NoUTF8) && c.s.ehlo.has("SMTPUTF8") {
-		env.SMTPUTF8 = foldIn(words(cmd.args[3:]), "SMTPUTF8")
+		env.SMTPUTF8 = foldIn(syntax.Words(cmd.Args[3:]), "SMTPUTF8")
 	}
-	sender, ok := c.address("MAIL", cmd.args[2].text, pathRules{empty: true, strict: c.s.opts.Strict821, utf8: env.SMTPUTF8})
+	sender, ok := c.address("MAIL", cmd.Args[2].Text, syntax.PathRules{Empty: true, Strict: c.s.opts.Strict821, UTF8: env.SMTPUTF8})
 	if !ok {
 		return c.fail("501 5.1.7 Bad sender address syntax")
 	}
 	env.Sender = sender
 	var size int64
-	for _, a := range cmd.args[3:] {
-		if refusal := c.mailOption(&env, &size, a.text); refusal != "" {
+	for _, a := range cmd.Args[3:] {
+		if refusal := c.mailOption(&env, &size, a.Text); refusal != "" {
 			return c.fail(refusal)
 		}
 	}
@@ -114,7 +115,7 @@ func (c *session) mailOption(env *mail.Envelope, size *int64, arg string) string
 
 // sizeOption is RFC 1870 section 6.
 func sizeOption(size *int64, value string) string {
-	n, digits, fits := decimal(value)
+	n, digits, fits := syntax.Decimal(value)
 	if !digits {
 		return "501 5.5.4 Bad message size syntax"
 	}
@@ -128,7 +129,7 @@ func sizeOption(size *int64, value string) string {
 // authOption is RFC 4954 section 5: who first sent the message. Only an
 // authenticated client is believed, and nobody's bad syntax is worth a refusal.
 func (c *session) authOption(value string) {
-	who, ok := unxtext(value)
+	who, ok := syntax.Unxtext(value)
 	if ok && c.st.User != "" && who != "<>" {
 		c.peer.SASLFrom = who
 	}
@@ -146,7 +147,7 @@ func (c *session) retOption(env *mail.Envelope, value string) string {
 
 // envidOption is RFC 3461 section 4.4.
 func (c *session) envidOption(env *mail.Envelope, value string) string {
-	id, ok := unxtext(value)
+	id, ok := syntax.Unxtext(value)
 	if !ok || id == "" || env.EnvID != "" || !c.s.ehlo.has("DSN") {
 		return "501 5.5.4 Bad ENVID parameter syntax"
 	}
@@ -155,8 +156,8 @@ func (c *session) envidOption(env *mail.Envelope, value string) string {
 }
 
 // address reads an address argument and logs what cannot be read.
-func (c *session) address(verb, arg string, r pathRules) (mail.Address, bool) {
-	a, ok := parsePath(arg, r)
+func (c *session) address(verb, arg string, r syntax.PathRules) (mail.Address, bool) {
+	a, ok := syntax.ParsePath(arg, r)
 	if !ok {
 		c.s.deps.Log.SMTPDAddress(c.st.Client(), verb, arg)
 	}

@@ -9,6 +9,7 @@ import (
 	"packetboat/internal/auth/wire"
 	"packetboat/internal/mail"
 	"packetboat/internal/receive/policy"
+	"packetboat/internal/receive/smtpd/stream"
 	"packetboat/internal/sys/maillog"
 )
 
@@ -102,7 +103,7 @@ func (o Options) withDefaults() Options {
 	set(&o.RcptOver, 1000)
 	set(&o.MaxSessions, 1000)
 	// The input buffer holds a command line; more than half of it is never needed.
-	o.LineLimit = min(o.LineLimit, smallBuffer/2)
+	o.LineLimit = min(o.LineLimit, stream.SmallBuffer/2)
 	if len(o.Forbidden) == 0 {
 		o.Forbidden = []string{"CONNECT", "GET", "POST"}
 	}

@@ -4,27 +4,28 @@ import (
 	"strings"
 
 	"packetboat/internal/mail"
+	"packetboat/internal/receive/smtpd/syntax"
 )
 
 // rcpt is RFC 5321 section 4.1.1.3, with the parameters of RFC 3461.
-func (c *session) rcpt(cmd *command) bool {
+func (c *session) rcpt(cmd *syntax.Command) bool {
 	switch {
 	case c.tx.chunks != bdatNone && c.tx.active:
 		return c.fail("503 5.5.1 Error: RCPT after BDAT")
 	case !c.tx.active:
 		return c.fail("503 5.5.1 Error: need MAIL command")
-	case len(cmd.args) < 3 || !strings.EqualFold(cmd.args[1].text, "TO:"):
+	case len(cmd.Args) < 3 || !strings.EqualFold(cmd.Args[1].Text, "TO:"):
 		return c.fail("501 5.5.4 Syntax: RCPT TO:<address>")
-	case cmd.args[2].bad:
+	case cmd.Args[2].Bad:
 		return c.fail("501 5.1.3 Bad recipient address syntax")
 	}
-	to, ok := c.address("RCPT", cmd.args[2].text, pathRules{strict: c.s.opts.Strict821, utf8: c.tx.env.SMTPUTF8})
+	to, ok := c.address("RCPT", cmd.Args[2].Text, syntax.PathRules{Strict: c.s.opts.Strict821, UTF8: c.tx.env.SMTPUTF8})
 	if !ok {
 		return c.fail("501 5.1.3 Bad recipient address syntax")
 	}
 	rcpt := mail.Rcpt{Addr: to, State: mail.Pending}
-	for _, a := range cmd.args[3:] {
-		if refusal := c.rcptOption(&rcpt, a.text); refusal != "" {
+	for _, a := range cmd.Args[3:] {
+		if refusal := c.rcptOption(&rcpt, a.Text); refusal != "" {
 			return c.fail(refusal)
 		}
 	}
@@ -121,7 +122,7 @@ func orcptOption(value string) (string, bool) {
 	if !found || kind == "" || strings.ContainsFunc(kind, func(r rune) bool { return !isAtomRune(r) }) {
 		return "", false
 	}
-	addr, ok := unxtext(addr)
+	addr, ok := syntax.Unxtext(addr)
 	return kind + ";" + addr, ok
 }
 

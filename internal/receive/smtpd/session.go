@@ -15,6 +15,8 @@ import (
 
 	"packetboat/internal/mail"
 	"packetboat/internal/receive/policy"
+	"packetboat/internal/receive/smtpd/stream"
+	"packetboat/internal/receive/smtpd/syntax"
 	"packetboat/internal/sys/maillog"
 )
 
@@ -24,7 +26,7 @@ type session struct {
 	s       *Server
 	raw     net.Conn // the TCP connection
 	conn    net.Conn // raw, or TLS over it
-	in      input
+	in      stream.Input
 	out     []byte // replies that have not left yet
 	network netip.Prefix
 	ctx     context.Context
@@ -51,10 +53,10 @@ type transaction struct {
 	active bool
 	env    mail.Envelope
 	msg    Message
-	over   int       // recipients above the limit
-	chunks bdatState // what BDAT has done
-	dec    decoder   // of BDAT
-	bare   bool      // the command that began the data ended in a bare LF
+	over   int            // recipients above the limit
+	chunks bdatState      // what BDAT has done
+	dec    stream.Decoder // of BDAT
+	bare   bool           // the command that began the data ended in a bare LF
 }
 
 // errClosing ends a session's wait when the service ends.
@@ -68,7 +70,7 @@ func newSession(s *Server, conn net.Conn) *session {
 		RevState: policy.NameNone, Addr: remote.Addr(),
 		Proto: "SMTP", Where: "CONNECT"}
 	c.peer = mail.Peer{Name: "unknown", Proto: "SMTP", Addr: remote.Addr(), Port: remote.Port(), Service: s.opts.Service}
-	c.in.init(conn, c.flush)
+	c.in.Init(conn, c.flush)
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	return c
 }
@@ -110,7 +112,7 @@ func (c *session) welcome(n int) bool {
 		c.reply("421 4.7.0 " + o.Hostname + " Error: too many connections from " + c.st.Addr.Unmap().String())
 		return false
 	}
-	if early := c.in.early(); len(early) > 0 && !o.TLSWrapper {
+	if early := c.in.Early(); len(early) > 0 && !o.TLSWrapper {
 		c.pipelined("CONNECT")
 	}
 	if v := c.connectVerdict(); v != nil {
@@ -158,7 +160,7 @@ func (c *session) command() (line []byte, bare bool, err error) {
 	if c.s.closing.Load() && !c.tx.active {
 		return nil, false, errClosing
 	}
-	line, long, bare, err := c.in.line(c.s.opts.LineLimit)
+	line, long, bare, err := c.in.Line(c.s.opts.LineLimit)
 	if err == nil {
 		c.identify()
 	}
@@ -207,7 +209,7 @@ func (c *session) reply(line string) {
 		c.sleep(c.s.opts.ErrorSleep)
 	}
 	c.out = append(append(c.out, line...), '\r', '\n')
-	if len(c.out) > smallBuffer {
+	if len(c.out) > stream.SmallBuffer {
 		c.flush()
 	}
 }
@@ -243,16 +245,16 @@ func (c *session) flush() error {
 
 // dispatch finds and runs one command (RFC 5321 section 4.1).
 func (c *session) dispatch(line []byte) {
-	if !no(c.s.opts.NoUTF8) && !validUTF8(line) {
+	if !no(c.s.opts.NoUTF8) && !syntax.ValidUTF8(line) {
 		c.wrong("500 5.5.2 Error: bad UTF-8 syntax")
 		return
 	}
-	cmd := tokenize(line)
-	if len(cmd.args) == 0 {
+	cmd := syntax.Tokenize(line)
+	if len(cmd.Args) == 0 {
 		c.wrong("500 5.5.2 Error: bad syntax")
 		return
 	}
-	i := findVerb(cmd.args[0].text)
+	i := findVerb(cmd.Args[0].Text)
 	if i < 0 {
 		c.unknown(line, &cmd)
 		return
@@ -264,8 +266,8 @@ func (c *session) dispatch(line []byte) {
 }
 
 // run checks what holds for all verbs, and runs one.
-func (c *session) run(v *verb, cmd *command) bool {
-	if v.last && len(c.in.unread()) > 0 {
+func (c *session) run(v *verb, cmd *syntax.Command) bool {
+	if v.last && len(c.in.Unread()) > 0 {
 		c.pipelined(v.name)
 	}
 	if c.denied && v.name != "QUIT" {
@@ -303,8 +305,8 @@ func (c *session) wrong(line string) {
 
 // unknown answers a verb that is not known; a client of another protocol is
 // sent away.
-func (c *session) unknown(line []byte, cmd *command) {
-	name := cmd.args[0].text
+func (c *session) unknown(line []byte, cmd *syntax.Command) {
+	name := cmd.Args[0].Text
 	c.where, c.st.Where = "UNKNOWN", "UNKNOWN"
 	ok := false
 	switch {
@@ -343,7 +345,7 @@ func (c *session) pipelined(where string) {
 	}
 	c.st.Pipelining = true
 	c.identify()
-	c.s.deps.Log.SMTPDPipelining(where, c.st.Client(), c.in.unread())
+	c.s.deps.Log.SMTPDPipelining(where, c.st.Client(), c.in.Unread())
 }
 
 // reset forgets the transaction.
@@ -381,7 +383,7 @@ func (c *session) end() {
 	if c.tx.msg != nil {
 		c.tx.msg.Abort()
 	}
-	c.in.release()
+	c.in.Release()
 	if c.conn != c.raw {
 		c.raw.SetWriteDeadline(time.Now().Add(time.Second))
 		c.conn.Close() // says goodbye in TLS

@@ -1,8 +1,12 @@
 package smtpd
 
+import (
+	"packetboat/internal/receive/smtpd/syntax"
+)
+
 // rset is RFC 5321 section 4.1.1.5.
-func (c *session) rset(cmd *command) bool {
-	if len(cmd.args) != 1 {
+func (c *session) rset(cmd *syntax.Command) bool {
+	if len(cmd.Args) != 1 {
 		return c.fail("501 5.5.4 Syntax: RSET")
 	}
 	c.reset()
@@ -11,13 +15,13 @@ func (c *session) rset(cmd *command) bool {
 }
 
 // noop is RFC 5321 section 4.1.1.9; arguments are ignored.
-func (c *session) noop(*command) bool {
+func (c *session) noop(*syntax.Command) bool {
 	c.reply("250 2.0.0 Ok")
 	return true
 }
 
 // quit is RFC 5321 section 4.1.1.10; arguments are ignored.
-func (c *session) quit(*command) bool {
+func (c *session) quit(*syntax.Command) bool {
 	c.reset()
 	c.reply("221 2.0.0 Bye")
 	c.hangup = true
@@ -25,6 +29,6 @@ func (c *session) quit(*command) bool {
 }
 
 // noAuthority answers XCLIENT and XFORWARD to clients that may not use them.
-func (c *session) noAuthority(*command) bool {
+func (c *session) noAuthority(*syntax.Command) bool {
 	return c.fail("550 5.7.0 Error: insufficient authorization")
 }

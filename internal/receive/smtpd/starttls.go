@@ -11,6 +11,8 @@ import (
 	"io"
 	"os"
 	"strings"
+
+	"packetboat/internal/receive/smtpd/syntax"
 )
 
 // canTLS tells whether STARTTLS is offered now.
@@ -20,9 +22,9 @@ func (c *session) canTLS() bool {
 }
 
 // starttls is RFC 3207.
-func (c *session) starttls(cmd *command) bool {
+func (c *session) starttls(cmd *syntax.Command) bool {
 	switch {
-	case len(cmd.args) != 1:
+	case len(cmd.Args) != 1:
 		return c.fail("501 5.5.4 Syntax: STARTTLS")
 	case c.st.TLS:
 		return c.fail("554 5.5.1 Error: TLS already active")
@@ -36,7 +38,7 @@ func (c *session) starttls(cmd *command) bool {
 	}
 	// What came behind STARTTLS in the clear was written by anybody: it is
 	// thrown away and never runs inside TLS (RFC 3207 section 6, CVE-2011-0411).
-	c.in.take(len(c.in.unread()))
+	c.in.Take(len(c.in.Unread()))
 	if !c.handshake() {
 		c.s.deps.Log.SMTPDEnd("lost connection", c.where, c.st.Client(), -1)
 		c.hangup = true
@@ -56,7 +58,7 @@ func (c *session) handshake() bool {
 		return false
 	}
 	c.reset()
-	c.conn, c.in.conn = t, t
+	c.conn, c.in.Conn = t, t
 	c.st.TLS = true
 	c.st.Helo, c.peer.Helo, c.st.Proto, c.peer.Proto = "", "", "SMTP", "SMTP"
 	c.st.User, c.st.Mech, c.peer.User, c.peer.SASL, c.peer.SASLFrom = "", "", "", "", ""

@@ -1,15 +1,19 @@
 package smtpd
 
-import "strings"
+import (
+	"strings"
+
+	"packetboat/internal/receive/smtpd/syntax"
+)
 
 // verb is one SMTP command.
 type verb struct {
 	name   string
-	log    string                        // its name in "disconnect from"
-	run    func(*session, *command) bool // false: it was refused
-	junk   bool                          // counts against smtpd_junk_command_limit
-	preTLS bool                          // allowed before STARTTLS where TLS is required
-	last   bool                          // nothing may follow before its reply (RFC 2920)
+	log    string                               // its name in "disconnect from"
+	run    func(*session, *syntax.Command) bool // false: it was refused
+	junk   bool                                 // counts against smtpd_junk_command_limit
+	preTLS bool                                 // allowed before STARTTLS where TLS is required
+	last   bool                                 // nothing may follow before its reply (RFC 2920)
 }
 
 const nVerbs = 15

@@ -1,4 +1,7 @@
-package smtpd
+// Package syntax reads SMTP's command lines: words, parameters, addresses
+// (RFC 5321 section 4.1.2), xtext (RFC 3461 section 4). receive/smtpd and
+// receive/gate use it. Nothing here keeps a reference to the line it was given.
+package syntax
 
 import (
 	"math"
@@ -7,24 +10,25 @@ import (
 	"unicode/utf8"
 )
 
-// command is one command line, split as Postfix splits it.
-type command struct {
-	args []token
+// Command is one command line, split as Postfix splits it.
+type Command struct {
+	Args []Token
 }
 
-// token is one word: "MAIL", "FROM:", "<a b@c>", "SIZE=10".
-type token struct {
-	text string
-	bad  bool // a bracket or quote that does not end
+// Token is one word: "MAIL", "FROM:", "<a b@c>", "SIZE=10".
+type Token struct {
+	Text string
+	Bad  bool // a bracket or quote that does not end
 }
 
-// rest joins the words from i on with blanks.
-func (c *command) rest(i int) string { return strings.Join(words(c.args[i:]), " ") }
+// Rest joins the words from i on with blanks.
+func (c *Command) Rest(i int) string { return strings.Join(Words(c.Args[i:]), " ") }
 
-func words(args []token) []string {
+// Words returns the texts of args.
+func Words(args []Token) []string {
 	out := make([]string, len(args))
 	for i, a := range args {
-		out[i] = a.text
+		out[i] = a.Text
 	}
 	return out
 }
@@ -32,22 +36,22 @@ func words(args []token) []string {
 // maxArgs bounds the words of one command line.
 const maxArgs = 64
 
-// tokenize splits a line at blanks; "<...>" and quoted strings are part of a
+// Tokenize splits a line at blanks; "<...>" and quoted strings are part of a
 // word with all that is in them, and a ":" ends one. What stands behind a NUL
 // is not looked at, as a C program would not.
-func tokenize(line []byte) command {
+func Tokenize(line []byte) Command {
 	s := string(line)
 	if i := strings.IndexByte(s, 0); i >= 0 {
 		s = s[:i]
 	}
-	cmd := command{args: make([]token, 0, 4)}
-	for len(cmd.args) < maxArgs {
+	cmd := Command{Args: make([]Token, 0, 4)}
+	for len(cmd.Args) < maxArgs {
 		s = strings.TrimLeft(s, " \t\r\v\f")
 		if s == "" {
 			break
 		}
 		n, bad := wordLen(s)
-		cmd.args = append(cmd.args, token{s[:n], bad})
+		cmd.Args = append(cmd.Args, Token{s[:n], bad})
 		s = s[n:]
 	}
 	return cmd
@@ -98,9 +102,9 @@ func enclosed(s string, end byte) int {
 	return -1
 }
 
-// unxtext decodes RFC 3461 section 4. What decodes to control bytes is refused:
+// Unxtext decodes RFC 3461 section 4. What decodes to control bytes is refused:
 // it would reach headers and queue files.
-func unxtext(s string) (string, bool) {
+func Unxtext(s string) (string, bool) {
 	if strings.IndexByte(s, '+') < 0 {
 		return s, plainText(s)
 	}
@@ -123,7 +127,7 @@ func unxtext(s string) (string, bool) {
 	return string(b), plainText(string(b))
 }
 
-func plainText(s string) bool { return strings.IndexFunc(s, isControl) < 0 && utf8.ValidString(s) }
+func plainText(s string) bool { return strings.IndexFunc(s, IsControl) < 0 && utf8.ValidString(s) }
 
 func hexDigit(c byte) (byte, bool) {
 	switch {
@@ -137,8 +141,8 @@ func hexDigit(c byte) (byte, bool) {
 	return 0, false
 }
 
-// decimal reads digits; fits is false when they are more than an int64 holds.
-func decimal(s string) (n int64, digits, fits bool) {
+// Decimal reads digits; fits is false when they are more than an int64 holds.
+func Decimal(s string) (n int64, digits, fits bool) {
 	if s == "" || strings.Trim(s, "0123456789") != "" {
 		return 0, false, false
 	}
@@ -152,10 +156,11 @@ func decimal(s string) (n int64, digits, fits bool) {
 	return n, true, true
 }
 
-func validUTF8(line []byte) bool { return utf8.Valid(line) }
+// ValidUTF8 tells whether a line is UTF-8.
+func ValidUTF8(line []byte) bool { return utf8.Valid(line) }
 
-// validSite tells whether s is a domain or an address literal, for ETRN.
-func validSite(s string) bool { return validDomain(s, false) }
+// ValidSite tells whether s is a domain or an address literal, for ETRN.
+func ValidSite(s string) bool { return validDomain(s, false) }
 
 // validLiteral is RFC 5321 section 4.1.3.
 func validLiteral(d string) bool {
@@ -170,3 +175,6 @@ func validLiteral(d string) bool {
 	a, err := netip.ParseAddr(inner)
 	return err == nil && a.Is4()
 }
+
+// IsControl tells whether r is an ASCII control character.
+func IsControl(r rune) bool { return r < ' ' || r == 0x7f }

@@ -1,4 +1,4 @@
-package smtpd
+package syntax
 
 import (
 	"strings"
@@ -8,22 +8,22 @@ import (
 	"packetboat/internal/sys/dns"
 )
 
-// pathRules say what an address argument may be.
-type pathRules struct {
-	empty  bool // <> is allowed: MAIL
-	strict bool // strict_rfc821_envelopes: angle brackets, and nothing beside the address
-	utf8   bool // the domain may hold UTF-8 (RFC 6531)
+// PathRules say what an address argument may be.
+type PathRules struct {
+	Empty  bool // <> is allowed: MAIL
+	Strict bool // strict_rfc821_envelopes: angle brackets, and nothing beside the address
+	UTF8   bool // the domain may hold UTF-8 (RFC 6531)
 }
 
-// parsePath reads an address in the forms that Postfix takes: in or without
+// ParsePath reads an address in the forms that Postfix takes: in or without
 // angle brackets, quoted local parts, comments, source routes (which are thrown
 // away, RFC 5321 appendix F.2). The result is in internal form.
 //
 // Where Postfix lets pass what nobody can deliver to, an empty local part or
 // control bytes, this refuses: they have no use but to break logs, headers and
 // other people's parsers.
-func parsePath(arg string, r pathRules) (mail.Address, bool) {
-	if r.strict && !strictForm(arg) {
+func ParsePath(arg string, r PathRules) (mail.Address, bool) {
+	if r.Strict && !strictForm(arg) {
 		return "", false
 	}
 	inner := strings.TrimSuffix(strings.TrimPrefix(arg, "<"), ">")
@@ -32,7 +32,7 @@ func parsePath(arg string, r pathRules) (mail.Address, bool) {
 		return "", false
 	}
 	if len(toks) == 0 {
-		return "", r.empty
+		return "", r.Empty
 	}
 	if toks, ok = dropRoute(toks); !ok {
 		return "", false
@@ -179,7 +179,7 @@ func dropRoute(toks []pathTok) ([]pathTok, bool) {
 
 // joinPath builds the internal address: all up to the last "@" is the local
 // part. Two words side by side are a phrase, not an address.
-func joinPath(toks []pathTok, r pathRules) (mail.Address, bool) {
+func joinPath(toks []pathTok, r PathRules) (mail.Address, bool) {
 	at := -2 // where the last "@" stands
 	var b strings.Builder
 	word := false
@@ -208,7 +208,7 @@ func joinPath(toks []pathTok, r pathRules) (mail.Address, bool) {
 	switch {
 	case at < 0 && validLocal(s):
 		return mail.Address(s), true
-	case at >= 0 && validLocal(s[:at]) && validDomain(s[at+1:], r.utf8):
+	case at >= 0 && validLocal(s[:at]) && validDomain(s[at+1:], r.UTF8):
 		return trimDot(s), true
 	}
 	return "", false

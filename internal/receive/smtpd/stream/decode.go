@@ -1,11 +1,11 @@
-package smtpd
+package stream
 
 import (
 	"bytes"
 	"io"
 )
 
-// decoder turns what a client sends after DATA or BDAT into the lines that the
+// Decoder turns what a client sends after DATA or BDAT into the lines that the
 // queue stores: CRLF becomes LF, the dots of RFC 5321 section 4.5.2 go, a CR
 // that ends no line becomes a blank (cleanup_replace_stray_cr_lf), NUL stays.
 //
@@ -13,29 +13,29 @@ import (
 // line (smtpd_forbid_bare_newline = normalize), but a lone dot with a bare LF
 // before or behind it is neither the end nor content: it vanishes. So no two
 // servers can disagree about where a message ends (CVE-2023-51764 and its kin).
-type decoder struct {
-	w     io.Writer
-	limit int64 // of size; 0 = none
+type Decoder struct {
+	W     io.Writer
+	Limit int64 // of size; 0 = none
 
-	size    int64 // octets as they came on the wire, line ends counted as two
-	chunked bool  // BDAT: no dots, no end
+	Size    int64 // octets as they came on the wire, line ends counted as two
+	Chunked bool  // BDAT: no dots, no end
 	begun   bool  // past the first line that is no "From " line
 	cont    bool  // in the middle of a line
 	mid     bool  // what line() was given last continues a line
 	cr      bool  // BDAT: a chunk ended in CR, whose LF may begin the next
-	bare    bool  // the last line ended in a bare LF
-	sawBare bool  // any line did
-	tooBig  bool
-	err     error // of w; then the rest is read and thrown away
+	Bare    bool  // the last line ended in a bare LF
+	SawBare bool  // any line did
+	TooBig  bool
+	Err     error // of w; then the rest is read and thrown away
 }
 
 // maxPiece is how much of a line without an end is held before it is passed on.
-const maxPiece = largeBuffer / 2
+const maxPiece = LargeBuffer / 2
 
-// decode works off the lines in p, overwriting p's beginning with what it
+// Decode works off the lines in p, overwriting p's beginning with what it
 // writes. It returns how many bytes it used, which is less than len(p) when a
 // line is not complete, and whether the message has ended.
-func (d *decoder) decode(p []byte) (used int, done bool) {
+func (d *Decoder) Decode(p []byte) (used int, done bool) {
 	out := 0
 	if d.cr && len(p) > 0 {
 		used = d.afterCR(p)
@@ -74,37 +74,37 @@ func (d *decoder) decode(p []byte) (used int, done bool) {
 
 // line strips a line of end and dot. keep is false for what is no content, end
 // is true for the end of the message.
-func (d *decoder) line(line []byte, full bool) (text []byte, keep, end bool) {
-	text, before := line, d.bare
+func (d *Decoder) line(line []byte, full bool) (text []byte, keep, end bool) {
+	text, before := line, d.Bare
 	d.mid, d.cont = d.cont, !full
 	if full {
 		text = text[:len(text)-1]
 		n := len(text)
 		text = bytes.TrimSuffix(text, []byte{'\r'})
-		d.bare = len(text) == n
-		d.sawBare = d.sawBare || d.bare
+		d.Bare = len(text) == n
+		d.SawBare = d.SawBare || d.Bare
 	}
-	if !d.mid && !d.chunked && len(text) > 0 && text[0] == '.' {
+	if !d.mid && !d.Chunked && len(text) > 0 && text[0] == '.' {
 		text = text[1:]
 		if full && len(text) == 0 {
-			return nil, false, !d.bare && !before
+			return nil, false, !d.Bare && !before
 		}
 	}
 	d.count(len(text), full)
 	clean(text)
-	return text, !d.tooBig, false
+	return text, !d.TooBig, false
 }
 
 // count adds a line to the size, as message_size_limit counts it.
-func (d *decoder) count(n int, full bool) {
+func (d *Decoder) count(n int, full bool) {
 	if full {
 		n += 2
 	}
-	if d.limit > 0 && d.limit-d.size < int64(n) {
-		d.tooBig = true
+	if d.Limit > 0 && d.Limit-d.Size < int64(n) {
+		d.TooBig = true
 		return
 	}
-	d.size += int64(n)
+	d.Size += int64(n)
 }
 
 // clean makes blanks of CRs that end no line.
@@ -122,7 +122,7 @@ func clean(text []byte) {
 // first looks at lines before the first header: mbox "From " lines become
 // headers of another name, and a message that begins with a blank gets the empty
 // line it lacks, as smtpd(8) does. It tells whether it wrote what was gathered.
-func (d *decoder) first(gathered, text []byte) bool {
+func (d *Decoder) first(gathered, text []byte) bool {
 	if bytes.HasPrefix(bytes.TrimLeft(text, ">"), []byte("From ")) {
 		d.write(gathered)
 		d.write([]byte("X-Mailbox-Line: "))
@@ -137,15 +137,15 @@ func (d *decoder) first(gathered, text []byte) bool {
 	return false
 }
 
-func (d *decoder) write(p []byte) {
-	if len(p) == 0 || d.err != nil || d.tooBig {
+func (d *Decoder) write(p []byte) {
+	if len(p) == 0 || d.Err != nil || d.TooBig {
 		return
 	}
-	_, d.err = d.w.Write(p)
+	_, d.Err = d.W.Write(p)
 }
 
-// piece takes the end of a chunk that ends within a line.
-func (d *decoder) piece(p []byte) {
+// Piece takes the end of a chunk that ends within a line.
+func (d *Decoder) Piece(p []byte) {
 	if len(p) == 0 {
 		return
 	}
@@ -164,7 +164,7 @@ func (d *decoder) piece(p []byte) {
 
 // afterCR takes the byte behind a CR that ended a chunk: a LF makes both a line
 // end, before anything else the CR becomes a blank.
-func (d *decoder) afterCR(p []byte) (used int) {
+func (d *Decoder) afterCR(p []byte) (used int) {
 	d.cr = false
 	if p[0] != '\n' {
 		d.count(1, false)
@@ -177,8 +177,8 @@ func (d *decoder) afterCR(p []byte) (used int) {
 	return 1
 }
 
-// last ends BDAT's last line if it has no end of its own.
-func (d *decoder) last() {
+// Last ends BDAT's last line if it has no end of its own.
+func (d *Decoder) Last() {
 	if d.cr {
 		d.count(1, false)
 		d.write([]byte{' '})

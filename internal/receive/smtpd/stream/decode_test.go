@@ -1,4 +1,4 @@
-package smtpd
+package stream
 
 import (
 	"bytes"
@@ -10,15 +10,15 @@ import (
 
 // decodeAll feeds s in pieces of n bytes and returns what was written, what was
 // left behind the end, and whether there was an end.
-func decodeAll(s string, n int, limit int64) (out, rest string, d *decoder, done bool) {
+func decodeAll(s string, n int, limit int64) (out, rest string, d *Decoder, done bool) {
 	var b bytes.Buffer
-	d = &decoder{w: &b, limit: limit}
+	d = &Decoder{W: &b, Limit: limit}
 	var buf []byte
 	for len(s) > 0 || len(buf) > 0 {
 		k := min(n, len(s))
 		buf = append(buf, s[:k]...)
 		s = s[k:]
-		used, end := d.decode(buf)
+		used, end := d.Decode(buf)
 		buf = buf[used:]
 		if end {
 			return b.String(), string(buf) + s, d, true
@@ -66,12 +66,12 @@ func TestDecodeHasNoEnd(t *testing.T) {
 
 func TestDecodeSize(t *testing.T) {
 	// Postfix counts two octets for each line end.
-	if _, _, d, _ := decodeAll("ab\r\ncd\r\n.\r\n", 100, 8); d.tooBig || d.size != 8 {
-		t.Errorf("size is %d, too big %v", d.size, d.tooBig)
+	if _, _, d, _ := decodeAll("ab\r\ncd\r\n.\r\n", 100, 8); d.TooBig || d.Size != 8 {
+		t.Errorf("size is %d, too big %v", d.Size, d.TooBig)
 	}
 	out, _, d, done := decodeAll("ab\r\ncd\r\nef\r\n.\r\n", 5, 8)
-	if !d.tooBig || !done || strings.Contains(out, "ef") {
-		t.Errorf("limit of 8: %q, too big %v", out, d.tooBig)
+	if !d.TooBig || !done || strings.Contains(out, "ef") {
+		t.Errorf("limit of 8: %q, too big %v", out, d.TooBig)
 	}
 }
 
@@ -107,14 +107,14 @@ func TestDecodeProperty(t *testing.T) {
 // chunks feeds s as BDAT chunks of n bytes.
 func chunks(s string, n int) string {
 	var b bytes.Buffer
-	d := &decoder{w: &b, chunked: true}
+	d := &Decoder{W: &b, Chunked: true}
 	for len(s) > 0 {
 		p := []byte(s[:min(n, len(s))])
 		s = s[len(p):]
-		used, _ := d.decode(p)
-		d.piece(p[used:])
+		used, _ := d.Decode(p)
+		d.Piece(p[used:])
 	}
-	d.last()
+	d.Last()
 	return b.String()
 }
 
