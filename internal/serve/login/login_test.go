@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"math/big"
+	mrand "math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -281,13 +282,8 @@ func startDovecot(t *testing.T) map[string]string {
 	for _, p := range []string{"imap", "pop3"} {
 		listeners += "service " + p + "-login {\n"
 		for _, name := range []string{p, p + "s"} {
-			l, err := net.Listen("tcp4", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			ports[name] = l.Addr().String()
-			_, port, _ := net.SplitHostPort(ports[name])
-			l.Close()
+			port := quietPort(t)
+			ports[name] = "127.0.0.1:" + port
 			listeners += "inet_listener " + name + " {\n port = " + port + "\n}\n"
 		}
 		listeners += "}\n"
@@ -325,15 +321,35 @@ service anvil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { p.Signal(proc.SIGTERM); p.Wait() })
-	for range 300 {
-		if c, err := net.Dial("tcp4", ports["pop3s"]); err == nil {
-			c.Close()
-			return ports
+	for name, addr := range ports {
+		if !eventually(func() bool {
+			c, err := net.Dial("tcp4", addr)
+			if err == nil {
+				c.Close()
+			}
+			return err == nil
+		}) {
+			b, _ := os.ReadFile(dir + "/log")
+			t.Fatalf("Dovecot does not answer at %s:\n%s", name, b)
 		}
-		time.Sleep(20 * time.Millisecond)
 	}
-	t.Fatal("Dovecot does not answer")
-	return nil
+	return ports
+}
+
+// quietPort returns a free port below those that the kernel gives to others
+// while the program that is to listen there starts.
+func quietPort(t *testing.T) string {
+	for range 100 {
+		l, err := net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", 10000+mrand.IntN(20000)))
+		if err != nil {
+			continue
+		}
+		defer l.Close()
+		_, port, _ := net.SplitHostPort(l.Addr().String())
+		return port
+	}
+	t.Fatal("no free port")
+	return ""
 }
 
 // TestSTARTTLSInjection: what stands behind STARTTLS in the clear is never run
