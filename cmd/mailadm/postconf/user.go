@@ -206,15 +206,15 @@ func (t *tool) tables(list string, r *row, depth int) {
 			kind, name, ok = strings.Cut(name, ":")
 		}
 		switch {
-		case !ok || name == "" && suffixes(kind) == nil || strings.HasPrefix(name, "."):
+		case !ok || name == "" && config.TableParams(kind) == nil || strings.HasPrefix(name, "."):
 		case strings.HasPrefix(name, "/"):
-			if suffixes(kind) != nil {
+			if config.TableParams(kind) != nil {
 				t.checkTable(kind, name)
 			}
 		case strings.HasPrefix(name, "{"):
 			t.tables(t.unbrace(name, r), r, depth+1)
 		default:
-			for _, s := range suffixes(kind) {
+			for _, s := range config.TableParams(kind) {
 				t.flagUser(name+"_"+s, true, r)
 			}
 		}
@@ -248,31 +248,6 @@ func (t *tool) warnIn(r *row, text string) {
 		return
 	}
 	t.warn("main.cf: %s", text)
-}
-
-// suffixes returns the parameters of a type of table that is defined by
-// parameters, nil for the others: ldap_table(5), mysql_table(5) and so on.
-func suffixes(kind string) []string {
-	switch kind {
-	case "ldap":
-		return []string{"bind", "bind_dn", "bind_pw", "cache", "cache_expiry", "cache_size", "chase_referrals", "debuglevel", "dereference",
-			"domain", "expansion_limit", "leaf_result_attribute", "query_filter", "recursion_limit", "result_attribute", "result_filter",
-			"result_format", "sasl_authz_id", "sasl_mechs", "sasl_minssf", "sasl_realm", "scope", "search_base", "server_host", "server_port",
-			"size_limit", "special_result_attribute", "start_tls", "terminal_result_attribute", "timeout", "tls_ca_cert_dir", "tls_ca_cert_file",
-			"tls_cert", "tls_cipher_suite", "tls_key", "tls_random_file", "tls_require_cert", "version"}
-	case "mysql":
-		return []string{"additional_conditions", "dbname", "domain", "expansion_limit", "hosts", "option_file", "option_group", "password",
-			"query", "require_result_set", "result_format", "select_field", "table", "tls_CAfile", "tls_CApath", "tls_cert_file", "tls_ciphers",
-			"tls_key_file", "tls_verify_cert", "user", "where_field"}
-	case "pgsql":
-		return []string{"additional_conditions", "dbname", "domain", "expansion_limit", "hosts", "password", "query", "result_format",
-			"select_field", "select_function", "table", "user", "where_field"}
-	case "sqlite":
-		return []string{"additional_conditions", "dbpath", "domain", "expansion_limit", "query", "result_format", "select_field", "table", "where_field"}
-	case "memcache":
-		return []string{"backup", "data_size_limit", "domain", "flags", "key_format", "line_size_limit", "max_try", "memcache", "retry_pause", "timeout", "ttl"}
-	}
-	return nil
 }
 
 // checkTable reads the definition of a table and warns of names that the type
@@ -310,7 +285,7 @@ func (t *tool) checkTable(kind, path string) {
 	for _, s := range def.Settings() {
 		set[s.Name] = s.Value
 	}
-	for _, s := range suffixes(kind) {
+	for _, s := range config.TableParams(kind) {
 		delete(set, s)
 	}
 	for _, name := range slices.Sorted(maps.Keys(set)) {

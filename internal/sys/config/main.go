@@ -59,24 +59,48 @@ func LoadMain(dir string) (*Main, []Warning, error) {
 // ParseMain reads the text of a main.cf; path is its name in messages, dir the
 // value of config_directory.
 func ParseMain(dir, path, text string) (*Main, []Warning, error) {
+	m, warns, errs := parseMain(dir, path, text)
+	if len(errs) > 0 {
+		return nil, warns, errs[0]
+	}
+	return m, append(warns, m.overridden()...), nil
+}
+
+// parseMain reads what it can and returns an error for each line that is no
+// assignment.
+func parseMain(dir, path, text string) (*Main, []Warning, []*Error) {
 	m := &Main{dir: dir, path: path}
 	r := lineReader{file: path, text: text}
 	m.list = make([]Setting, 0, 16+len(text)/64)
+	var errs []*Error
 	for {
 		line, ok := r.next()
 		if !ok {
 			break
 		}
 		name, value, problem := SplitNameValue(line)
-		if problem != "" {
-			return nil, r.warns, &Error{File: path, Line: r.first, Text: fmt.Sprintf("%s: \"%s\"", problem, line),
-				Hint:    "write \"name = value\"; a line that continues a value starts with white space",
-				Postfix: fmt.Sprintf("%s, line %d: %s: \"%s\"", path, r.first, problem, line)}
+		if problem == "" {
+			m.list = append(m.list, Setting{name, value, path, r.first})
+			continue
 		}
-		m.list = append(m.list, Setting{name, value, path, r.first})
+		errs = append(errs, &Error{File: path, Line: r.first, Col: equalsColumn(line), Text: fmt.Sprintf("%s: \"%s\"", problem, line),
+			Hint:    "write \"name = value\"; a line that continues a value starts with white space",
+			Postfix: fmt.Sprintf("%s, line %d: %s: \"%s\"", path, r.first, problem, line)})
 	}
 	m.sort()
-	return m, append(r.warns, m.overridden()...), nil
+	return m, r.warns, errs
+}
+
+// equalsColumn returns the column where a line without "=" should have it.
+func equalsColumn(line string) int {
+	i := 0
+	for i < len(line) && line[i] != '=' && !isSpace(line[i]) {
+		i++
+	}
+	for i < len(line) && isSpace(line[i]) {
+		i++
+	}
+	return i + 1
 }
 
 // sort builds the index: one entry a name, the last assignment.

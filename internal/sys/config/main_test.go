@@ -53,10 +53,10 @@ func TestMainValues(t *testing.T) {
 
 func TestMainErrors(t *testing.T) {
 	_, _, err := ParseMain("/d", "/d/main.cf", "# x\n\nmydestination a\n")
-	if err == nil || err.Error() != "/d/main.cf:3: missing '=' after attribute name: \"mydestination a\"" {
+	if err == nil || err.Error() != "/d/main.cf:3:15: missing '=' after attribute name: \"mydestination a\"" {
 		t.Errorf("got %v", err)
 	}
-	if r := Report(err); !strings.Contains(r, "error: /d/main.cf:3:") || !strings.Contains(r, "\nhint: write \"name = value\"") {
+	if r := Report(err); !strings.Contains(r, "error: /d/main.cf:3:15:") || !strings.Contains(r, "\nhint: write \"name = value\"") {
 		t.Errorf("report: %s", r)
 	}
 	for text, want := range map[string]string{

@@ -70,17 +70,28 @@ func LoadMaster(dir string) ([]Service, []Warning, error) {
 
 // ParseMaster reads the text of a master.cf; path is its name in messages.
 func ParseMaster(path, text string) ([]Service, []Warning, error) {
+	list, warns, errs := parseMaster(path, text, false)
+	if len(errs) > 0 {
+		return nil, warns, errs[0]
+	}
+	return list, warns, nil
+}
+
+// parseMaster reads the services; all tells whether to go on after an error.
+func parseMaster(path, text string, all bool) (list []Service, warns []Warning, errs []error) {
 	r := lineReader{file: path, text: text}
-	var list []Service
 	seen := map[string]bool{}
 	for {
 		line, ok := r.next()
 		if !ok {
-			return list, r.warns, nil
+			return list, r.warns, errs
 		}
 		s, err := parseService(path, r.first, line, &r.warns)
 		if err != nil {
-			return nil, r.warns, err
+			if errs = append(errs, err); !all {
+				return list, r.warns, errs
+			}
+			continue
 		}
 		if id := s.ID(); seen[id] {
 			text := fmt.Sprintf("duplicate master.cf entry for service %q -- using the last entry", s.Name)

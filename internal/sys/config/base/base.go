@@ -45,6 +45,7 @@ func (w Warning) String() string { return Place(w.File, w.Line) + w.Text }
 type Error struct {
 	File string // path of the file; empty = not from a file (a command line)
 	Line int    // line, from 1; 0 = the file as a whole
+	Col  int    // column in bytes, from 1; 0 = not known
 	Text string // what is wrong, without the place
 	Hint string // what was expected or what to do; may be empty
 	// Postfix is the whole text that Postfix prints after "fatal: "; empty
@@ -52,8 +53,8 @@ type Error struct {
 	Postfix string
 }
 
-// Error returns "file:line: text".
-func (e *Error) Error() string { return Place(e.File, e.Line) + e.Text }
+// Error returns "file:line: text", or "file:line:column: text".
+func (e *Error) Error() string { return PlaceAt(e.File, e.Line, e.Col) + e.Text }
 
 // Report formats err for people: one "error:" line for each problem, and a
 // "hint:" line after it where there is one.
@@ -89,6 +90,14 @@ func Place(file string, line int) string {
 		return file + ": "
 	}
 	return fmt.Sprintf("%s:%d: ", file, line)
+}
+
+// PlaceAt is Place with a column, from 1; 0 is not known.
+func PlaceAt(file string, line, col int) string {
+	if file == "" || line == 0 || col == 0 {
+		return Place(file, line)
+	}
+	return fmt.Sprintf("%s:%d:%d: ", file, line, col)
 }
 
 // Read reads a whole configuration file.
@@ -163,27 +172,31 @@ func Bad(format string, args ...any) error { return syntaxError(fmt.Sprintf(form
 // maxDistance is the longest name that Distance compares.
 const maxDistance = 100
 
-// Distance is the number of letters to change, add or remove between two
-// names; names over maxDistance are all different.
+// Distance is the number of steps between two names, where a step changes,
+// adds or removes a letter or swaps two neighbours (Damerau's distance, each
+// letter in one step at most); names over maxDistance are all different.
 func Distance(a, b string) int {
 	if len(a) > maxDistance || len(b) > maxDistance {
 		return maxDistance
 	}
-	var row [maxDistance + 1]int
+	var rows [3][maxDistance + 1]int
+	before, last, row := &rows[0], &rows[1], &rows[2]
 	for j := range row {
-		row[j] = j
+		last[j] = j
 	}
 	for i := 1; i <= len(a); i++ {
-		diagonal := row[0]
 		row[0] = i
 		for j := 1; j <= len(b); j++ {
-			change := diagonal
+			change := last[j-1]
 			if a[i-1] != b[j-1] {
 				change++
 			}
-			diagonal = row[j]
-			row[j] = min(change, row[j]+1, row[j-1]+1)
+			row[j] = min(change, last[j]+1, row[j-1]+1)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				row[j] = min(row[j], before[j-2]+1)
+			}
 		}
+		before, last, row = last, row, before
 	}
-	return row[len(b)]
+	return last[len(b)]
 }
