@@ -1,9 +1,12 @@
 package main
 
 import (
+	"fmt"
+
 	"packetboat/cmd/internal/wiring"
 	"packetboat/internal/receive/intake"
 	"packetboat/internal/receive/pickup"
+	"packetboat/internal/receive/policy"
 	"packetboat/internal/send/bounce"
 	"packetboat/internal/send/sched"
 	"packetboat/internal/sys/config"
@@ -20,9 +23,17 @@ func checkEngine(m *config.Main, services []config.Service) error {
 		if svc.Type != "inet" || svc.Command != "smtpd" {
 			continue
 		}
-		if _, _, err := wiring.SMTPDOptions(m.With(svc.Options...)); err != nil {
+		_, po, err := wiring.SMTPDOptions(m.With(svc.Options...))
+		if err != nil {
 			return err
+		}
+		// A restriction that nobody knows would let in what it was to keep out.
+		if _, err := policy.New(po, policy.Deps{Open: unopened}); err != nil {
+			return fmt.Errorf("%s: line %d: service %s: %w", svc.File, svc.Line, svc.Name, err)
 		}
 	}
 	return nil
 }
+
+// unopened stands for any table: checkEngine asks none.
+func unopened(string) (policy.Table, error) { return nil, nil }

@@ -171,8 +171,8 @@ func TestReload(t *testing.T) {
 	})
 }
 
-// TestBrokenService: a service or table that cannot work does not keep the rest of
-// the system from it.
+// TestBrokenService: a table that cannot be read does not keep the rest of the
+// system from its work; a service that would relay for everybody does.
 func TestBrokenService(t *testing.T) {
 	s := sandbox.Start(t)
 	parent := s.PID("spool/pid/master.pid")
@@ -184,19 +184,15 @@ func TestBrokenService(t *testing.T) {
 	os.WriteFile(masterCF, append(master, open+" inet n - n - - smtpd -o smtpd_relay_restrictions=permit\n"...), 0o644)
 	main, _ := os.ReadFile(mainCF)
 	os.WriteFile(mainCF, append(main, "alias_maps = texthash:/nonexistent/aliases\n"...), 0o644)
-	if out, err := s.Command("mtad").CombinedOutput(); err != nil || !strings.Contains(string(out), "smtpd_relay_restrictions") {
+	if out, err := s.Command("mtad").CombinedOutput(); err == nil || !strings.Contains(string(out), "smtpd_relay_restrictions") || !strings.Contains(string(out), "master.cf: line") {
 		t.Fatalf("%v: %s", err, out)
 	}
-	if !strings.Contains(s.Log(), "smtpd_relay_restrictions") || !strings.Contains(s.Log(), "/nonexistent/aliases") {
+	os.WriteFile(masterCF, master, 0o644)
+	if out, err := s.Command("mtad").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if !strings.Contains(s.Log(), "/nonexistent/aliases") {
 		t.Errorf("not told:\n%s", s.Log())
-	}
-	conn, err := net.Dial("tcp", open)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	if line, _ := bufio.NewReader(conn).ReadString('\n'); !strings.HasPrefix(line, "421 4.3.5 ") {
-		t.Errorf("the open relay says %q", line)
 	}
 	c := dial(t, s)
 	c.send("alice@sandbox.test", "Subject: x")
