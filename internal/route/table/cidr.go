@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+
+	"packetboat/internal/route/table/mapfile"
 )
 
 // cidrRule is one line of a cidr table: a network, or the beginning or end of
@@ -49,16 +51,16 @@ func readCIDR(r io.Reader, path string) ([]cidrRule, []string, error) {
 	var rules []cidrRule
 	var problems []string
 	var open []int
-	l := newLines(r)
+	l := mapfile.NewLines(r)
 	for {
-		line, n, err := l.next()
+		line, n, err := l.Next()
 		if err == io.EOF {
 			break
 		}
 		if err != nil {
 			return nil, nil, err
 		}
-		rule, err := parseCIDR(string(trimLeft(line)))
+		rule, err := parseCIDR(string(mapfile.TrimLeft(line)))
 		if err != nil {
 			problems = report(problems, "cidr map %s, line %d: %v: skipping this rule", path, n, err)
 			continue

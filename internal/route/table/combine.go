@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+
+	"packetboat/internal/route/table/mapfile"
 )
 
 // combined is a table made of tables: unionmap and pipemap.
@@ -17,7 +19,7 @@ type combined struct {
 // openParts opens the tables of kind:{type:name, type:name ...}.
 func openParts(kind, name string, o Options, depth int) ([]Table, error) {
 	body, ok := inBraces(name)
-	items, err := CutList(body)
+	items, err := mapfile.CutList(body)
 	if !ok || err != nil || len(items) == 0 {
 		return nil, fmt.Errorf("bad syntax: \"%s:%s\"; need \"%s:{type:name...}\"", kind, name, kind)
 	}
@@ -118,7 +120,7 @@ func (c *combined) through(ctx context.Context, key string) (string, bool, error
 // openRandom answers every key with one of its values, by chance.
 func openRandom(name string, _ Options, _ int) (Table, error) {
 	body, ok := inBraces(name)
-	values, err := CutList(body)
+	values, err := mapfile.CutList(body)
 	if !ok || err != nil || len(values) == 0 {
 		return nil, fmt.Errorf("bad syntax: \"randmap:%s\"; need \"randmap:{value...}\"", name)
 	}

@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"regexp/syntax"
 	"strings"
+
+	"packetboat/internal/route/table/mapfile"
 )
 
 // unsupportedError says that a correct pattern uses what our engine, which
@@ -271,7 +273,7 @@ func dropBlanks(p string) string {
 		case c == '\\' && i+1 < len(p):
 			b.WriteString(p[i : i+2])
 			i++
-		case !inside && isSpace(c):
+		case !inside && mapfile.IsSpace(c):
 		case !inside && c == '#':
 			for i < len(p) && p[i] != '\n' {
 				i++

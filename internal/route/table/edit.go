@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"packetboat/internal/route/alias"
+	"packetboat/internal/route/table/mapfile"
 	"packetboat/internal/sys/disk"
 )
 
@@ -154,8 +155,8 @@ func (e Edit) without(text []byte, keys []string) ([]byte, int) {
 		line := rest[:n]
 		rest = rest[n:]
 		switch {
-		case blank(line):
-		case isSpace(line[0]):
+		case mapfile.Blank(line):
+		case mapfile.IsSpace(line[0]):
 			if skipping {
 				continue
 			}
@@ -181,12 +182,12 @@ func (e Edit) fold(k string) string {
 // key returns the key of the entry that begins with line.
 func (e Edit) key(line, rest []byte) string {
 	if !e.Alias {
-		k, _ := splitKey(trimRight(line))
+		k, _ := mapfile.SplitKey(mapfile.TrimRight(line))
 		return string(k)
 	}
 	// The colon of an alias may stand in a continued line.
-	l := newLines(bytes.NewReader(append(line[:len(line):len(line)], firstBytes(rest)...)))
-	logical, _, err := l.next()
+	l := mapfile.NewLines(bytes.NewReader(append(line[:len(line):len(line)], firstBytes(rest)...)))
+	logical, _, err := l.Next()
 	if err != nil {
 		return ""
 	}

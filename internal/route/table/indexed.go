@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"packetboat/internal/route/alias"
+	"packetboat/internal/route/table/mapfile"
 )
 
 // indexed is a table of plain keys: hash, btree, lmdb, cdb, dbm, texthash.
@@ -73,16 +74,16 @@ func readIndex(f *os.File, path string, o Options) (*index, []string, error) {
 // asked, and the file is left at its start.
 func looksLikeAliases(f *os.File) (bool, error) {
 	const enough = 64
-	l, seen, yes := newLines(f), 0, 0
+	l, seen, yes := mapfile.NewLines(f), 0, 0
 	for ; seen < enough; seen++ {
-		line, _, err := l.next()
+		line, _, err := l.Next()
 		if err == io.EOF {
 			break
 		}
 		if err != nil {
 			return false, err
 		}
-		key, value := splitKey(line)
+		key, value := mapfile.SplitKey(line)
 		ends := bytes.HasSuffix(key, []byte(":")) && !bytes.HasSuffix(key, []byte("::"))
 		if ends || bytes.HasPrefix(value, []byte(":")) || bytes.IndexByte(key, ':') > 0 && len(value) == 0 {
 			yes++
@@ -99,10 +100,10 @@ func rewind(f *os.File) error {
 // compileIndex makes the index of r's entries. Lines that say nothing are
 // skipped and told in the problems, in the words of postmap(1).
 func compileIndex(r io.Reader, path string, isAlias, fold bool) (*index, []string, error) {
-	x, l := newIndex(), newLines(r)
+	x, l := newIndex(), mapfile.NewLines(r)
 	var problems []string
 	for {
-		line, n, err := l.next()
+		line, n, err := l.Next()
 		if err == io.EOF {
 			x.fit()
 			return x, problems, nil
@@ -140,7 +141,7 @@ func entryOf(line []byte, isAlias bool) (key, value []byte, why string) {
 		}
 		return []byte(k), []byte(v), ""
 	}
-	key, value = splitKey(line)
+	key, value = mapfile.SplitKey(line)
 	if len(key) == 0 || len(value) == 0 {
 		return nil, nil, "expected format: key whitespace value"
 	}
@@ -202,8 +203,8 @@ func (t *indexed) All(fn func(key, value string) error) error {
 func ReadEntries(r io.Reader, name string, o Options) ([]Entry, []string, error) {
 	var entries []Entry
 	var problems []string
-	for l := newLines(r); ; {
-		line, n, err := l.next()
+	for l := mapfile.NewLines(r); ; {
+		line, n, err := l.Next()
 		if err == io.EOF {
 			return entries, problems, nil
 		}

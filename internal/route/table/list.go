@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"strings"
+
+	"packetboat/internal/route/table/mapfile"
 )
 
 // List is a list of patterns for names, as mydestination and relay_domains
@@ -82,15 +84,15 @@ func openItem(s string, o Options, depth int) (li listItem, err error) {
 // separated by blanks and commas.
 func readPatterns(r io.Reader, o Options, depth int) ([]listItem, error) {
 	var items []listItem
-	for l := newLines(r); ; {
-		line, _, err := l.next()
+	for l := mapfile.NewLines(r); ; {
+		line, _, err := l.Next()
 		if err == io.EOF {
 			return items, nil
 		}
 		if err != nil {
 			return nil, err
 		}
-		words, err := CutList(string(line))
+		words, err := mapfile.CutList(string(line))
 		if err != nil {
 			return nil, err
 		}

@@ -7,6 +7,8 @@ import (
 	"os"
 	"regexp"
 	"strings"
+
+	"packetboat/internal/route/table/mapfile"
 )
 
 // rule is one line of a regexp or pcre table.
@@ -57,15 +59,15 @@ func (p patternReader) read(r io.Reader) ([]rule, []string, error) {
 	var rules []rule
 	var problems []string
 	var open []int
-	for l := newLines(r); ; {
-		line, n, err := l.next()
+	for l := mapfile.NewLines(r); ; {
+		line, n, err := l.Next()
 		if err == io.EOF {
 			break
 		}
 		if err != nil {
 			return nil, nil, err
 		}
-		one, err := p.parse(string(trimLeft(line)))
+		one, err := p.parse(string(mapfile.TrimLeft(line)))
 		if u, ok := err.(*unsupportedError); ok {
 			return nil, nil, fmt.Errorf("line %d: %w", n, u)
 		}

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"packetboat/internal/route/table/mapfile"
 	"packetboat/internal/sys/proc"
 )
 
@@ -49,7 +50,7 @@ func inBraces(s string) (string, bool) {
 // openInline reads inline:{ key=value, { key = text with blanks } }.
 func openInline(name string, o Options, _ int) (Table, error) {
 	body, ok := inBraces(name)
-	items, err := CutList(body)
+	items, err := mapfile.CutList(body)
 	if !ok || err != nil || len(items) == 0 {
 		return nil, fmt.Errorf("bad syntax: \"inline:%s\"; need \"inline:{name=value...}\"", name)
 	}

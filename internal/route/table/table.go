@@ -12,6 +12,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"packetboat/internal/route/table/mapfile"
 )
 
 // Table answers look-ups. All methods may be called from many goroutines.
@@ -160,3 +162,6 @@ func (m Maps) find(ctx context.Context, key string, fixed bool) (string, bool, e
 	}
 	return "", false, nil
 }
+
+// CutList splits s at white space and commas outside { }: see mapfile.CutList.
+func CutList(s string) ([]string, error) { return mapfile.CutList(s) }

@@ -1,4 +1,7 @@
-package table
+// Package mapfile reads the form that all table files of Postfix share: logical
+// lines with comments and continuation lines, and lists with { } in them
+// (postmap(1), "table format"; postconf(5)).
+package mapfile
 
 import (
 	"bufio"
@@ -7,14 +10,14 @@ import (
 	"strings"
 )
 
-// maxLine is the longest logical line of a source in bytes: mailing lists as
+// MaxLine is the longest logical line of a source in bytes: mailing lists as
 // aliases reach some hundred kilobytes, nothing honest reaches this.
-const maxLine = 16 << 20
+const MaxLine = 16 << 20
 
-// lines reads logical lines: blank lines and comments are skipped even inside
+// Lines reads logical lines: blank lines and comments are skipped even inside
 // a continued line, and a line that begins with white space continues the one
 // before it (postmap(1), "table format").
-type lines struct {
+type Lines struct {
 	r     *bufio.Reader
 	n     int    // number of the physical line that peek holds
 	start int    // number of the first physical line of the logical line
@@ -24,12 +27,13 @@ type lines struct {
 	raw   []byte // buffer of physical lines longer than r's
 }
 
-func newLines(r io.Reader) *lines { return &lines{r: bufio.NewReaderSize(r, 64<<10)} }
+// NewLines returns the logical lines of r.
+func NewLines(r io.Reader) *Lines { return &Lines{r: bufio.NewReaderSize(r, 64<<10)} }
 
-// next returns the next logical line without white space at its end, and the
+// Next returns the next logical line without white space at its end, and the
 // number of its first physical line. It returns io.EOF after the last one. The
 // bytes are good until the next call.
-func (l *lines) next() ([]byte, int, error) {
+func (l *Lines) Next() ([]byte, int, error) {
 	l.cur = l.cur[:0]
 	for {
 		p, err := l.physical()
@@ -40,24 +44,24 @@ func (l *lines) next() ([]byte, int, error) {
 			return nil, l.n, err
 		}
 		switch {
-		case blank(p):
+		case Blank(p):
 		case len(l.cur) == 0:
 			l.start = l.n
 			l.cur = append(l.cur, p...)
-		case isSpace(p[0]):
+		case IsSpace(p[0]):
 			l.cur = append(l.cur, p...)
 		default:
 			l.held = true
 			return l.cur, l.start, nil
 		}
-		if len(l.cur) > maxLine {
-			return nil, l.n, fmt.Errorf("line %d: longer than %d bytes", l.start, maxLine)
+		if len(l.cur) > MaxLine {
+			return nil, l.n, fmt.Errorf("line %d: longer than %d bytes", l.start, MaxLine)
 		}
 	}
 }
 
 // physical returns one line of the file without its end and trailing blanks.
-func (l *lines) physical() ([]byte, error) {
+func (l *Lines) physical() ([]byte, error) {
 	if l.held {
 		l.held = false
 		return l.peek, nil
@@ -67,19 +71,19 @@ func (l *lines) physical() ([]byte, error) {
 		p, err := l.r.ReadSlice('\n')
 		if err == nil && len(l.raw) == 0 {
 			l.n++
-			l.peek = trimRight(p)
+			l.peek = TrimRight(p)
 			return l.peek, nil
 		}
 		l.raw = append(l.raw, p...)
 		switch {
-		case err == bufio.ErrBufferFull && len(l.raw) <= maxLine:
+		case err == bufio.ErrBufferFull && len(l.raw) <= MaxLine:
 		case err == bufio.ErrBufferFull:
-			return nil, fmt.Errorf("line %d: longer than %d bytes", l.n+1, maxLine)
+			return nil, fmt.Errorf("line %d: longer than %d bytes", l.n+1, MaxLine)
 		case err == io.EOF && len(l.raw) == 0:
 			return nil, io.EOF
 		case err == nil || err == io.EOF:
 			l.n++
-			l.peek = trimRight(l.raw)
+			l.peek = TrimRight(l.raw)
 			return l.peek, nil
 		default:
 			return nil, err
@@ -87,36 +91,39 @@ func (l *lines) physical() ([]byte, error) {
 	}
 }
 
-// blank tells whether p says nothing: white space, or a comment.
-func blank(p []byte) bool {
+// Blank tells whether p says nothing: white space, or a comment.
+func Blank(p []byte) bool {
 	for _, c := range p {
-		if !isSpace(c) {
+		if !IsSpace(c) {
 			return c == '#'
 		}
 	}
 	return true
 }
 
-func isSpace(c byte) bool { return c == ' ' || (c >= '\t' && c <= '\r') }
+// IsSpace tells white space as isspace(3) of the C locale does.
+func IsSpace(c byte) bool { return c == ' ' || (c >= '\t' && c <= '\r') }
 
-func trimRight(p []byte) []byte {
-	for len(p) > 0 && isSpace(p[len(p)-1]) {
+// TrimRight cuts white space off the end of p.
+func TrimRight(p []byte) []byte {
+	for len(p) > 0 && IsSpace(p[len(p)-1]) {
 		p = p[:len(p)-1]
 	}
 	return p
 }
 
-func trimLeft(p []byte) []byte {
-	for len(p) > 0 && isSpace(p[0]) {
+// TrimLeft cuts white space off the beginning of p.
+func TrimLeft(p []byte) []byte {
+	for len(p) > 0 && IsSpace(p[0]) {
 		p = p[1:]
 	}
 	return p
 }
 
-// splitKey divides a logical line at its first white space outside double
+// SplitKey divides a logical line at its first white space outside double
 // quotes. A key between quotes keeps them, as postmap(1) keeps them.
-func splitKey(line []byte) (key, value []byte) {
-	line = trimLeft(line)
+func SplitKey(line []byte) (key, value []byte) {
+	line = TrimLeft(line)
 	quoted := false
 	for i := 0; i < len(line); i++ {
 		switch c := line[i]; {
@@ -124,8 +131,8 @@ func splitKey(line []byte) (key, value []byte) {
 			i++
 		case c == '"':
 			quoted = !quoted
-		case isSpace(c) && !quoted:
-			return line[:i], trimLeft(line[i:])
+		case IsSpace(c) && !quoted:
+			return line[:i], TrimLeft(line[i:])
 		}
 	}
 	return line, nil
