@@ -62,6 +62,7 @@ func (e *eval) access(ctx context.Context, st *step, class, value string, keys [
 			return e.refuse(451, "4.3.5", "<%s>: %s rejected: Server configuration error", value, class)
 		}
 		if found {
+			e.found(st.arg, strings.ToLower(k), action)
 			return e.act(ctx, st, class, value, action)
 		}
 	}
@@ -100,6 +101,7 @@ func (e *eval) act(ctx context.Context, st *step, class, value, action string) r
 		dsn, why := enhanced("4.7.1", reason("Service unavailable"))
 		if e.ifBad == nil && !e.warn {
 			e.ifBad = verdict(o.AccessDefer, dsn, "<%s>: %s rejected: %s", value, class, why)
+			e.said = e.ifBad
 		}
 		return dunno
 	case verb == "WARN" || verb == "INFO":

@@ -39,8 +39,10 @@ type step struct {
 	name  string
 	arg   string
 	run   check
-	table Table // of check_*_access
-	warn  bool  // warn_if_reject stands before it
+	table Table  // of check_*_access
+	warn  bool   // warn_if_reject stands before it
+	in    string // parameter that it stands in; "" in a table's result
+	word  int    // its place there, from 0
 }
 
 type list []step
@@ -55,6 +57,7 @@ type eval struct {
 	ifOK    *Verdict // defer_if_permit: given instead of a permission
 	ifBad   *Verdict // defer_if_reject: given instead of a 5xx
 	listed  bool     // the recipient's existence has been asked
+	said    *Verdict // of the step under way, for Deps.Trace
 }
 
 // compile turns the words of a list into steps.
@@ -63,7 +66,7 @@ func (p *Policy) compile(words []string, at stage) (list, error) {
 	table := entries()
 	warn := false
 	for i := 0; i < len(words); i++ {
-		name := strings.ToLower(words[i])
+		name, begin := strings.ToLower(words[i]), i
 		if name == "warn_if_reject" {
 			warn = true
 			continue
@@ -77,7 +80,7 @@ func (p *Policy) compile(words []string, at stage) (list, error) {
 		if !ok {
 			return nil, fmt.Errorf("unknown smtpd restriction: %q", words[i])
 		}
-		st := step{name: name, run: e.run, warn: warn}
+		st := step{name: name, run: e.run, warn: warn, word: begin}
 		warn = false
 		if e.arg != noArg {
 			if i++; i >= len(words) {
@@ -123,7 +126,10 @@ func (e *eval) run(ctx context.Context, l list, at stage) result {
 	e.stage = at
 	for i := range l {
 		e.warn = l[i].warn
-		switch r := l[i].run(ctx, e, &l[i]); {
+		e.asked(&l[i])
+		r := l[i].run(ctx, e, &l[i])
+		e.answered(&l[i], r)
+		switch {
 		case r == refuse && e.warn:
 			e.verdict = nil // it was logged; go on
 		case r != dunno:
@@ -138,11 +144,12 @@ func (e *eval) run(ctx context.Context, l list, at stage) result {
 // defer_if_reject a permanent refusal becomes that deferral.
 func (e *eval) refuse(code int, dsn, format string, args ...any) result {
 	v := verdict(code, dsn, format, args...)
+	e.said = v
 	switch {
 	case e.warn:
 		e.p.log(e.s, "reject_warning", v)
 	case e.ifBad != nil && v.Code >= 500:
-		e.verdict = e.ifBad
+		e.verdict, e.said = e.ifBad, e.ifBad
 		e.p.log(e.s, "reject", e.verdict)
 	default:
 		e.verdict = v
@@ -155,6 +162,7 @@ func (e *eval) refuse(code int, dsn, format string, args ...any) result {
 // The first one is kept. Under warn_if_reject it only logs.
 func (e *eval) deferIfPermit(code int, dsn, format string, args ...any) result {
 	v := verdict(code, dsn, format, args...)
+	e.said = v
 	switch {
 	case e.warn:
 		e.p.log(e.s, "reject_warning", v)
@@ -171,6 +179,7 @@ func (e *eval) finish(r result) *Verdict {
 		return e.verdict
 	}
 	if e.ifOK != nil {
+		e.ended(e.ifOK)
 		e.p.log(e.s, "reject", e.ifOK)
 		return e.ifOK
 	}
@@ -236,8 +245,10 @@ func (p *Policy) askSender(ctx context.Context, s *Session) *Verdict {
 	}
 	e := p.eval(s, s.afterHelo)
 	r := e.run(ctx, p.sender, atSender)
-	if r != refuse && p.opts.UnlistedFrom && e.unlistedSender(ctx) == refuse {
-		r = refuse
+	if r != refuse && p.opts.UnlistedFrom {
+		if e.rule("smtpd_reject_unlisted_sender", func() result { return e.unlistedSender(ctx) }) == refuse {
+			r = refuse
+		}
 	}
 	s.afterSender = e.ifOK
 	return onlyRefusal(e, r)
@@ -288,7 +299,8 @@ func (p *Policy) Rcpt(ctx context.Context, s *Session) *Verdict {
 	if v := e.finish(dunno); v != nil {
 		return v
 	}
-	if yes(p.opts.UnlistedRcpt) && !e.listed && e.unlistedRcpt(ctx) == refuse {
+	if yes(p.opts.UnlistedRcpt) && !e.listed &&
+		e.rule("smtpd_reject_unlisted_recipient", func() result { return e.unlistedRcpt(ctx) }) == refuse {
 		return e.verdict
 	}
 	return nil

@@ -27,6 +27,7 @@ func checkDeferIfReject(_ context.Context, e *eval, _ *step) result {
 	if e.ifBad == nil && !e.warn {
 		value, class := e.what()
 		e.ifBad = verdict(e.p.opts.Defer, "4.7.0", "<%s>: %s rejected: defer_if_reject requested", value, class)
+		e.said = e.ifBad
 	}
 	return dunno
 }

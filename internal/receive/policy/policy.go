@@ -114,6 +114,7 @@ type Deps struct {
 	Router   Router
 	Resolver Resolver                         // nil: reject_unknown_* defer
 	Open     func(spec string) (Table, error) // opens "hash:/etc/postfix/access"; nil: no tables
+	Trace    func(Event)                      // is told each step of each decision; nil in a daemon, where it costs nothing
 }
 
 // Policy is one service's access lists, ready to be asked by many sessions.
@@ -153,6 +154,9 @@ func New(o Options, d Deps) (*Policy, error) {
 	} {
 		if *l.into, err = p.compile(l.words, l.stage); err != nil {
 			return nil, fmt.Errorf("%s: %w", l.name, err)
+		}
+		for i := range *l.into {
+			(*l.into)[i].in = l.name
 		}
 	}
 	return p, p.closed()
