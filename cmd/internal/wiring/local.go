@@ -12,7 +12,7 @@ import (
 // aliases. m is main.cf with the service's own options. Where it hands messages
 // on (Queued, Via) is for the caller to fill in.
 func (k *Kit) Local(name string, m *config.Main) (o local.Options, err error) {
-	x := &alias.Expander{Warn: k.Logs.Program("local").Warn, Open: k.OpenInclude}
+	x := &alias.Expander{Warn: k.Logs.Program("local").Warn, Open: k.OpenInclude, Trace: k.TraceAlias}
 	var maps struct {
 		Aliases []string `main:"alias_maps"`
 	}

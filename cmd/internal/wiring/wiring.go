@@ -10,6 +10,8 @@ package wiring
 import (
 	"os"
 
+	"packetboat/internal/receive/policy"
+	"packetboat/internal/route/alias"
 	"packetboat/internal/route/rewrite"
 	"packetboat/internal/sys/config"
 	"packetboat/internal/sys/dns"
@@ -32,6 +34,11 @@ type Kit struct {
 	// OpenInclude opens an :include: file with the rights of an account; nil = as
 	// this process.
 	OpenInclude func(path, account string) (*os.File, error)
+
+	// These are told each step of the decisions; nil in a daemon.
+	TracePolicy func(policy.Event)
+	TraceRoute  func(rewrite.Event)
+	TraceAlias  func(alias.Step)
 }
 
 // NewRouter opens route/rewrite with what main.cf says. The caller puts it into
@@ -41,7 +48,7 @@ func (k *Kit) NewRouter() (*rewrite.Router, error) {
 	if err := k.Main.Decode(&o); err != nil {
 		return nil, err
 	}
-	o.Warn, o.Missing = k.Logs.Program("trivial-rewrite").Warn, k.Missing
+	o.Warn, o.Missing, o.Trace = k.Logs.Program("trivial-rewrite").Warn, k.Missing, k.TraceRoute
 	return rewrite.New(o)
 }
 

@@ -52,6 +52,18 @@ type Expander struct {
 	Warn func(format string, args ...any)
 	// LookupUID finds accounts; nil = proc.LookupUID.
 	LookupUID func(uid int) (*proc.User, error)
+	// Trace is told each alias and each :include: file that is followed; nil in a
+	// daemon, where it costs nothing.
+	Trace func(Step)
+}
+
+// Step is an alias or a file that an expansion follows, for Expander.Trace.
+type Step struct {
+	Addr  mail.Address // the recipient that led here
+	Name  string       // the alias
+	Table string       // whose answer Value is; "" for a file
+	Value string
+	File  string // an :include: file
 }
 
 // DestKind says what is to be done with a Dest.
@@ -244,6 +256,9 @@ func (r *run) alias(s state, name string) bool {
 // expand follows the value of an alias.
 func (r *run) expand(s state, name, value string, m Map) {
 	s.via = "alias"
+	if r.Trace != nil {
+		r.Trace(Step{Addr: s.addr, Name: name, Table: m.Name(), Value: value})
+	}
 	if status := r.rights(&s, m); status != nil {
 		r.fail(s, status)
 		return

@@ -24,6 +24,9 @@ func (r *run) include(s state, path string) {
 		return
 	}
 	s.from, s.via = s.local, "include"
+	if r.Trace != nil {
+		r.Trace(Step{Addr: s.addr, Name: s.local, File: path})
+	}
 	f, status := r.openInclude(path, s.account)
 	if status != nil {
 		r.fail(s, status)

@@ -55,7 +55,7 @@ func (r *Router) Expand(a mail.Address) ([]mail.Address, error) {
 // others at the end. It returns whether there was an alias.
 func (e *expansion) step(i int) (bool, error) {
 	from := e.list[i]
-	to, err := e.r.mapAddress(e.ctx, e.r.virtual, from, "virtual")
+	to, err := e.r.mapAddress(e.ctx, e.r.virtual, from, "virtual", "virtual_alias_maps")
 	if err != nil {
 		e.r.warn("virtual_alias_maps map lookup problem for %s: %v", from, err)
 		return false, errExpansion()
@@ -82,9 +82,10 @@ func (e *expansion) step(i int) (bool, error) {
 
 // mapAddress looks an address up in tables like virtual(5) and returns the
 // completed addresses of the result, none when nothing matches. kind is the
-// word of propagate_unmatched_extensions that lets an extension go on.
-func (r *Router) mapAddress(ctx context.Context, m table.Maps, a mail.Address, kind string) ([]mail.Address, error) {
-	value, key, found, err := r.find(ctx, m, a)
+// word of propagate_unmatched_extensions that lets an extension go on, param the
+// tables' parameter.
+func (r *Router) mapAddress(ctx context.Context, m table.Maps, a mail.Address, kind, param string) ([]mail.Address, error) {
+	value, key, found, err := r.find(ctx, m, a, param)
 	if err != nil || !found {
 		return nil, err
 	}
@@ -106,6 +107,7 @@ func (r *Router) mapAddress(ctx context.Context, m table.Maps, a mail.Address, k
 		}
 		out = append(out, r.withExt(r.Canonical(mail.Address(text)), ext))
 	}
+	r.trace(Event{What: Expanded, Param: param, From: a, To: out})
 	return out, nil
 }
 
@@ -136,7 +138,7 @@ func (r *Router) withExt(a mail.Address, ext string) mail.Address {
 // CanonicalMaps returns the address that recipient_canonical_maps and
 // canonical_maps make of a recipient, which may be a itself.
 func (r *Router) CanonicalMaps(a mail.Address) (mail.Address, error) {
-	to, err := r.mapAddress(context.Background(), r.canonical, a, "canonical")
+	to, err := r.mapAddress(context.Background(), r.canonical, a, "canonical", "canonical_maps")
 	if err != nil {
 		r.warn("canonical_maps map lookup problem for %s: %v", a, err)
 		return a, mail.Defer("4.6.0", "Address mapping error")
@@ -189,10 +191,11 @@ func (r *Router) aliased(ctx context.Context, addrs ...mail.Address) (bool, erro
 		if i > 0 && a == addrs[0] {
 			continue
 		}
-		for _, m := range []table.Maps{r.canonical, r.virtual} {
-			if _, _, found, err := r.find(ctx, m, a); found || err != nil {
-				return found, err
-			}
+		if _, _, found, err := r.find(ctx, r.canonical, a, "canonical_maps"); found || err != nil {
+			return found, err
+		}
+		if _, _, found, err := r.find(ctx, r.virtual, a, "virtual_alias_maps"); found || err != nil {
+			return found, err
 		}
 	}
 	return false, nil
@@ -202,22 +205,22 @@ func (r *Router) aliased(ctx context.Context, addrs ...mail.Address) (bool, erro
 // table takes everybody.
 func (r *Router) listed(ctx context.Context, rt Route) (bool, string, error) {
 	var m table.Maps
-	name := ""
+	name, param := "", ""
 	switch rt.Class {
 	case Local:
 		if r.always(rt.Addr.Local()) {
 			return true, "", nil
 		}
-		m, name = r.locals, "local recipient table"
+		m, name, param = r.locals, "local recipient table", "local_recipient_maps"
 	case VirtualMailbox:
-		m, name = r.boxes, "virtual mailbox table"
+		m, name, param = r.boxes, "virtual mailbox table", "virtual_mailbox_maps"
 	case Relay:
-		m, name = r.relays, "relay recipient table"
+		m, name, param = r.relays, "relay recipient table", "relay_recipient_maps"
 	}
 	if len(m) == 0 {
 		return true, "", nil
 	}
-	_, _, found, err := r.find(ctx, m, rt.Addr)
+	_, _, found, err := r.find(ctx, m, rt.Addr, param)
 	if err != nil {
 		return false, "", r.failure(string(rt.Addr), err)
 	}

@@ -189,7 +189,9 @@ func validDomain(d string) bool {
 func (r *Router) classify(ctx context.Context, rt *Route, sender mail.Address, domain string, isLocal bool) error {
 	if isLocal {
 		rt.Class = Local
+		r.classed("mydestination", rt)
 		r.set(rt, r.o.LocalTransport, r.o.Hostname)
+		r.chosen("local_transport", rt)
 		return nil
 	}
 	in, err := r.aliasDomains.Match(ctx, domain)
@@ -201,6 +203,7 @@ func (r *Router) classify(ctx context.Context, rt *Route, sender mail.Address, d
 		if r.o.ShowTable {
 			rt.Nexthop += " in virtual alias table"
 		}
+		r.classed("virtual_alias_domains", rt)
 		return nil
 	}
 	if in, err = r.boxDomains.Match(ctx, domain); err != nil {
@@ -208,7 +211,9 @@ func (r *Router) classify(ctx context.Context, rt *Route, sender mail.Address, d
 	}
 	if in {
 		rt.Class = VirtualMailbox
+		r.classed("virtual_mailbox_domains", rt)
 		r.set(rt, r.o.VirtualTransport, domain)
+		r.chosen("virtual_transport", rt)
 		return nil
 	}
 	return r.remote(ctx, rt, sender, domain)
@@ -220,17 +225,19 @@ func (r *Router) remote(ctx context.Context, rt *Route, sender mail.Address, dom
 	if err != nil {
 		return err
 	}
-	transport := r.o.DefaultTransport
+	transport, param := r.o.DefaultTransport, "default_transport"
 	switch {
 	case in:
-		rt.Class, transport = Relay, r.o.RelayTransport
+		rt.Class, transport, param = Relay, r.o.RelayTransport, "relay_transport"
+		r.classed("relay_domains", rt)
 	default:
-		v, found, err := r.bySender(ctx, r.senderTransport, sender, r.o.NullSenderTrans)
+		r.classed("", rt)
+		v, found, err := r.bySender(ctx, r.senderTransport, sender, r.o.NullSenderTrans, senderTransportMaps)
 		if err != nil {
 			return err
 		}
 		if found {
-			transport = v
+			transport, param = v, senderTransportMaps
 		}
 	}
 	hop, err := r.relayhost(ctx, sender, domain)
@@ -238,18 +245,26 @@ func (r *Router) remote(ctx context.Context, rt *Route, sender mail.Address, dom
 		return err
 	}
 	r.set(rt, transport, hop)
+	r.chosen(param, rt)
 	return nil
 }
 
+// senderTransportMaps and senderRelayMaps name what a sender's mail goes by.
+const (
+	senderTransportMaps = "sender_dependent_default_transport_maps"
+	senderRelayMaps     = "sender_dependent_relayhost_maps"
+)
+
 // relayhost returns the smart host for a sender's mail, or the domain itself.
 func (r *Router) relayhost(ctx context.Context, sender mail.Address, domain string) (string, error) {
-	v, found, err := r.bySender(ctx, r.senderRelay, sender, r.o.NullSenderRelay)
+	v, found, err := r.bySender(ctx, r.senderRelay, sender, r.o.NullSenderRelay, senderRelayMaps)
 	switch {
 	case err != nil:
 		return "", err
 	case found:
 		return v, nil
 	case r.o.Relayhost != "":
+		r.trace(Event{What: Chosen, Param: "relayhost", Value: r.o.Relayhost})
 		return r.o.Relayhost, nil
 	}
 	return domain, nil
@@ -257,11 +272,11 @@ func (r *Router) relayhost(ctx context.Context, sender mail.Address, domain stri
 
 // bySender asks a sender_dependent_* table; the answer DUNNO ends the search
 // without a result.
-func (r *Router) bySender(ctx context.Context, m table.Maps, sender mail.Address, null string) (string, bool, error) {
+func (r *Router) bySender(ctx context.Context, m table.Maps, sender mail.Address, null, param string) (string, bool, error) {
 	if sender == "" {
 		sender = mail.Address(null)
 	}
-	v, _, found, err := r.find(ctx, m, sender)
+	v, _, found, err := r.find(ctx, m, sender, param)
 	return v, found && !strings.EqualFold(v, "DUNNO"), err
 }
 
@@ -279,20 +294,23 @@ func (r *Router) override(ctx context.Context, rt *Route, domain string) error {
 	// Addresses of virtual alias domains have no transport of their own.
 	if len(r.transport) > 0 && rt.Class != VirtualAlias {
 		keys := table.TransportKeys(rt.Addr, r.o.Delimiter, r.parents("transport_maps") == table.Parents)
-		v, _, found, err := r.transport.FindKeys(ctx, keys)
+		v, key, found, err := r.transport.FindKeys(ctx, keys)
 		if err != nil {
 			return fmt.Errorf("transport_maps lookup failure: %w", err)
 		}
+		r.looked("transport_maps", rt.Addr, key.Text, v, found)
 		if found {
 			r.mapped(rt, v, domain)
+			r.chosen("transport_maps", rt)
 		}
 	}
-	v, _, found, err := r.find(ctx, r.relocated, rt.Addr)
+	v, _, found, err := r.find(ctx, r.relocated, rt.Addr, "relocated_maps")
 	if err != nil {
 		return fmt.Errorf("relocated_maps lookup failure: %w", err)
 	}
 	if found {
 		rt.Transport, rt.Nexthop = r.o.ErrorTransport, "5.1.6 User has moved to "+v
+		r.chosen("relocated_maps", rt)
 	}
 	return nil
 }
@@ -324,8 +342,8 @@ func (r *Router) mailKeys(ctx context.Context, a mail.Address) ([]table.Key, err
 	return table.MailKeys(a, r.o.Delimiter, own), nil
 }
 
-// find asks tables like virtual(5) for an address.
-func (r *Router) find(ctx context.Context, m table.Maps, a mail.Address) (string, table.Key, bool, error) {
+// find asks tables like virtual(5), those of param, for an address.
+func (r *Router) find(ctx context.Context, m table.Maps, a mail.Address, param string) (string, table.Key, bool, error) {
 	if len(m) == 0 {
 		return "", table.Key{}, false, nil
 	}
@@ -333,7 +351,11 @@ func (r *Router) find(ctx context.Context, m table.Maps, a mail.Address) (string
 	if err != nil {
 		return "", table.Key{}, false, err
 	}
-	return m.FindKeys(ctx, keys)
+	v, key, found, err := m.FindKeys(ctx, keys)
+	if err == nil {
+		r.looked(param, a, key.Text, v, found)
+	}
+	return v, key, found, err
 }
 
 // Route answers the scheduler: transport and next hop of one recipient of a
@@ -351,6 +373,7 @@ func (r *Router) Route(env *mail.Envelope, rcpt *mail.Rcpt) (transport, nexthop 
 	}
 	if env.Filter != "" {
 		r.set(&rt, env.Filter, rt.Addr.Domain())
+		r.chosen("content_filter", &rt)
 	}
 	// A notice that cannot be delivered ends here: qmgr(8) discards mail to the
 	// double bounce address of this machine.

@@ -76,6 +76,9 @@ type Options struct {
 	// Own returns the addresses of this machine for inet_interfaces = all;
 	// nil = ask the kernel.
 	Own func() []netip.Addr
+	// Trace is told each step of each decision; nil in a daemon, where it costs
+	// nothing.
+	Trace func(Event)
 }
 
 // Defaults returns the values of postconf(5) that are not the zero value, for
@@ -215,7 +218,7 @@ func (r *Router) rewrite(a string) string {
 	}
 	// RFC 5321 section 4.1.1.3: source routes are ignored.
 	if i := strings.IndexByte(a, ':'); a[0] == '@' && i > 0 && i < len(a)-1 {
-		a = a[i+1:]
+		a = r.rewritten("", a, a[i+1:])
 	}
 	if !strings.Contains(a, "@") {
 		a = r.addDomain(a)
@@ -223,7 +226,7 @@ func (r *Router) rewrite(a string) string {
 	i := strings.LastIndexByte(a, '@')
 	if domain := a[i+1:]; r.o.AppendDot && i >= 0 && domain != "" && r.o.Domain != "" &&
 		!strings.ContainsAny(domain, ".[") {
-		a += "." + r.o.Domain
+		a = r.rewritten("append_dot_mydomain", a, a+"."+r.o.Domain)
 	}
 	return cutDot(a)
 }
@@ -231,13 +234,13 @@ func (r *Router) rewrite(a string) string {
 // addDomain gives a domain to an address without one.
 func (r *Router) addDomain(a string) string {
 	if i := strings.IndexByte(a, '!'); i >= 0 && r.o.SwapBangpath {
-		return a[i+1:] + "@" + a[:i]
+		return r.rewritten("swap_bangpath", a, a[i+1:]+"@"+a[:i])
 	}
 	if i := strings.LastIndexByte(a, '%'); i >= 0 && r.o.PercentHack {
-		return a[:i] + "@" + a[i+1:]
+		return r.rewritten("allow_percent_hack", a, a[:i]+"@"+a[i+1:])
 	}
 	if r.o.AppendOrigin {
-		return a + "@" + r.o.Origin
+		return r.rewritten("append_at_myorigin", a, a+"@"+r.o.Origin)
 	}
 	return a
 }
