@@ -19,12 +19,12 @@ type File struct {
 	path string
 }
 
-// Create makes the file name in the folder, for writing; the error is
+// Create makes the file name in the folder, for writing and reading; the error is
 // fs.ErrExist when the name is taken, by a link too.
 func (d *Dir) Create(name string, mode os.FileMode) (*File, error) {
 	var fd int
 	err := again(func() (err error) {
-		const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
+		const flags = unix.O_RDWR | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
 		fd, err = unix.Openat(d.fd, name, flags, uint32(mode.Perm()))
 		return err
 	})
