@@ -1,9 +1,7 @@
 package mbox
 
 import (
-	"bufio"
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,6 +11,7 @@ import (
 
 	"packetboat/internal/store"
 	"packetboat/internal/store/names"
+	"packetboat/internal/store/subs"
 	"packetboat/internal/sys/disk"
 )
 
@@ -24,7 +23,7 @@ const (
 
 // List implements store.Store.
 func (s *Store) List() ([]store.Folder, error) {
-	subs, err := s.subscriptions()
+	wanted, err := s.subscriptions()
 	if err != nil {
 		return nil, err
 	}
@@ -35,12 +34,12 @@ func (s *Store) List() ([]store.Folder, error) {
 		}
 	}
 	for i := range list {
-		if k := slices.IndexFunc(subs, func(n string) bool { return n == list[i].Name || isInbox(n) && list[i].Name == inbox }); k >= 0 {
+		if k := slices.IndexFunc(wanted, func(n string) bool { return n == list[i].Name || isInbox(n) && list[i].Name == inbox }); k >= 0 {
 			list[i].Subscribed = true
-			subs = slices.Delete(subs, k, k+1)
+			wanted = slices.Delete(wanted, k, k+1)
 		}
 	}
-	for _, name := range subs {
+	for _, name := range wanted {
 		list = append(list, store.Folder{Name: name, NoSelect: true, Subscribed: true})
 	}
 	return list, nil
@@ -248,53 +247,12 @@ func (s *Store) renameInbox(to string) error {
 // subscriptionFiles: where Dovecot keeps the list below the root.
 const subscriptionFile = ".subscriptions"
 
-// maxSubscriptions bounds the list's size in octets.
-const maxSubscriptions = 8 << 20
-
-// subscriptions reads the list: one name a line in modified UTF-7, or, behind
-// the line "V\t2", one name a line with its parts between tabs.
+// subscriptions reads the list; a store without folders has none.
 func (s *Store) subscriptions() ([]string, error) {
 	if s.o.Folders == "" {
 		return nil, nil
 	}
-	f, err := disk.OpenTrusted(filepath.Join(s.o.Folders, subscriptionFile), os.O_RDONLY, -1)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	var names []string
-	v2 := false
-	sc := bufio.NewScanner(io.LimitReader(f, maxSubscriptions))
-	for first := true; sc.Scan(); first = false {
-		line := sc.Text()
-		if first && line == "V\t2" {
-			v2 = true
-		} else if name, ok := readSubscription(line, v2); ok {
-			names = append(names, name)
-		}
-	}
-	return names, sc.Err()
-}
-
-// readSubscription reads one line. Version 2 holds UTF-8 parts where a tab
-// within a name is escaped; version 1 modified UTF-7.
-func readSubscription(line string, v2 bool) (string, bool) {
-	if line == "" {
-		return "", false
-	}
-	if !v2 {
-		return names.Decode(line)
-	}
-	parts := strings.Split(line, "\t")
-	for i, p := range parts {
-		if n, ok := names.Decode(p); ok {
-			parts[i] = n
-		}
-	}
-	return strings.Join(parts, "/"), true
+	return subs.Read(filepath.Join(s.o.Folders, subscriptionFile), "/")
 }
 
 // Subscribe implements store.Store.
@@ -305,41 +263,10 @@ func (s *Store) Subscribe(name string, on bool) error {
 	if isInbox(name) {
 		name = inbox
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	names, err := s.subscriptions()
-	if err != nil {
-		return err
-	}
-	have := slices.Contains(names, name)
-	switch {
-	case have == on:
-		return nil
-	case on:
-		names = append(names, name)
-	default:
-		names = slices.DeleteFunc(names, func(n string) bool { return n == name })
-	}
-	return s.writeSubscriptions(names)
-}
-
-// writeSubscriptions writes version 2, as Dovecot 2.3 does.
-func (s *Store) writeSubscriptions(list []string) error {
 	if s.o.Folders == "" {
 		return store.ErrNoMailbox
 	}
-	b := []byte("V\t2\n\n")
-	for _, n := range list {
-		for i, p := range strings.Split(n, "/") {
-			if i > 0 {
-				b = append(b, '\t')
-			}
-			b = append(b, names.Encode(p)...)
-		}
-		b = append(b, '\n')
-	}
-	if err := os.MkdirAll(s.o.Folders, 0o700); err != nil {
-		return err
-	}
-	return disk.WriteFile(filepath.Join(s.o.Folders, subscriptionFile), b, 0o600)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return subs.Change(filepath.Join(s.o.Folders, subscriptionFile), "/", name, on)
 }

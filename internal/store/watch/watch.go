@@ -1,5 +1,5 @@
-// Package watch wakes the sessions that wait for changes of one mailbox file,
-// for every kind of store whose mailbox is a file.
+// Package watch wakes the sessions that wait for changes of one mailbox, for
+// every kind of store whose mailbox is a file or a few folders.
 package watch
 
 import (
@@ -12,18 +12,16 @@ import (
 	"github.com/fsnotify/fsnotify"
 )
 
-// File is one mailbox file and the sessions that wait for its changes. One
-// inotify watch serves all of them, and there is none while nobody waits. The
-// zero value is ready; it is safe for many goroutines.
-type File struct {
+// waiters are the sessions that wait for one mailbox. One inotify serves all of
+// them, and there is none while nobody waits.
+type waiters struct {
 	mu   sync.Mutex
 	subs map[chan struct{}]bool
 	fs   *fsnotify.Watcher
 }
 
-// Add returns a channel that gets a value when the file at path may have changed,
-// from inside or outside the process; cancel ends it.
-func (w *File) Add(path string) (changed <-chan struct{}, cancel func()) {
+// add counts one more in; the first one makes start run.
+func (w *waiters) add(start func(*fsnotify.Watcher)) (changed <-chan struct{}, cancel func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	ch := make(chan struct{}, 1)
@@ -32,34 +30,47 @@ func (w *File) Add(path string) (changed <-chan struct{}, cancel func()) {
 	}
 	w.subs[ch] = true
 	if w.fs == nil {
-		w.start(path)
+		// Without inotify changes are seen at the next command.
+		if inotify, err := fsnotify.NewWatcher(); err == nil {
+			w.fs = inotify
+			start(inotify)
+		}
 	}
 	var once sync.Once
 	return ch, func() { once.Do(func() { w.leave(ch) }) }
 }
 
-// start watches the file itself: its folder, /var/mail, changes with everybody's
-// mail. Only while there is no file is the folder watched.
-func (w *File) start(path string) {
-	inotify, err := fsnotify.NewWatcher()
-	if err != nil {
-		return // no inotify to be had: changes are seen at the next command
+func (w *waiters) leave(ch chan struct{}) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.subs, ch)
+	if len(w.subs) == 0 && w.fs != nil {
+		w.fs.Close()
+		w.fs = nil
 	}
-	w.fs = inotify
-	if inotify.Add(path) != nil {
-		inotify.Add(filepath.Dir(path)) // fails only with the folder gone
-	}
-	go w.run(inotify, path)
 }
 
-func (w *File) run(inotify *fsnotify.Watcher, path string) {
+// Tell wakes all who wait. A watcher that was told already is not told twice.
+func (w *waiters) Tell() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for ch := range w.subs {
+		select {
+		case ch <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// run hands events to each until the watch ends.
+func (w *waiters) run(inotify *fsnotify.Watcher, each func(fsnotify.Event)) {
 	for {
 		select {
 		case e, ok := <-inotify.Events:
 			if !ok {
 				return
 			}
-			w.event(inotify, e, path)
+			each(e)
 		case _, ok := <-inotify.Errors:
 			if !ok {
 				return
@@ -67,6 +78,23 @@ func (w *File) run(inotify *fsnotify.Watcher, path string) {
 			w.Tell() // the queue overflowed: something changed
 		}
 	}
+}
+
+// File is one mailbox file and the sessions that wait for its changes. The
+// zero value is ready; it is safe for many goroutines.
+type File struct{ waiters }
+
+// Add returns a channel that gets a value when the file at path may have changed,
+// from inside or outside the process; cancel ends it. The file itself is
+// watched: its folder, /var/mail, changes with everybody's mail. Only while
+// there is no file is the folder watched.
+func (w *File) Add(path string) (changed <-chan struct{}, cancel func()) {
+	return w.add(func(inotify *fsnotify.Watcher) {
+		if inotify.Add(path) != nil {
+			inotify.Add(filepath.Dir(path)) // fails only with the folder gone
+		}
+		go w.run(inotify, func(e fsnotify.Event) { w.event(inotify, e, path) })
+	})
 }
 
 // event handles one event of the mailbox or its folder.
@@ -87,29 +115,26 @@ func (w *File) event(inotify *fsnotify.Watcher, e fsnotify.Event, path string) {
 	w.Tell()
 }
 
-// Tell wakes all who wait. A watcher that was told already is not told twice.
-func (w *File) Tell() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for ch := range w.subs {
-		select {
-		case ch <- struct{}{}:
-		default:
-		}
-	}
-}
-
-func (w *File) leave(ch chan struct{}) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	delete(w.subs, ch)
-	if len(w.subs) == 0 && w.fs != nil {
-		w.fs.Close()
-		w.fs = nil
-	}
-}
-
 func gone(path string) bool {
 	_, err := os.Lstat(path)
 	return errors.Is(err, fs.ErrNotExist)
+}
+
+// Folders are the folders of one Maildir and the sessions that wait for changes
+// of what is in them. The zero value is ready; it is safe for many goroutines.
+type Folders struct{ waiters }
+
+// Add returns a channel that gets a value when a name in one of the folders was
+// made, renamed or removed; cancel ends it. Folders that do not exist are passed over.
+func (w *Folders) Add(paths ...string) (changed <-chan struct{}, cancel func()) {
+	return w.add(func(inotify *fsnotify.Watcher) {
+		for _, p := range paths {
+			inotify.Add(p)
+		}
+		go w.run(inotify, func(e fsnotify.Event) {
+			if e.Op&(fsnotify.Create|fsnotify.Remove|fsnotify.Rename) != 0 {
+				w.Tell()
+			}
+		})
+	})
 }

@@ -18,6 +18,35 @@ import (
 // maxDotlock is how much of a foreign dotlock is read.
 const maxDotlock = 1024
 
+// Dotlock takes the lock path.lock alone, as Dovecot guards its own files such
+// as dovecot-uidlist. Unlike LockMailbox it fails where the folder is not
+// writable.
+func Dotlock(ctx context.Context, path string, o LockOptions) (*MailboxLock, error) {
+	o = o.withDefaults()
+	ctx, cancel := context.WithTimeoutCause(ctx, o.Wait, ErrLocked)
+	defer cancel()
+	l := &MailboxLock{}
+	var w *lockWatch
+	defer func() { w.close() }()
+	for {
+		ok, err := l.dotlock(path+".lock", o)
+		switch {
+		case err != nil:
+			return nil, err
+		case ok && l.dot == "":
+			return nil, &fs.PathError{Op: "lock", Path: path, Err: fs.ErrPermission}
+		case ok:
+			return l, nil
+		case w == nil: // the watch must stand before the last try
+			w = watchLock(path + ".lock")
+			continue
+		}
+		if err := w.wait(ctx, recheck); err != nil {
+			return nil, err
+		}
+	}
+}
+
 // dotlock tries once to make the dotlock, breaking a stale one. It returns
 // false while somebody holds it.
 func (l *MailboxLock) dotlock(path string, o LockOptions) (bool, error) {

@@ -113,6 +113,9 @@ func (l *MailboxLock) Unlock() error {
 			err = os.Remove(l.dot)
 		}
 	}
+	if l.f == nil {
+		return err
+	}
 	return errors.Join(err, unlock(l.f))
 }
 
