@@ -13,6 +13,7 @@ import (
 
 	"packetboat/internal/sys/config/base"
 	"packetboat/internal/sys/config/dovecot"
+	"packetboat/internal/sys/config/dovecot/upgrade"
 )
 
 // The version that the output claims: configurations of it are understood.
@@ -43,6 +44,7 @@ type options struct {
 	secrets  bool
 	filter   dovecot.Context
 	names    []string
+	to       string // 2.3 or 2.4: translate
 	// filtering says that the settings of a filter are printed: what is set there
 	// counts, whatever the default is.
 	filtering bool
@@ -58,7 +60,7 @@ func Run(args []string, stdout, stderr io.Writer) int {
 	}
 	out := bufio.NewWriter(stdout)
 	defer out.Flush()
-	if len(o.names) == 0 && !o.simple {
+	if len(o.names) == 0 && !o.simple && o.to == "" {
 		fmt.Fprintf(out, "# %s: %s\n", version, o.path)
 		out.Flush()
 	}
@@ -68,7 +70,32 @@ func Run(args []string, stdout, stderr io.Writer) int {
 		return exitConfig
 	}
 	warn(d, stderr)
+	if o.to != "" {
+		return translate(o, d, out, stderr)
+	}
 	return show(o, d, out, stderr)
+}
+
+// translate writes the whole configuration in the syntax of another version,
+// secrets included: it is to be used.
+func translate(o *options, d *dovecot.Config, out *bufio.Writer, stderr io.Writer) int {
+	if o.to == "2.4" {
+		text, err := upgrade.Newer(d, base.Read)
+		out.WriteString(text)
+		if err != nil {
+			report(err, stderr)
+			return exitConfig
+		}
+		return 0
+	}
+	upgrade.Older(d)
+	for _, err := range d.Refused {
+		fmt.Fprintf(stderr, "doveconf: Warning: %v\n", err)
+	}
+	p := &printer{options: &options{scope: scopeSet, secrets: true}, out: out}
+	p.print(p.items(d.Root(), "", false), "")
+	p.filters(d)
+	return 0
 }
 
 // load reads the configuration, or none for -d.
@@ -176,6 +203,15 @@ func parse(args []string) (*options, error) {
 		args = args[1:]
 		if group == "-" {
 			break
+		}
+		if to, ok := strings.CutPrefix(group, "-to"); ok {
+			if to == "" && len(args) > 0 {
+				to, args = args[0], args[1:]
+			}
+			if o.to = strings.TrimPrefix(to, "="); o.to != "2.3" && o.to != "2.4" {
+				return nil, errors.New("--to takes 2.3 or 2.4")
+			}
+			continue
 		}
 		for group != "" {
 			c := group[0]

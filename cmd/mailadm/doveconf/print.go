@@ -273,7 +273,7 @@ func (p *printer) filters(d *dovecot.Config) {
 	saved := p.scope
 	p.scope = scopeSet
 	d.Filters(func(f dovecot.Filter, b *dovecot.Block) {
-		p.filter(filterHeads(f), "", func(indent string) { p.print(p.items(b, "", false), indent) })
+		p.filter(dovecot.FilterHeads(f), "", func(indent string) { p.print(p.items(b, "", false), indent) })
 	})
 	p.scope, p.filtering = saved, false
 }
@@ -285,33 +285,6 @@ func (p *printer) filter(heads [][2]string, indent string, body func(indent stri
 		return
 	}
 	p.section(heads[0][0], heads[0][1], indent, func() { p.filter(heads[1:], indent+"  ", body) })
-}
-
-// filterHeads returns the sections that make a filter, the outer ones first.
-func filterHeads(f dovecot.Filter) [][2]string {
-	var list [][2]string
-	if f.Local.IsValid() {
-		list = append(list, [2]string{"local", network(f.Local.String())})
-	}
-	if f.LocalName != "" {
-		list = append(list, [2]string{"local_name", f.LocalName})
-	}
-	if f.Remote.IsValid() {
-		list = append(list, [2]string{"remote", network(f.Remote.String())})
-	}
-	if f.Protocol != "" {
-		list = append(list, [2]string{"protocol", f.Protocol})
-	}
-	return list
-}
-
-// network leaves out the mask of a single address.
-func network(s string) string {
-	addr, bits, _ := strings.Cut(s, "/")
-	if bits == "32" && !strings.Contains(addr, ":") || bits == "128" {
-		return addr
-	}
-	return s
 }
 
 // one prints the setting or sections called name.

@@ -181,8 +181,8 @@ func (b *Block) sub(kind string) []*Block {
 func BuiltinServices() ([]*Block, error) {
 	const name = "built-in services"
 	r := newReader(name)
-	if err := r.read(name, builtins); err != nil || len(r.errs) > 0 {
-		return nil, fmt.Errorf("%s: %w", name, errors.Join(append(r.errs, err)...))
+	if err := r.Read(name, builtins); err != nil || len(r.Errors) > 0 {
+		return nil, fmt.Errorf("%s: %w", name, errors.Join(append(r.Errors, err)...))
 	}
 	return r.d.root.Blocks, nil
 }

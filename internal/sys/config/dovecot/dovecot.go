@@ -1,4 +1,4 @@
-// Package dovecot reads Dovecot's configuration: the 2.3 syntax with includes,
+// Package dovecot reads Dovecot's configuration: the syntaxes of 2.3 and 2.4 with includes,
 // filters and all blocks, and holds the table of its settings. Only
 // sys/config and cmd/ import it.
 package dovecot
@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"packetboat/internal/sys/config/base"
+	"packetboat/internal/sys/config/dovecot/newer"
 )
 
 // DefaultPath is the configuration file when -c does not name another.
@@ -57,9 +58,15 @@ type filtered struct {
 type Config struct {
 	Path     string
 	Warnings []base.Warning
-	root     *Block
-	filters  []*filtered
-	layers   []*Block // of a For: the most specific first, the root last
+	// Version is dovecot_config_version, "" for the syntax of 2.3. With it come
+	// the settings that would change something and cannot be said in the words of 2.3
+	// (each a *base.Error), and what a translation kept in comments.
+	Version string
+	Refused []error
+	Notes   []newer.Note
+	root    *Block
+	filters []*filtered
+	layers  []*Block // of a For: the most specific first, the root last
 }
 
 // Context is a connection for which settings are looked up.
@@ -144,6 +151,33 @@ func matchNames(names, name string) bool {
 		}
 	}
 	return false
+}
+
+// FilterHeads returns the sections that make a filter, the outer ones first.
+func FilterHeads(f Filter) [][2]string {
+	var list [][2]string
+	if f.Local.IsValid() {
+		list = append(list, [2]string{"local", network(f.Local.String())})
+	}
+	if f.LocalName != "" {
+		list = append(list, [2]string{"local_name", f.LocalName})
+	}
+	if f.Remote.IsValid() {
+		list = append(list, [2]string{"remote", network(f.Remote.String())})
+	}
+	if f.Protocol != "" {
+		list = append(list, [2]string{"protocol", f.Protocol})
+	}
+	return list
+}
+
+// network leaves out the mask of a single address.
+func network(s string) string {
+	addr, bits, _ := strings.Cut(s, "/")
+	if bits == "32" && !strings.Contains(addr, ":") || bits == "128" {
+		return addr
+	}
+	return s
 }
 
 // find returns the setting of the root that counts; name may be "plugin/x".

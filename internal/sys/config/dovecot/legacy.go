@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"packetboat/internal/sys/config/base"
+	"packetboat/internal/sys/config/dovecot/lex"
 )
 
 // legacyState follows the sections of Dovecot 1.x that 2.3 still understands.
@@ -16,37 +17,37 @@ type legacyState struct {
 }
 
 func (r *reader) obsolete(format string, args ...any) {
-	r.warn(fmt.Sprintf(format, args...), "Obsolete setting in %s:%d: %s")
+	r.Warn(fmt.Sprintf(format, args...), "Obsolete setting in %s:%d: %s")
 }
 
 // legacyLine handles what Dovecot 2.3 accepts from older configurations; it
 // returns false for a line that means what it says.
-func (r *reader) legacyLine(l dovecotLine) bool {
-	switch l.kind {
-	case lineValue:
+func (r *reader) legacyLine(l lex.Line) bool {
+	switch l.Kind {
+	case lex.Value:
 		if t := r.top(); t.path == "" {
 			return r.legacyAuth(l) || r.legacyProtocol(l) || r.legacyRoot(l)
-		} else if t.path == "plugin" && l.key == "imap_zlib_compress_level" {
-			r.obsolete("%s has been replaced by imap_compress_deflate_level", l.key)
+		} else if t.path == "plugin" && l.Key == "imap_zlib_compress_level" {
+			r.obsolete("%s has been replaced by imap_compress_deflate_level", l.Key)
 			r.rename(l, "imap_compress_deflate_level")
 			return true
 		}
 		return r.legacyAuth(l)
-	case lineBegin:
+	case lex.Begin:
 		return r.legacyBegin(l)
-	case lineEnd:
+	case lex.End:
 		return r.legacyEnd()
 	}
 	return false
 }
 
 // rename applies a setting under another name.
-func (r *reader) rename(l dovecotLine, key string) { r.assign(key, l.value) }
+func (r *reader) rename(l lex.Line, key string) { r.assign(key, l.Value) }
 
 // assign applies key = value in the current section.
 func (r *reader) assign(key, value string) {
 	// An error is noted by setting and ends the reading at the next line.
-	_ = r.setting(dovecotLine{kind: lineValue, key: key, value: value})
+	_ = r.setting(lex.Line{Kind: lex.Value, Key: key, Value: value})
 }
 
 // legacyRenames are settings that only have another name now.
@@ -62,15 +63,15 @@ func legacyRename(key string) string {
 }
 
 // legacyRoot handles settings of the root and of filters.
-func (r *reader) legacyRoot(l dovecotLine) bool {
-	if to := legacyRename(l.key); to != "" {
-		r.obsolete("%s has been renamed to %s", l.key, to)
+func (r *reader) legacyRoot(l lex.Line) bool {
+	if to := legacyRename(l.Key); to != "" {
+		r.obsolete("%s has been renamed to %s", l.Key, to)
 		r.rename(l, to)
 		return true
 	}
-	switch l.key {
+	switch l.Key {
 	case "protocols":
-		r.legacyProtocols(l.value)
+		r.legacyProtocols(l.Value)
 	case "ssl_cert_file", "ssl_key_file", "ssl_ca_file":
 		r.legacyFile(l)
 	case "ssl_disable":
@@ -78,19 +79,19 @@ func (r *reader) legacyRoot(l dovecotLine) bool {
 	case "fsync_disable":
 		r.legacyInverse(l, "mail_fsync", "never", "optimized")
 	case "ssl_parameters_regenerate", "ssl_dh_parameters_length":
-		r.obsolete("%s is no longer needed", l.key)
+		r.obsolete("%s is no longer needed", l.Key)
 	case "ssl_protocols":
 		r.legacySSL(l)
 	case "sieve":
-		r.obsolete("%s has been moved into plugin {} section", l.key)
-		r.plugin(l.key, l.value)
+		r.obsolete("%s has been moved into plugin {} section", l.Key)
+		r.plugin(l.Key, l.Value)
 	case "sieve_storage":
 		r.obsolete("sieve_storage has been moved into plugin { sieve_dir }")
-		r.plugin(l.key, l.value)
+		r.plugin(l.Key, l.Value)
 	case "imap_client_workarounds":
-		r.legacyWorkarounds(l.value)
+		r.legacyWorkarounds(l.Value)
 	case "login_dir", "dbox_rotate_min_size", "dbox_rotate_days", "director_consistent_hashing", "mail_log_max_lines_per_sec", "maildir_copy_preserve_filename":
-		r.obsolete("%s has been removed", l.key)
+		r.obsolete("%s has been removed", l.Key)
 	default:
 		return false
 	}
@@ -99,29 +100,29 @@ func (r *reader) legacyRoot(l dovecotLine) bool {
 
 // plugin sets a plugin setting from outside plugin { }.
 func (r *reader) plugin(key, value string) {
-	b := openSub(r.top().block, "plugin", "", r.file, r.line)
-	b.set(Value{Name: key, Value: value, Show: value, File: r.file, Line: r.line})
+	b := openSub(r.top().block, "plugin", "", r.File, r.Line)
+	b.set(Value{Name: key, Value: value, Show: value, File: r.File, Line: r.Line})
 }
 
-func (r *reader) legacyFile(l dovecotLine) {
-	if l.value == "" {
+func (r *reader) legacyFile(l lex.Line) {
+	if l.Value == "" {
 		return
 	}
-	key := strings.TrimSuffix(l.key, "_file")
-	r.obsolete("%s has been replaced by %s = <file", l.key, key)
-	_ = r.setting(dovecotLine{kind: lineFile, key: key, value: l.value})
+	key := strings.TrimSuffix(l.Key, "_file")
+	r.obsolete("%s has been replaced by %s = <file", l.Key, key)
+	_ = r.setting(lex.Line{Kind: lex.File, Key: key, Value: l.Value})
 }
 
 // legacyInverse renames a setting of the kind "disable".
-func (r *reader) legacyInverse(l dovecotLine, to, yes, no string) {
-	value := l.value
+func (r *reader) legacyInverse(l lex.Line, to, yes, no string) {
+	value := l.Value
 	switch {
 	case strings.EqualFold(value, "yes"):
 		value = yes
 	case strings.EqualFold(value, "no"):
 		value = no
 	}
-	r.obsolete("%s has been renamed to %s", l.key, to)
+	r.obsolete("%s has been renamed to %s", l.Key, to)
 	r.assign(to, value)
 }
 
@@ -156,13 +157,13 @@ func (r *reader) legacyProtocols(value string) {
 
 // service sets a setting of a service or, with kind, of one of its listeners.
 func (r *reader) service(name, kind, listener, key, value string) {
-	b := openSub(r.d.root, "service", name, r.file, r.line)
+	b := openSub(r.d.root, "service", name, r.File, r.Line)
 	path := "service"
 	if kind != "" {
-		b, path = openSub(b, kind, listener, r.file, r.line), "service/"+kind
+		b, path = openSub(b, kind, listener, r.File, r.Line), "service/"+kind
 	}
 	f := frame{block: b, outer: r.d.root, path: path}
-	_ = r.put(&f, Value{Name: key, Value: value, Show: value, File: r.file, Line: r.line})
+	_ = r.put(&f, Value{Name: key, Value: value, Show: value, File: r.File, Line: r.Line})
 }
 
 func (r *reader) legacyWorkarounds(value string) {
@@ -181,12 +182,12 @@ func (r *reader) legacyWorkarounds(value string) {
 }
 
 // legacySSL turns a list of protocols into the oldest one that is allowed.
-func (r *reader) legacySSL(l dovecotLine) {
-	r.obsolete("%s has been replaced by ssl_min_protocol", l.key)
-	lowest, err := lowestProtocol(l.value)
+func (r *reader) legacySSL(l lex.Line) {
+	r.obsolete("%s has been replaced by ssl_min_protocol", l.Key)
+	lowest, err := lowestProtocol(l.Value)
 	if err != "" {
-		text := fmt.Sprintf("Could not find a minimum ssl_min_protocol setting from ssl_protocols = %s: %s", l.value, err)
-		r.d.Warnings = append(r.d.Warnings, base.Warning{File: r.file, Line: r.line, Text: text, Postfix: text})
+		text := fmt.Sprintf("Could not find a minimum ssl_min_protocol setting from ssl_protocols = %s: %s", l.Value, err)
+		r.Warnings = append(r.Warnings, base.Warning{File: r.File, Line: r.Line, Text: text, Postfix: text})
 		return
 	}
 	r.assign("ssl_min_protocol", lowest)
@@ -263,13 +264,13 @@ func legacyService(key string) (services []string, to string) {
 }
 
 // legacyProtocol handles settings that moved into services and listeners.
-func (r *reader) legacyProtocol(l dovecotLine) bool {
-	services, to := legacyService(l.key)
+func (r *reader) legacyProtocol(l lex.Line) bool {
+	services, to := legacyService(l.Key)
 	if services == nil {
 		return r.legacyListen(l)
 	}
-	value := l.value
-	switch l.key {
+	value := l.Value
+	switch l.Key {
 	case "login_chroot":
 		value = map[bool]string{true: "", false: "login"}[value == "no"]
 	case "login_process_per_connection":
@@ -278,9 +279,9 @@ func (r *reader) legacyProtocol(l dovecotLine) bool {
 		value += " M"
 	}
 	if services[0] == "auth" {
-		r.obsolete("%s has been replaced by service auth { %s }", l.key, to)
+		r.obsolete("%s has been replaced by service auth { %s }", l.Key, to)
 	} else {
-		r.obsolete("%s has been replaced by service { %s }", l.key, to)
+		r.obsolete("%s has been replaced by service { %s }", l.Key, to)
 	}
 	for _, s := range services {
 		if r.protocolMeans(s) {
@@ -298,29 +299,29 @@ func (r *reader) protocolMeans(service string) bool {
 }
 
 // legacyListen handles listen with a port or inside protocol { }, and ssl_listen.
-func (r *reader) legacyListen(l dovecotLine) bool {
+func (r *reader) legacyListen(l lex.Line) bool {
 	root := r.top().filter == Filter{}
 	ssl := ""
 	switch {
-	case l.key == "ssl_listen":
+	case l.Key == "ssl_listen":
 		ssl = "s"
-	case l.key != "listen" || root && !listenHasPort(l.value):
+	case l.Key != "listen" || root && !listenHasPort(l.Value):
 		return false
 	}
-	if l.value == "" {
+	if l.Value == "" {
 		return true
 	}
-	value := l.value
+	value := l.Value
 	if i := strings.LastIndexByte(value, ':'); i >= 0 && listenHasPort(value) {
-		r.obsolete("%s=..:port has been replaced by service { inet_listener { port } }", l.key)
+		r.obsolete("%s=..:port has been replaced by service { inet_listener { port } }", l.Key)
 		r.listeners(ssl, "port", value[i+1:])
 		value = value[:i]
 	}
 	if root && ssl == "" {
-		r.assign(l.key, value)
+		r.assign(l.Key, value)
 		return true
 	}
-	r.obsolete("protocol { %s } has been replaced by service { inet_listener { address } }", l.key)
+	r.obsolete("protocol { %s } has been replaced by service { inet_listener { address } }", l.Key)
 	r.listeners(ssl, "address", value)
 	return true
 }
@@ -352,20 +353,20 @@ func listenHasPort(value string) bool {
 }
 
 // legacyBegin handles sections of old.
-func (r *reader) legacyBegin(l dovecotLine) bool {
+func (r *reader) legacyBegin(l lex.Line) bool {
 	atRoot := r.top().path == ""
 	switch {
 	case r.legacy.auth > 0:
 		return r.legacySocket(l)
-	case atRoot && l.key == "auth":
+	case atRoot && l.Key == "auth":
 		r.obsolete("add auth_ prefix to all settings inside auth {} and remove the auth {} section completely")
 		r.legacy.auth = 1
 		return true
-	case atRoot && l.key == "protocol" && l.value == "managesieve":
+	case atRoot && l.Key == "protocol" && l.Value == "managesieve":
 		r.obsolete("protocol managesieve {} has been replaced by protocol sieve { }")
 		_ = r.begin("protocol", "sieve")
 		return true
-	case atRoot && l.key == "service" && l.value == "dns_client":
+	case atRoot && l.Key == "service" && l.Value == "dns_client":
 		r.obsolete("service dns_client {} has been replaced by service dns-client { }")
 		_ = r.begin("service", "dns-client")
 		return true
@@ -374,53 +375,53 @@ func (r *reader) legacyBegin(l dovecotLine) bool {
 }
 
 // legacySocket handles the sections inside auth { }.
-func (r *reader) legacySocket(l dovecotLine) bool {
+func (r *reader) legacySocket(l lex.Line) bool {
 	s := &r.legacy
 	s.auth++
 	switch {
-	case (l.key == "passdb" || l.key == "userdb") && s.auth == 2:
-		r.obsolete("%[1]s %[2]s {} has been replaced by %[1]s { driver=%[2]s }", l.key, l.value)
-		_ = r.begin(l.key, "")
-		r.assign("driver", l.value)
+	case (l.Key == "passdb" || l.Key == "userdb") && s.auth == 2:
+		r.obsolete("%[1]s %[2]s {} has been replaced by %[1]s { driver=%[2]s }", l.Key, l.Value)
+		_ = r.begin(l.Key, "")
+		r.assign("driver", l.Value)
 		return true
-	case l.key == "socket" && s.auth == 2 && l.value == "listen":
+	case l.Key == "socket" && s.auth == 2 && l.Value == "listen":
 		s.listen++
 		return true
 	}
 	if s.listen > 0 {
 		s.listen++
 	}
-	if (l.key == "master" || l.key == "client") && s.listen == 2 {
-		s.master = l.key == "master"
+	if (l.Key == "master" || l.Key == "client") && s.listen == 2 {
+		s.master = l.Key == "master"
 		return true
 	}
 	return false
 }
 
 // legacyAuth handles settings inside auth { }.
-func (r *reader) legacyAuth(l dovecotLine) bool {
+func (r *reader) legacyAuth(l lex.Line) bool {
 	s := &r.legacy
 	if s.listen == 2 {
-		switch l.key {
+		switch l.Key {
 		case "path":
-			s.socket.path = l.value
+			s.socket.path = l.Value
 		case "mode":
-			s.socket.mode = l.value
+			s.socket.mode = l.Value
 		case "user":
-			s.socket.user = l.value
+			s.socket.user = l.Value
 		case "group":
-			s.socket.group = l.value
+			s.socket.group = l.Value
 		default:
 			return false
 		}
 		return true
 	}
-	if s.auth != 1 || strings.HasPrefix(l.key, "auth_") {
+	if s.auth != 1 || strings.HasPrefix(l.Key, "auth_") {
 		return false
 	}
-	l.key = "auth_" + l.key
+	l.Key = "auth_" + l.Key
 	if !r.legacyProtocol(l) {
-		r.assign(l.key, l.value)
+		r.assign(l.Key, l.Value)
 	}
 	return true
 }
@@ -449,11 +450,11 @@ func (r *reader) socketListener() {
 	s := r.legacy.socket
 	r.legacy.socket = struct{ path, mode, user, group string }{}
 	if s.path == "" {
-		_ = r.fail("socket listen {} is missing path", "")
+		_ = r.Fail("socket listen {} is missing path", "")
 		return
 	}
 	path := strings.TrimPrefix(s.path, "/run/dovecot/")
-	openSub(openSub(r.d.root, "service", "auth", r.file, r.line), "unix_listener", path, r.file, r.line)
+	openSub(openSub(r.d.root, "service", "auth", r.File, r.Line), "unix_listener", path, r.File, r.Line)
 	for _, kv := range [][2]string{{"mode", s.mode}, {"user", s.user}, {"group", s.group}} {
 		if kv[1] != "" {
 			r.service("auth", "unix_listener", path, kv[0], kv[1])

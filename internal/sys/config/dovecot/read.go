@@ -5,20 +5,15 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"packetboat/internal/sys/config/base"
+	"packetboat/internal/sys/config/dovecot/lex"
+	"packetboat/internal/sys/config/dovecot/newer"
 )
 
-// Limits of dovecot.conf files, all together.
-const (
-	maxIncludes    = 1000    // files read
-	maxIncludeDeep = 50      // files that include files
-	maxBlockDeep   = 20      // blocks in blocks
-	maxLineErrors  = 50      // errors reported before the reader gives up
-	maxDovecotSize = 1 << 20 // bytes of one continued line
-)
+// A limit of dovecot.conf files, besides those of package lex.
+const maxBlockDeep = 20 // blocks in blocks
 
 // frame is an open section.
 type frame struct {
@@ -33,213 +28,103 @@ type frame struct {
 
 // reader reads one dovecot.conf and what it includes.
 type reader struct {
+	lex.Reader
 	d      *Config
 	stack  []frame
-	files  []string // open files, the innermost last
-	file   string
-	line   int
-	count  int // files read
-	errs   []error
 	legacy legacyState
 }
-
-// errStop ends the reading after too many errors.
-var errStop = errors.New("too many errors")
 
 // Parse reads the text of a dovecot.conf, whose name in messages and for
 // relative includes is path.
 func Parse(path, text string) (*Config, error) {
-	if line := newerSyntax(text); line > 0 {
-		what := "Unknown setting: dovecot_config_version"
-		return nil, &base.Error{File: path, Line: line, Text: "this is the syntax of Dovecot 2.4, which is not read yet",
-			Hint:    "keep the configuration in the syntax of Dovecot 2.3",
-			Postfix: fmt.Sprintf("Error in configuration file %s line %d: %s", path, line, what)}
+	if _, line := newer.Version(text); line > 0 {
+		return parseNewer(path, text)
 	}
 	r := newReader(path)
-	if err := r.read(path, text); err != nil && !errors.Is(err, errStop) {
-		r.errs = append(r.errs, err)
+	if err := r.Read(path, text); err != nil && !errors.Is(err, lex.ErrStop) {
+		r.Errors = append(r.Errors, err)
 	}
 	if open := r.top(); len(r.stack) > 1 {
 		what := fmt.Sprintf("Missing '}' (section started at %s:%d)", open.file, open.line)
-		r.errs = append(r.errs, &base.Error{File: open.file, Line: open.line, Text: "missing '}' of the section that starts here",
+		r.Errors = append(r.Errors, &base.Error{File: open.file, Line: open.line, Text: "missing '}' of the section that starts here",
 			Hint: "close every section with a line }", Postfix: fmt.Sprintf("Error in configuration file %s: %s", path, what)})
 	}
-	if len(r.errs) > 0 {
-		return nil, errors.Join(r.errs...)
+	return r.result()
+}
+
+func (r *reader) result() (*Config, error) {
+	r.d.Warnings = r.Warnings
+	if len(r.Errors) > 0 {
+		return nil, errors.Join(r.Errors...)
 	}
 	return r.d, nil
+}
+
+// parseNewer reads the text of a file in the syntax of Dovecot 2.4.
+func parseNewer(path, text string) (*Config, error) {
+	r := newReader(path)
+	res, err := newer.Read(path, text, known)
+	if err != nil {
+		return nil, err
+	}
+	r.Warnings = res.Warnings
+	for _, l := range res.Lines {
+		r.File, r.Line = l.Path, l.At
+		if err := r.meaning(l.Line); err != nil {
+			break // it is noted
+		}
+	}
+	r.d.Version, r.d.Refused, r.d.Notes = res.Version, res.Refused, res.Notes
+	return r.result()
+}
+
+// known tells package newer which settings 2.3 has.
+func known(block, name string) (kind, value string, ok bool) {
+	p, ok := Lookup(block, name)
+	return p.Type, p.Default, ok && p.Type != "alias" && p.Type != "map"
 }
 
 func newReader(path string) *reader {
 	root := &Block{File: path}
 	r := &reader{d: &Config{Path: path, root: root}}
 	r.stack = []frame{{block: root, outer: root, file: path}}
+	r.Apply = r.apply
 	return r
 }
 
 func (r *reader) top() *frame { return &r.stack[len(r.stack)-1] }
 
-// read takes in the text of one file.
-func (r *reader) read(path, text string) error {
-	outerFile, outerLine := r.file, r.line
-	r.file, r.line = path, 0
-	r.files = append(r.files, path)
-	defer func() {
-		r.file, r.line = outerFile, outerLine
-		r.files = r.files[:len(r.files)-1]
-	}()
-	before := ""
-	for text != "" {
-		var line string
-		line, text, _ = strings.Cut(text, "\n")
-		r.line++
-		l := parseLine(base.CutNUL(strings.TrimSuffix(line, "\r")), before)
-		if l.ambiguous {
-			r.warn("Ambiguous '#' character in line, treating it as comment. Add a space before it to remove this warning.",
-				"Configuration file %s line %d: %s")
-		}
-		if l.kind == lineMore {
-			if before = l.value; len(before) > maxDovecotSize {
-				return r.error("continued line is too long", "")
-			}
-			continue
-		}
-		before = ""
-		if err := r.apply(l); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// warn adds a warning; format takes file, line and text in Dovecot's words.
-func (r *reader) warn(text, format string) {
-	r.d.Warnings = append(r.d.Warnings, base.Warning{File: r.file, Line: r.line, Text: text, Postfix: fmt.Sprintf(format, r.file, r.line, text)})
-}
-
-// error makes an error at the current line.
-func (r *reader) error(text, hint string) *base.Error {
-	return &base.Error{File: r.file, Line: r.line, Text: text, Hint: hint,
-		Postfix: fmt.Sprintf("Error in configuration file %s line %d: %s", r.file, r.line, text)}
-}
-
-// fail notes an error of the current line; the reader goes on with the next
-// line, so that all errors are reported at once.
-func (r *reader) fail(text, hint string) error {
-	r.errs = append(r.errs, r.error(text, hint))
-	if len(r.errs) >= maxLineErrors {
-		return errStop
-	}
-	return nil
-}
-
 // apply acts on one logical line.
-func (r *reader) apply(l dovecotLine) error {
+func (r *reader) apply(l lex.Line) error {
 	if r.legacyLine(l) {
 		return nil
 	}
-	switch l.kind {
-	case lineBad:
-		return r.fail(l.value, "write \"kind name {\" on a line of its own")
-	case lineInclude, lineTry:
-		return r.include(l.value, l.kind == lineTry)
-	case lineBegin:
-		return r.begin(l.key, l.value)
-	case lineEnd:
+	return r.meaning(l)
+}
+
+// meaning acts on a line as 2.3 understands it.
+func (r *reader) meaning(l lex.Line) error {
+	switch l.Kind {
+	case lex.Begin:
+		return r.begin(l.Key, l.Value)
+	case lex.End:
 		if len(r.stack) == 1 {
-			return r.fail("Unexpected '}'", "there is no open section to close")
+			return r.Fail("Unexpected '}'", "there is no open section to close")
 		}
 		r.stack = r.stack[:len(r.stack)-1]
-	case lineValue, lineFile, lineVariable:
+	case lex.Value, lex.File, lex.Variable:
 		return r.setting(l)
 	}
 	return nil
 }
 
-// relative makes a path relative to the directory of the current file.
-func (r *reader) relative(path string) string {
-	if strings.HasPrefix(path, "/") || !strings.Contains(r.file, "/") {
-		return path
-	}
-	return filepath.Dir(r.file) + "/" + path
-}
-
-// include reads the files that pattern names, in sorted order.
-func (r *reader) include(pattern string, try bool) error {
-	var paths []string
-	for _, p := range braces(r.relative(pattern)) {
-		found, err := filepath.Glob(p)
-		if err != nil {
-			return r.fail("glob() failed: "+err.Error(), "check the pattern")
-		}
-		for _, f := range found {
-			// glob(3) does not match hidden files with a wildcard.
-			if !strings.HasPrefix(filepath.Base(f), ".") || strings.HasPrefix(filepath.Base(p), ".") {
-				paths = append(paths, f)
-			}
-		}
-	}
-	if len(paths) == 0 && !try {
-		return r.fail("No matches", "no file "+r.relative(pattern)+"; !include_try reads files that may be missing")
-	}
-	for _, p := range paths {
-		if err := r.includeFile(p, try); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (r *reader) includeFile(path string, try bool) error {
-	for _, open := range r.files {
-		if open == path {
-			return r.fail("Recursive include file: "+path, "a file must not include itself")
-		}
-	}
-	if r.count++; r.count > maxIncludes || len(r.files) > maxIncludeDeep {
-		return r.fail("too many included files", "")
-	}
-	text, err := base.Read(path)
-	if err != nil && try {
-		return nil
-	}
-	if err != nil {
-		var pe *os.PathError
-		if errors.As(err, &pe) {
-			err = pe.Err
-		}
-		return r.fail(fmt.Sprintf("Couldn't open include file %s: %v", path, err), "")
-	}
-	return r.read(path, text)
-}
-
-// braces expands {a,b} in a glob pattern (GLOB_BRACE); at most 100 patterns.
-func braces(pattern string) []string {
-	open := strings.IndexByte(pattern, '{')
-	if open < 0 {
-		return []string{pattern}
-	}
-	n := base.Balance(pattern[open:])
-	if n < 0 {
-		return []string{pattern}
-	}
-	var list []string
-	for _, alt := range strings.Split(pattern[open+1:open+n-1], ",") {
-		if len(list) > 100 {
-			break
-		}
-		list = append(list, braces(pattern[:open]+alt+pattern[open+n:])...)
-	}
-	return list
-}
-
 // begin opens a section.
 func (r *reader) begin(kind, name string) error {
 	t := r.top()
-	f := frame{block: t.block, filter: t.filter, outer: t.outer, path: t.path, kind: kind, line: r.line, file: r.file}
+	f := frame{block: t.block, filter: t.filter, outer: t.outer, path: t.path, kind: kind, line: r.Line, file: r.File}
 	if len(r.stack) > maxBlockDeep {
 		r.stack = append(r.stack, f)
-		return r.fail("sections are nested too deep", "")
+		return r.Fail("sections are nested too deep", "")
 	}
 	isFilter, err := r.openFilter(&f, kind, name)
 	if !isFilter && err == nil {
@@ -260,12 +145,12 @@ func (r *reader) openBlock(f *frame, kind, name string) error {
 			// The section is read, into nowhere, so that its end is found.
 			f.block, f.path = &Block{Kind: kind}, path
 			if isMap(f.path) {
-				return r.fail("Section not allowed here", "")
+				return r.Fail("Section not allowed here", "")
 			}
-			return r.fail("Unknown setting: "+r.fullPath(kind), "no section of that name belongs here")
+			return r.Fail("Unknown setting: "+r.fullPath(kind), "no section of that name belongs here")
 		}
 	}
-	f.block = openSub(f.block, kind, name, r.file, r.line)
+	f.block = openSub(f.block, kind, name, r.File, r.Line)
 	f.path = path
 	return nil
 }
@@ -313,21 +198,21 @@ func (r *reader) openFilter(f *frame, kind, name string) (bool, error) {
 	switch kind {
 	case "protocol":
 		if in.Protocol != "" {
-			return true, r.fail("Nested protocol { protocol { .. } } block not allowed", "")
+			return true, r.Fail("Nested protocol { protocol { .. } } block not allowed", "")
 		}
 		f.filter.Protocol = name
 	case "local_name":
 		if err := r.filterOrder(kind, in.Protocol != "", in.Remote.IsValid(), false); err != "" {
-			return true, r.fail(err, "")
+			return true, r.Fail(err, "")
 		}
 		f.filter.LocalName = name
 	case "local", "remote":
 		if err := r.filterOrder(kind, in.Protocol != "", kind == "local" && in.Remote.IsValid(), kind == "local" && in.LocalName != ""); err != "" {
-			return true, r.fail(err, "")
+			return true, r.Fail(err, "")
 		}
 		p, err := parseNet(name)
 		if err != nil {
-			return true, r.fail(err.Error(), "write an address or network, such as 10.0.0.0/8")
+			return true, r.Fail(err.Error(), "write an address or network, such as 10.0.0.0/8")
 		}
 		if kind == "local" {
 			f.filter.Local = p
@@ -368,7 +253,7 @@ func (r *reader) filterBlock(f Filter) *Block {
 			return x.block
 		}
 	}
-	x := &filtered{Filter: f, block: &Block{File: r.file, Line: r.line}}
+	x := &filtered{Filter: f, block: &Block{File: r.File, Line: r.Line}}
 	r.d.filters = append(r.d.filters, x)
 	return x.block
 }
@@ -388,16 +273,16 @@ func parseNet(s string) (netip.Prefix, error) {
 }
 
 // setting applies name = value.
-func (r *reader) setting(l dovecotLine) error {
+func (r *reader) setting(l lex.Line) error {
 	t := r.top()
-	v := Value{Name: l.key, Value: l.value, Show: l.value, File: r.file, Line: r.line}
-	switch l.kind {
-	case lineFile:
-		v.FromFile, v.Show, v.Value = true, "<"+l.value, r.relative(l.value)
-	case lineVariable:
+	v := Value{Name: l.Key, Value: l.Value, Show: l.Value, File: r.File, Line: r.Line}
+	switch l.Kind {
+	case lex.File:
+		v.FromFile, v.Show, v.Value = true, "<"+l.Value, r.Relative(l.Value)
+	case lex.Variable:
 		var err error
-		if v.Value, v.Show, err = r.variables(l.key, l.value); err != nil {
-			return r.fail(err.Error(), "a value with a dollar sign that is no variable must be in quotes")
+		if v.Value, v.Show, err = r.variables(l.Key, l.Value); err != nil {
+			return r.Fail(err.Error(), "a value with a dollar sign that is no variable must be in quotes")
 		}
 	}
 	return r.put(t, v)
@@ -417,13 +302,13 @@ func (r *reader) put(t *frame, v Value) error {
 		if !isBlock(t.path) && t.path != "" {
 			return nil // inside a section that is an error itself
 		}
-		return r.fail("Unknown setting: "+r.fullPath(v.Name), suggest(t.path, v.Name))
+		return r.Fail("Unknown setting: "+r.fullPath(v.Name), suggest(t.path, v.Name))
 	}
 	v.Name = p.Name
 	if !v.FromFile {
 		value, err := p.canonical(v.Value)
 		if err != nil {
-			return r.fail(err.Error(), "")
+			return r.Fail(err.Error(), "")
 		}
 		if !strings.Contains(v.Show, "$") {
 			v.Show = value
@@ -431,7 +316,7 @@ func (r *reader) put(t *frame, v Value) error {
 		v.Value = value
 	}
 	if strings.HasPrefix(p.Name, "auth_") && t.path == "" && (t.filter.Local.IsValid() || t.filter.Remote.IsValid() || t.filter.LocalName != "") {
-		return r.fail("Auth settings not supported inside local/remote blocks: "+v.Name, "move it out of the block")
+		return r.Fail("Auth settings not supported inside local/remote blocks: "+v.Name, "move it out of the block")
 	}
 	r.seen(t, v)
 	t.block.set(v)
@@ -449,7 +334,7 @@ func (r *reader) seen(t *frame, v Value) {
 			at := fmt.Sprintf("%s line %d", old.File, old.Line)
 			text := fmt.Sprintf("Global setting %s won't change the setting inside an earlier filter at %s "+
 				"(if this is intentional, avoid this warning by moving the global setting before %s)", v.Name, at, at)
-			r.warn(text, "%s line %d: %s")
+			r.Warn(text, "%s line %d: %s")
 			return
 		}
 	}
