@@ -27,17 +27,26 @@ const (
 type postfixRun struct {
 	main           *config.Main
 	dir            string
+	force          bool // parameters that are not built are no reason to stop
 	post           func(priority, text string)
 	stdout, stderr io.Writer
 }
 
-// runPostfix is postfix(1): start, stop, reload, flush, check, status.
+// runPostfix is postfix(1): start, stop, reload, flush, check, status and their
+// like. start, check and reload take --force.
 func runPostfix(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	bad := func(err string) int {
 		fmt.Fprintf(stderr, "postfix: fatal: %s\n", err)
 		return 1
 	}
 	opts, rest, err := getopt(args, "c:Dv")
+	if err != nil {
+		fmt.Fprintf(stderr, "postfix: %v\n", err)
+	}
+	force := len(rest) > 1 && rest[1] == "--force"
+	if force {
+		rest = append(rest[:1], rest[2:]...)
+	}
 	if err != nil || len(rest) != 1 {
 		return bad("usage: postfix [-c config_dir] [-Dv] command")
 	}
@@ -47,7 +56,7 @@ func runPostfix(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 			dir = o.value
 		}
 	}
-	main, _, err := config.LoadMain(dir)
+	main, err := mainAnyway(dir)
 	if err != nil {
 		fmt.Fprint(stderr, config.Report(err))
 		return 1
@@ -56,11 +65,28 @@ func runPostfix(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	if err != nil {
 		return bad(err.Error())
 	}
-	c := &postfixRun{main: main, dir: dir, post: post, stdout: stdout, stderr: stderr}
+	c := &postfixRun{main: main, dir: dir, force: force, post: post, stdout: stdout, stderr: stderr}
 	if run := c.command(rest[0]); run != nil {
 		return run()
 	}
-	return c.fatal("unknown command: '" + rest[0] + "'. Usage: postfix start (or stop, reload, abort, flush, check, status, start-fg)")
+	return c.fatal("unknown command: '" + rest[0] + "'. Usage: postfix start (or stop, reload, abort, flush, check, status, set-permissions, upgrade-configuration, logrotate)")
+}
+
+// mainAnyway reads main.cf, lines that are none left out: a system must be
+// stopped, and a check must say everything, whatever stands there.
+func mainAnyway(dir string) (*config.Main, error) {
+	if dir == "" {
+		dir = config.DefaultDir
+	}
+	m, _, err := config.LoadMain(dir)
+	if err == nil {
+		return m, nil
+	}
+	text, readErr := os.ReadFile(filepath.Join(dir, "main.cf"))
+	if readErr != nil {
+		return nil, err
+	}
+	return config.SalvageMain(dir, filepath.Join(dir, "main.cf"), string(text)), nil
 }
 
 func (c *postfixRun) command(name string) func() int {
@@ -69,7 +95,7 @@ func (c *postfixRun) command(name string) func() int {
 		return c.start
 	case "start-fg":
 		return c.foreground
-	case "stop":
+	case "stop", "drain", "quick-stop":
 		return c.stop
 	case "abort":
 		return c.abort
@@ -81,6 +107,10 @@ func (c *postfixRun) command(name string) func() int {
 		return c.check
 	case "status":
 		return c.status
+	case "set-permissions", "upgrade-configuration":
+		return c.setPermissions
+	case "logrotate":
+		return c.logrotate
 	}
 	return nil
 }
@@ -144,6 +174,9 @@ func (c *postfixRun) launch(wait time.Duration, flags ...string) int {
 	if code := c.check(); code != 0 {
 		return c.fatal("Postfix integrity check failed!")
 	}
+	if c.force {
+		flags = append(flags, "--force")
+	}
 	path, err := c.mtad()
 	if err != nil {
 		return c.fatal(err.Error())
@@ -188,9 +221,14 @@ func (c *postfixRun) stop() int {
 	if code := c.signal(pid, false, "stopping the Postfix mail system"); code != 0 {
 		return code
 	}
-	for end := time.Now().Add(stopWait); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	told := time.Now()
+	for end := told.Add(stopWait); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if c.pid() == 0 {
 			return 0
+		}
+		if time.Since(told) > time.Second {
+			told = time.Now()
+			c.info("waiting for the Postfix mail system to terminate")
 		}
 	}
 	c.post("warn", "stopping the Postfix mail system with force")
@@ -231,50 +269,4 @@ func (c *postfixRun) flush() int {
 		return c.fatal("this build has no postqueue")
 	}
 	return run([]string{"-c", c.main.Dir(), "-f"}, nil, c.stdout, c.stderr)
-}
-
-// check reads the configuration and prints every problem with its place.
-func (c *postfixRun) check() int {
-	_, warns, err := config.LoadMain(c.dir)
-	services, more, err2 := config.LoadMaster(c.main.Dir())
-	for _, w := range append(warns, more...) {
-		c.post("warn", w.String())
-	}
-	err = errors.Join(err, err2, c.checkMain(), checkServices(services))
-	if err == nil {
-		return 0
-	}
-	fmt.Fprint(c.stderr, config.Report(err))
-	for line := range strings.Lines(config.Report(err)) {
-		if text, ok := strings.CutPrefix(strings.TrimSpace(line), "error: "); ok {
-			c.post("error", text)
-		}
-	}
-	return 1
-}
-
-// checkMain looks at every assignment: references that cannot be understood, and
-// values that are not of their parameter's type.
-func (c *postfixRun) checkMain() error {
-	var errs []error
-	for _, s := range c.main.Settings() {
-		errs = append(errs, c.main.CheckValue(s.Name))
-	}
-	if _, err := proc.LookupUser(c.main.Get("mail_owner")); err != nil {
-		file, line := c.main.Where("mail_owner")
-		errs = append(errs, &config.Error{File: file, Line: line, Text: "mail_owner: no account " + c.main.Get("mail_owner"), Hint: "make the account, or name another"})
-	}
-	return errors.Join(errs...)
-}
-
-// checkServices refuses what master(8) refuses beyond postconf(1).
-func checkServices(services []config.Service) error {
-	var errs []error
-	for _, s := range services {
-		if s.Type == "inet" && s.Private {
-			errs = append(errs, &config.Error{File: s.File, Line: s.Line, Text: "inet service " + s.Name + " cannot be private",
-				Hint: "write n in the third column"})
-		}
-	}
-	return errors.Join(errs...)
 }

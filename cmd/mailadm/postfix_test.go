@@ -39,15 +39,21 @@ func TestPostfixCommand(t *testing.T) {
 		{name: "reload", args: "reload", code: 1, stderr: "postfix: fatal: the Postfix mail system is not running\n"},
 		{name: "check", args: "check"},
 		{name: "syslog_name", extra: "syslog_name = mx\n", args: "status", code: 1, log: "mx/postfix-script[%]: the Postfix mail system is not running\n"},
-		{name: "bad value", extra: "biff = maybe\n", args: "check", code: 1, stderr: "main.cf:4: parameter biff: \"maybe\" is neither yes nor no\nhint: write yes or no\n"},
+		{name: "bad value", extra: "soft_bounce  = maybe\n", args: "check", code: 1, stderr: "main.cf:4:16: parameter soft_bounce: \"maybe\" is neither yes nor no\nhint: write yes or no\n"},
 		{name: "bad service", master: "smtp inet n - n\n", args: "check", code: 1, stderr: "master.cf:1: bad field count: 5 of 8 columns\nhint: write: service"},
 		{name: "private inet", master: "smtp inet - - n - - smtpd\n", args: "check", code: 1, stderr: "master.cf:1: inet service smtp cannot be private\n"},
+		{name: "misspelt", extra: "soft_bouce = no\n", args: "check", stderr: "warning: %/main.cf:4:1: unknown parameter soft_bouce: the line has no effect\nhint: did you mean soft_bounce? ", log: "warning: %/main.cf:4:1: unknown parameter soft_bouce"},
+		{name: "all at once", extra: "nonsense\nsoft_bounce = x\nsmtpd_client_restrictions = oops\n", args: "check", code: 1, stderr: "main.cf:4:9: missing '=' after attribute name: \"nonsense\"\nhint: write \"name = value\"; a line that continues a value starts with white space\nerror: %/main.cf:5:15: parameter soft_bounce: \"x\" is neither yes nor no\nhint: write yes or no\nerror: %/main.cf:6:29: unknown restriction \"oops\" in smtpd_client_restrictions\n"},
+		{name: "start with errors", extra: "nonsense\n", args: "start", code: 1, stderr: "postfix: fatal: Postfix integrity check failed!\n"},
+		{name: "stop with errors", extra: "nonsense\n", args: "stop", code: 1, stderr: "postfix: fatal: the Postfix mail system is not running\n"},
+		{name: "set-permissions", args: "set-permissions"},
 		{name: "unknown", args: "jump", code: 1, stderr: "postfix: fatal: unknown command: 'jump'"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			dir, log := layPostfix(t, c.extra, c.master)
 			var out, errs bytes.Buffer
+			c.stderr, c.log = strings.ReplaceAll(c.stderr, "%", dir), strings.ReplaceAll(c.log, "%/", dir+"/")
 			code := runPostfix([]string{"-c", dir, c.args}, nil, &out, &errs)
 			if code != c.code || !strings.Contains(errs.String(), c.stderr) || c.stderr == "" && errs.Len() > 0 {
 				t.Errorf("exit %d, %s", code, errs.String())
@@ -57,6 +63,25 @@ func TestPostfixCommand(t *testing.T) {
 				t.Errorf("log %q has no %q", b, want)
 			}
 		})
+	}
+}
+
+// TestPostfixLogrotate holds that the old log is put aside and compressed.
+func TestPostfixLogrotate(t *testing.T) {
+	dir, log := layPostfix(t, "maillog_file_compressor = gzip\nmaillog_file_rotate_suffix = %Y-%%\n", "")
+	if err := os.WriteFile(log, []byte("one line\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var errs bytes.Buffer
+	if code := runPostfix([]string{"-c", dir, "logrotate"}, nil, &errs, &errs); code != 0 {
+		t.Fatal(code, errs.String())
+	}
+	old, _ := filepath.Glob(log + ".20[0-9][0-9]-%.gz")
+	if _, err := os.Stat(log); err == nil || len(old) != 1 {
+		t.Error("left behind: ", old, err)
+	}
+	if code := runPostfix([]string{"-c", dir, "logrotate"}, nil, &errs, &errs); code != 1 || !strings.Contains(errs.String(), "rotation failed") {
+		t.Error("without a log: ", code, errs.String())
 	}
 }
 

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"os"
 
 	"packetboat/cmd/internal/wiring"
 	"packetboat/internal/receive/intake"
@@ -10,27 +12,85 @@ import (
 	"packetboat/internal/send/bounce"
 	"packetboat/internal/send/sched"
 	"packetboat/internal/sys/config"
+	"packetboat/internal/sys/proc"
 )
+
+// readSetup reads main.cf and master.cf in dir; empty is the default folder. The
+// error holds everything that keeps the system from starting with them; with
+// force, parameters that are not built do not.
+func readSetup(dir string, force bool) (s setup, err error) {
+	list := config.Check(dir)
+	stop := config.Stop(list, force)
+	if s.main, _, err = config.LoadMain(dir); err != nil {
+		return s, errors.Join(stop, unseen(err, list))
+	}
+	if s.master, _, err = config.LoadMaster(s.main.Dir()); err != nil {
+		return s, errors.Join(stop, unseen(err, list))
+	}
+	name := s.main.Get("mail_owner")
+	if s.owner, err = proc.LookupUser(name); err != nil {
+		err = fmt.Errorf("mail_owner %q: %w", name, err)
+	} else if os.Geteuid() != 0 && s.owner.UID != os.Geteuid() {
+		err = fmt.Errorf("mail_owner is %s: start mtad as root or as that user", s.owner.Name)
+	}
+	if err = errors.Join(stop, err, unseen(checkEngine(s.main, s.master), list)); err != nil {
+		return s, err
+	}
+	s.doubts = list
+	return s, nil
+}
+
+// unseen takes those errors out that are about lines which list names already.
+func unseen(err error, list []config.Problem) error {
+	seen := map[string]bool{}
+	for _, p := range list {
+		seen[place(p.File, p.Line)] = p.Severity != config.SeverityWarning
+	}
+	var left []error
+	for _, e := range config.Flatten(err) {
+		var ce *config.Error
+		if !errors.As(e, &ce) || !seen[place(ce.File, ce.Line)] {
+			left = append(left, e)
+		}
+	}
+	return errors.Join(left...)
+}
+
+func place(file string, line int) string { return fmt.Sprintf("%s:%d", file, line) }
+
+// tellDoubts writes into the log what the system started or goes on in spite of.
+func (p *parent) tellDoubts() {
+	for _, d := range p.doubts {
+		if d.Hint == "" {
+			p.log.Warn("%s", d.String())
+		} else {
+			p.log.Warn("%s; %s", d.String(), d.Hint)
+		}
+	}
+}
 
 // checkEngine decodes what an engine would decode, so that the parent refuses a
 // configuration before an engine has to die of it. It opens no table: a table
 // that is broken now may be whole when it is asked.
 func checkEngine(m *config.Main, services []config.Service) error {
-	if err := wiring.Decode(m, &bounce.Options{}, &sched.Options{}, &intake.Options{}, &pickup.Options{}); err != nil {
+	errs := []error{wiring.Decode(m, &bounce.Options{}, &sched.Options{}, &intake.Options{}, &pickup.Options{})}
+	for _, svc := range services {
+		if svc.Type == "inet" && svc.Command == "smtpd" {
+			errs = append(errs, checkServer(m.With(svc.Options...), svc))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// checkServer does the same for a smtpd service; m has its options.
+func checkServer(m *config.Main, svc config.Service) error {
+	_, po, err := wiring.SMTPDOptions(m)
+	if err != nil {
 		return err
 	}
-	for _, svc := range services {
-		if svc.Type != "inet" || svc.Command != "smtpd" {
-			continue
-		}
-		_, po, err := wiring.SMTPDOptions(m.With(svc.Options...))
-		if err != nil {
-			return err
-		}
-		// A restriction that nobody knows would let in what it was to keep out.
-		if _, err := policy.New(po, policy.Deps{Open: unopened}); err != nil {
-			return fmt.Errorf("%s: line %d: service %s: %w", svc.File, svc.Line, svc.Name, err)
-		}
+	// A restriction that nobody knows would let in what it was to keep out.
+	if _, err := policy.New(po, policy.Deps{Open: unopened}); err != nil {
+		return fmt.Errorf("%s: line %d: service %s: %w", svc.File, svc.Line, svc.Name, err)
 	}
 	return nil
 }

@@ -3,9 +3,11 @@
 // binds ports, reads keys and starts programs as the right user; it parses no
 // byte from the network. The engine (mail_owner) does all the rest.
 //
-//	mtad [-c DIR] [-F]
+//	mtad [-c DIR] [-F] [--force]
 //
 // Without -F it returns when the system answers, and goes on in the background.
+// With --force it starts though parameters are set that it does not know how to
+// obey; the log names them.
 package main
 
 import (
@@ -26,6 +28,7 @@ func main() {
 	fs := pflag.NewFlagSet("mtad", pflag.ExitOnError)
 	dir := fs.StringP("config", "c", os.Getenv("MAIL_CONFIG"), "configuration directory")
 	foreground := fs.BoolP("foreground", "F", false, "stay in the foreground (systemd, containers)")
+	force := fs.Bool("force", false, "start without the parameters that are not built")
 	engine := fs.Bool("engine", false, "be the engine; the parent sets it")
 	rehearse := fs.Bool("rehearse", false, "with --engine: open everything and end")
 	ready := fs.Int("ready-fd", 0, "descriptor to close when the system answers; set by mtad itself")
@@ -44,16 +47,20 @@ func main() {
 	case *engine:
 		os.Exit(runEngine(*dir, *rehearse))
 	case *foreground:
-		os.Exit(runParent(*dir, *ready))
+		os.Exit(runParent(*dir, *ready, *force))
 	default:
-		os.Exit(background(*dir))
+		os.Exit(background(*dir, *force))
 	}
 }
 
 // background starts mtad -F in a session of its own and waits until it
 // answers or has given up.
-func background(dir string) int {
-	ok, err := proc.Background("mtad", "-F", "-c", dir)
+func background(dir string, force bool) int {
+	args := []string{"-F", "-c", dir}
+	if force {
+		args = append(args, "--force")
+	}
+	ok, err := proc.Background("mtad", args...)
 	if err != nil {
 		return complain(err)
 	}

@@ -35,6 +35,7 @@ type parent struct {
 	words   *words // what our children say on standard error
 	stop    chan os.Signal
 	engine  *engineProc
+	force   bool // parameters that are not built do not stop us
 }
 
 // setup is a configuration that has been read and found good.
@@ -42,11 +43,12 @@ type setup struct {
 	main   *config.Main
 	master []config.Service
 	owner  *proc.User
+	doubts []config.Problem // that did not stop it
 }
 
 // runParent is mtad -F.
-func runParent(dir string, readyFD int) int {
-	p, err := newParent(dir)
+func runParent(dir string, readyFD int, force bool) int {
+	p, err := newParent(dir, force)
 	if err != nil {
 		return complain(err)
 	}
@@ -61,7 +63,7 @@ func runParent(dir string, readyFD int) int {
 }
 
 // newParent reads the configuration and takes what only root can have.
-func newParent(dir string) (*parent, error) {
+func newParent(dir string, force bool) (*parent, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -69,8 +71,8 @@ func newParent(dir string) (*parent, error) {
 	if err := proc.DropGroups(); err != nil {
 		return nil, err
 	}
-	p := &parent{bin: filepath.Dir(self), stop: proc.Signals()}
-	if p.setup, err = readSetup(dir); err != nil {
+	p := &parent{bin: filepath.Dir(self), stop: proc.Signals(), force: force}
+	if p.setup, err = readSetup(dir, force); err != nil {
 		return nil, err
 	}
 	if err := p.layOut(); err != nil {
@@ -101,24 +103,6 @@ func lockQueue(queue string) (*os.File, error) {
 
 // lockTime is how long a start waits for a former engine to end.
 const lockTime = 2 * time.Second
-
-// readSetup reads main.cf and master.cf in dir; empty is the default folder.
-func readSetup(dir string) (s setup, err error) {
-	if s.main, _, err = config.LoadMain(dir); err != nil {
-		return s, err
-	}
-	if s.master, _, err = config.LoadMaster(s.main.Dir()); err != nil {
-		return s, err
-	}
-	name := s.main.Get("mail_owner")
-	if s.owner, err = proc.LookupUser(name); err != nil {
-		return s, fmt.Errorf("mail_owner %q: %w", name, err)
-	}
-	if os.Geteuid() != 0 && s.owner.UID != os.Geteuid() {
-		return s, fmt.Errorf("mail_owner is %s: start mtad as root or as that user", s.owner.Name)
-	}
-	return s, checkEngine(s.main, s.master)
-}
 
 // openLog opens the log that both processes write. After an error the log is
 // the one that it was.
@@ -151,6 +135,7 @@ func (p *parent) start() error {
 	if err := p.sockets.bind(p.main, p.master); err != nil {
 		return err
 	}
+	p.tellDoubts()
 	p.logs.Program("postfix-script").Info("starting the Postfix mail system")
 	if err := p.startEngine(); err != nil {
 		return err
@@ -223,6 +208,7 @@ func (p *parent) reload() bool {
 		p.log.Error("configuration not taken: %s", oneLine(config.Report(err)))
 		return false
 	}
+	p.tellDoubts()
 	p.drain()
 	if err := p.startEngine(); err != nil {
 		p.log.Fatal("%s", err.Error())
@@ -233,7 +219,7 @@ func (p *parent) reload() bool {
 
 // take makes the configuration on disk ours, if an engine can work with it.
 func (p *parent) take() error {
-	next, err := readSetup(p.main.Dir())
+	next, err := readSetup(p.main.Dir(), p.force)
 	if err != nil {
 		return err
 	}

@@ -117,31 +117,49 @@ func (c *checker) checkService(s *Service) {
 // setting looks at one assignment; m is the configuration that it belongs to.
 func (c *checker) setting(m *Main, src *source, s *Setting) {
 	start := src.value(s.Line, s.Name)
+	p, known := LookupParam(s.Name)
+	// What nothing acts upon cannot keep a system from starting.
+	severity := SeverityError
+	if known && p.State == StateAccepted || !known && !c.used[s.Name] && !c.classes[s.Name] || c.idle(s.Name) {
+		severity = SeverityWarning
+	}
 	if _, err := m.Lookup(s.Name); err != nil {
-		c.reference(src, s, start, err)
+		c.reference(src, s, start, err, severity)
 		return
 	}
 	if slices.Contains(restrictionLists[:], s.Name) || c.classes[s.Name] {
 		c.restrictions(m, src, s, start)
 	}
-	p, known := LookupParam(s.Name)
 	if !known {
 		c.unknown(src, s)
 		return
 	}
 	if err := m.CheckValue(s.Name); err != nil {
 		e := problemOf(err, s.Name)
-		e.File = src.path
+		e.File, e.Severity = src.path, severity
 		e.Line, e.Col, _ = src.find(s.Line, start, firstWord(s.Value))
 		c.list = append(c.list, e)
 		return
 	}
-	if p.State == StateRefused && !m.isDefault(&p) && !c.idle(s.Name) {
+	if p.State == StateRefused && !m.isDefault(&p) && !c.idle(s.Name) && !harmless(s.Name, m.Get(s.Name)) {
 		line, col, _ := src.find(s.Line, 0, s.Name)
 		c.list = append(c.list, Problem{File: src.path, Line: line, Col: col, Name: s.Name, Severity: SeverityRefused,
 			Text: s.Name + " is not built: the mail system would not do what this line asks for",
 			Hint: "remove the line, or start with --force to go on without it"})
 	}
+}
+
+// harmless tells whether the value of a parameter that is not built only asks
+// for what is done anyway.
+func harmless(name, value string) bool {
+	allowed := ""
+	switch name {
+	case "mailbox_delivery_lock", "virtual_mailbox_lock": // both are always taken
+		allowed = "fcntl dotlock"
+	case "smtp_dns_support_level", "lmtp_dns_support_level": // the AD bit only matters to DANE, which is refused by itself
+		allowed = "enabled dnssec"
+	}
+	return !slices.ContainsFunc(Fields(value), func(w string) bool { return !slices.Contains(strings.Fields(allowed), w) }) && allowed != ""
 }
 
 func firstWord(s string) string {
@@ -152,9 +170,9 @@ func firstWord(s string) string {
 }
 
 // reference names the place of the reference that cannot be understood.
-func (c *checker) reference(src *source, s *Setting, start int, err error) {
+func (c *checker) reference(src *source, s *Setting, start int, err error, severity Severity) {
 	p := problemOf(err, s.Name)
-	p.File = src.path
+	p.File, p.Severity = src.path, severity
 	p.Line, p.Col, _ = src.find(s.Line, start, badReference(s.Value))
 	c.list = append(c.list, p)
 }
@@ -224,11 +242,35 @@ func (m *Main) isDefault(p *Param) bool {
 }
 
 // idle tells whether a parameter belongs to a program that master.cf does not
-// run: what it says there concerns nobody.
+// run, or to something that another parameter switches on and does not: what it
+// says concerns nobody then.
 func (c *checker) idle(name string) bool {
-	for _, program := range [...]string{"postscreen", "tlsproxy", "qmqpd", "dnsblog", "spawn", "pipe"} {
+	for _, program := range [...]string{"postscreen", "tlsproxy", "qmqpd", "dnsblog"} {
 		if strings.HasPrefix(name, program+"_") {
 			return !slices.ContainsFunc(c.services, func(s Service) bool { return filepath.Base(s.Command) == program })
+		}
+	}
+	switch {
+	case strings.HasPrefix(name, "milter_"):
+		return !c.anySet("smtpd_milters", "non_smtpd_milters", "smtpd_milter_maps")
+	case strings.HasPrefix(name, "smtpd_proxy_") && name != "smtpd_proxy_filter":
+		return !c.anySet("smtpd_proxy_filter")
+	case strings.HasPrefix(name, "masquerade_") && name != "masquerade_domains":
+		return !c.anySet("masquerade_domains")
+	}
+	return false
+}
+
+// anySet tells whether main.cf or a service gives one of the names a value.
+func (c *checker) anySet(names ...string) bool {
+	for _, n := range names {
+		if c.conf.Get(n) != "" {
+			return true
+		}
+		for i := range c.services {
+			if v, ok := c.conf.With(c.services[i].Options...).Raw(n); ok && v != "" {
+				return true
+			}
 		}
 	}
 	return false

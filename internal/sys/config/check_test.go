@@ -15,7 +15,7 @@ func TestCheck(t *testing.T) {
 		{name: "misspelt", main: "\nsmptd_banner = x\n", want: "/d/main.cf:2:1: unknown parameter smptd_banner: the line has no effect"},
 		{name: "bad bool", main: "biff =\n   maybe\n", want: "/d/main.cf:2:4: parameter biff: \"maybe\" is neither yes nor no"},
 		{name: "bad reference", main: "myhostname = a.b\nmydestination = $myhostname,\n# comment\n  ${x y}\n", want: "/d/main.cf:4:3: parameter mydestination: attribute name syntax error at: \"...x>>> y\""},
-		{name: "bad reference of nobody's", main: "foo = ${\n", want: "/d/main.cf:1:7: parameter foo: truncated macro reference: \"${\""},
+
 		{name: "circle", main: "a = $b\nb = $a\nmyhostname = x\n", want: "/d/main.cf:1:5: parameter a: unreasonable macro call nesting: \"b\"|/d/main.cf:2:5: parameter b: unreasonable macro call nesting: \"a\""},
 		{name: "unknown restriction", main: "smtpd_recipient_restrictions = permit_mynetworks,\n   reject_unauth_destnation, permit\n", want: "/d/main.cf:2:4: unknown restriction \"reject_unauth_destnation\" in smtpd_recipient_restrictions"},
 		{name: "restriction without its word", main: "smtpd_sender_restrictions = check_sender_access\n", want: "/d/main.cf:1:29: restriction check_sender_access in smtpd_sender_restrictions: nothing follows it"},
@@ -52,5 +52,48 @@ func TestCheckFiles(t *testing.T) {
 	}
 	if list := Check(dir); len(list) != 1 || list[0].File != filepath.Join(dir, "master.cf") {
 		t.Error(list)
+	}
+}
+
+// TestCheckRefused holds when a parameter that is not built stops a start. It
+// takes the table's own rows, since they are built one after the other.
+func TestCheckRefused(t *testing.T) {
+	var p Param
+	for _, q := range Params() {
+		if q.State == StateRefused && q.Type == TypeString && q.Default == "" && strings.HasSuffix(q.Name, "_maps") {
+			p = q
+		}
+	}
+	if p.Name == "" {
+		t.Skip("every table parameter is built")
+	}
+	for _, c := range []struct {
+		main string
+		want int
+	}{{p.Name + " = hash:/x\n", 1}, {p.Name + " =\n", 0}, {"foo = $" + p.Name + "\n" + p.Name + " = $bar\nbar =\n", 0}} {
+		list := CheckText("/d", c.main, "postscreen inet n - y - - postscreen\nx unix - - - - - tlsproxy\ny inet n - y - - qmqpd\nsmtp inet n - - - - smtpd -o smtpd_milters=x -o smtpd_proxy_filter=x -o masquerade_domains=x\n")
+		n := 0
+		for _, q := range list {
+			if q.Severity == SeverityRefused && q.Name == p.Name {
+				n++
+			}
+		}
+		if n != c.want {
+			t.Errorf("%q: %v", c.main, list)
+		}
+		if n > 0 && (Stop(list, false) == nil || !strings.Contains(Stop(list, false).Error(), p.Name+" is not built")) {
+			t.Errorf("%q does not stop", c.main)
+		}
+	}
+	for main, want := range map[string]Severity{"mailbox_delivery_lock = dotlock, fcntl": "", "mailbox_delivery_lock = flock": SeverityRefused,
+		"postscreen_dnsbl_threshold = x": SeverityWarning, "daemon_timeout = x": SeverityWarning, "queue_run_delay = x": SeverityError, "queue_run_delay = 5m": "",
+		"nobodys = ${": SeverityWarning} {
+		var got Severity
+		for _, q := range CheckText("/d", main, "") {
+			got = q.Severity
+		}
+		if got != want {
+			t.Errorf("%s: %q, not %q", main, got, want)
+		}
 	}
 }

@@ -27,6 +27,9 @@ type Error = base.Error
 // "hint:" line after it where there is one.
 func Report(err error) string { return base.Report(err) }
 
+// Flatten takes apart what errors.Join put together, in any depth.
+func Flatten(err error) []error { return base.Flatten(err) }
+
 // The types of Dovecot's configuration.
 type (
 	Dovecot        = dovecot.Config       // a whole dovecot.conf

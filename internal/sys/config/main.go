@@ -66,6 +66,14 @@ func ParseMain(dir, path, text string) (*Main, []Warning, error) {
 	return m, append(warns, m.overridden()...), nil
 }
 
+// SalvageMain reads what it can of a main.cf that has lines which are none: for
+// programs that stop a system or look at its configuration, never for one that
+// starts it.
+func SalvageMain(dir, path, text string) *Main {
+	m, _, _ := parseMain(dir, path, text)
+	return m
+}
+
 // parseMain reads what it can and returns an error for each line that is no
 // assignment.
 func parseMain(dir, path, text string) (*Main, []Warning, []*Error) {

@@ -60,7 +60,7 @@ func (e *Error) Error() string { return PlaceAt(e.File, e.Line, e.Col) + e.Text 
 // "hint:" line after it where there is one.
 func Report(err error) string {
 	var b strings.Builder
-	for _, e := range flatten(err) {
+	for _, e := range Flatten(err) {
 		fmt.Fprintf(&b, "error: %v\n", e)
 		var ce *Error
 		if errors.As(e, &ce) && ce.Hint != "" {
@@ -70,13 +70,17 @@ func Report(err error) string {
 	return b.String()
 }
 
-// flatten takes apart what errors.Join put together.
-func flatten(err error) []error {
+// Flatten takes apart what errors.Join put together, in any depth.
+func Flatten(err error) []error {
 	if err == nil {
 		return nil
 	}
 	if j, ok := err.(interface{ Unwrap() []error }); ok {
-		return j.Unwrap()
+		var list []error
+		for _, e := range j.Unwrap() {
+			list = append(list, Flatten(e)...)
+		}
+		return list
 	}
 	return []error{err}
 }
