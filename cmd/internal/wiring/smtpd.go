@@ -43,7 +43,10 @@ func SMTPDOptions(m *config.Main) (o smtpd.Options, po policy.Options, err error
 // Policy opens the access lists of a service.
 func (k *Kit) Policy(po policy.Options, log *maillog.Log) (*policy.Policy, error) {
 	d := policy.Deps{Log: log, Router: PolicyRouter{k.Router}, Open: k.OpenTable, Trace: k.TracePolicy}
-	if k.Names != nil {
+	switch {
+	case k.Resolver != nil:
+		d.Resolver = k.Resolver
+	case k.Names != nil:
 		d.Resolver = k.Names
 	}
 	return policy.New(po, d)

@@ -25,6 +25,8 @@ type Kit struct {
 	Services []config.Service
 	Logs     *maillog.Logger
 	Names    *dns.Resolver // nil: look-ups of names are put off
+	// Resolver is what the access lists ask in place of Names; nil = Names.
+	Resolver policy.Resolver
 	Router   *rewrite.Router
 	// Missing is told of tables that cannot be read now: mail that needs them
 	// waits. nil: such a table is an error.
