@@ -2,151 +2,118 @@ package policy
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net/netip"
 	"slices"
-	"strconv"
-	"strings"
 
 	"packetboat/internal/mail"
+	"packetboat/internal/route/table"
 )
 
 func checkClientAccess(ctx context.Context, e *eval, st *step) result {
-	return e.access(ctx, st, "Client host", e.s.Client(), hostKeys(e.p, e.s.Name, e.s.Addr))
+	keys := append(e.hostKeys(e.s.Name), table.AddrKeys(e.s.Addr.Unmap().String())...)
+	r, _ := e.access(ctx, st, subject{e.s.Client(), clientClass}, keys)
+	return r
 }
 
 func checkReverseAccess(ctx context.Context, e *eval, st *step) result {
-	return e.access(ctx, st, "Unverified Client host", e.s.Client(), domainKeys(e.p, e.s.Reverse))
+	keys := append(e.hostKeys(e.s.Reverse), table.AddrKeys(e.s.Addr.Unmap().String())...)
+	r, _ := e.access(ctx, st, subject{e.s.Reverse, reverseClass}, keys)
+	return e.forbidPermit(st, r, e.s.Reverse)
 }
 
 func checkHeloAccess(ctx context.Context, e *eval, st *step) result {
 	if e.s.Helo == "" {
 		return dunno
 	}
-	return e.access(ctx, st, "Helo command", e.s.Helo, domainKeys(e.p, e.s.Helo))
+	r, _ := e.access(ctx, st, subject{e.s.Helo, heloClass}, e.hostKeys(e.s.Helo))
+	return r
+}
+
+func checkEtrnAccess(ctx context.Context, e *eval, st *step) result {
+	if e.s.Site == "" {
+		return dunno
+	}
+	r, _ := e.access(ctx, st, subject{e.s.Site, etrnClass}, e.hostKeys(e.s.Site))
+	return r
+}
+
+func checkSASLAccess(ctx context.Context, e *eval, st *step) result {
+	if !e.saslKnown(st) || e.s.User == "" {
+		return dunno
+	}
+	r, _ := e.access(ctx, st, subject{printable(e.s.User), saslClass}, []table.Key{{Text: e.s.User}})
+	return r
+}
+
+// saslKnown says so in the log where a restriction needs AUTH and the service
+// has none.
+func (e *eval) saslKnown(st *step) bool {
+	if !e.p.opts.SASL {
+		e.p.deps.Log.Warn("restriction `%s' ignored: no SASL support", st.written)
+	}
+	return e.p.opts.SASL
 }
 
 func checkSenderAccess(ctx context.Context, e *eval, st *step) result {
-	if e.s.Sender == nil {
+	switch {
+	case e.s.Sender == nil:
 		return dunno
+	case *e.s.Sender == "":
+		r, _ := e.access(ctx, st, subject{"", senderClass}, []table.Key{{Text: e.p.opts.NullKey}})
+		return r
 	}
-	return e.access(ctx, st, "Sender address", string(*e.s.Sender), addressKeys(e.p, *e.s.Sender))
+	return e.mailAccess(ctx, st, *e.s.Sender, senderClass)
 }
 
 func checkRcptAccess(ctx context.Context, e *eval, st *step) result {
 	if e.s.Rcpt == nil {
 		return dunno
 	}
-	return e.access(ctx, st, "Recipient address", string(*e.s.Rcpt), addressKeys(e.p, *e.s.Rcpt))
+	return e.mailAccess(ctx, st, *e.s.Rcpt, rcptClass)
 }
 
-func checkEtrnAccess(ctx context.Context, e *eval, st *step) result {
-	return e.access(ctx, st, "Etrn command", e.s.Site, domainKeys(e.p, e.s.Site))
-}
-
-func checkSASLAccess(ctx context.Context, e *eval, st *step) result {
-	if e.s.User == "" {
-		return dunno
-	}
-	return e.access(ctx, st, "SASL login name", e.s.User, []string{e.s.User})
-}
-
-// access asks a table for each key in turn (access(5)); the first that is
-// there decides.
-func (e *eval) access(ctx context.Context, st *step, class, value string, keys []string) result {
-	for _, k := range keys {
-		action, found, err := st.table.Lookup(ctx, strings.ToLower(k))
-		if err != nil {
-			e.p.deps.Log.SMTPDConfig(st.arg+" lookup error", err)
-			return e.refuse(451, "4.3.5", "<%s>: %s rejected: Server configuration error", value, class)
-		}
-		if found {
-			e.found(st.arg, strings.ToLower(k), action)
-			return e.act(ctx, st, class, value, action)
-		}
-	}
-	return dunno
-}
-
-// act does what an access table's right-hand side says.
-func (e *eval) act(ctx context.Context, st *step, class, value, action string) result {
-	verb, text, _ := strings.Cut(strings.TrimSpace(action), " ")
-	text = strings.TrimSpace(text)
-	verb = strings.ToUpper(verb)
-	reason := func(def string) string {
-		if text == "" {
-			return def
-		}
-		return text
-	}
-	denied := func(code int, dsn, def string) result {
-		dsn, why := enhanced(dsn, reason(def))
-		return e.refuse(code, dsn, "<%s>: %s rejected: %s", value, class, why)
-	}
-	o := &e.p.opts
-	switch {
-	case verb == "DUNNO":
-		return dunno
-	case verb == "OK" || allDigits(verb) && len(verb) != 3:
-		return permit
-	case verb == "REJECT":
-		return denied(o.AccessReject, "5.7.1", "Access denied")
-	case verb == "DEFER":
-		return denied(o.AccessDefer, "4.7.1", "Try again later")
-	case verb == "DEFER_IF_PERMIT":
-		dsn, why := enhanced("4.7.1", reason("Service unavailable"))
-		return e.deferIfPermit(o.AccessDefer, dsn, "<%s>: %s rejected: %s", value, class, why)
-	case verb == "DEFER_IF_REJECT":
-		dsn, why := enhanced("4.7.1", reason("Service unavailable"))
-		if e.ifBad == nil && !e.warn {
-			e.ifBad = verdict(o.AccessDefer, dsn, "<%s>: %s rejected: %s", value, class, why)
-			e.said = e.ifBad
-		}
-		return dunno
-	case verb == "WARN" || verb == "INFO":
-		e.p.log(e.s, strings.ToLower(verb), &Verdict{Text: fmt.Sprintf("<%s>: %s triggers %s %s", value, class, verb, text)})
-		return dunno
-	case len(verb) == 3 && allDigits(verb) && (verb[0] == '4' || verb[0] == '5'):
-		code, _ := strconv.Atoi(verb)
-		return denied(code, string(verb[0])+".7.1", "Access denied")
-	}
-	return e.restrictions(ctx, st, class, value, action)
-}
-
-// restrictions runs a right-hand side that is itself a list of restrictions.
-func (e *eval) restrictions(ctx context.Context, st *step, class, value, action string) result {
-	l, err := e.p.compile(strings.FieldsFunc(action, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' }), e.stage)
-	if err == nil {
-		for _, inner := range l {
-			if inner.table != nil {
-				err = errors.New("a table's action cannot name a table")
-			}
-		}
-	}
+// mailAccess asks for an address as it is once routing inside it was followed.
+func (e *eval) mailAccess(ctx context.Context, st *step, a mail.Address, class string) result {
+	d, err := e.resolve(ctx, a)
 	if err != nil {
-		e.p.deps.Log.SMTPDConfig("access table "+st.arg, err)
-		return e.refuse(451, "4.3.5", "<%s>: %s rejected: Server configuration error", value, class)
+		return e.broken(a, err)
 	}
-	warn := e.warn
-	r := e.run(ctx, l, e.stage)
-	e.warn = warn
+	key := e.qualified(d.addr)
+	if key.Domain() == "" {
+		return dunno
+	}
+	r, _ := e.access(ctx, st, subject{string(a), class}, table.AccessMailKeys(key, e.p.opts.Delimiter, e.p.parents()))
+	// A recipient with a route of its own is too suspicious to be permitted.
+	if r == permit && class == rcptClass && d.routed && !e.p.opts.Untrusted && !e.s.Actions.Discard {
+		return dunno
+	}
 	return r
 }
 
-// enhanced takes an enhanced status code off the front of a text
-// (access(5): "REJECT 5.7.9 go away").
-func enhanced(def, text string) (dsn, rest string) {
-	first, rest, _ := strings.Cut(text, " ")
-	part := strings.Split(first, ".")
-	if len(part) != 3 || len(part[0]) != 1 || !allDigits(part[0]) || !allDigits(part[1]) || !allDigits(part[2]) {
-		return def, text
+// qualified adds myorigin to an address without a domain.
+func (e *eval) qualified(a mail.Address) mail.Address {
+	if a.Domain() == "" && e.p.opts.MyOrigin != "" {
+		return a + mail.Address("@"+e.p.opts.MyOrigin)
 	}
-	return first, strings.TrimSpace(rest)
+	return a
 }
 
-func allDigits(s string) bool {
-	return s != "" && strings.Trim(s, "0123456789") == ""
+// subject is what a table was asked about, as its texts name it.
+type subject struct{ value, class string }
+
+// access asks a table for each key in turn (access(5)); the first that is there
+// decides. found tells that one was there.
+func (e *eval) access(ctx context.Context, st *step, about subject, keys []table.Key) (r result, found bool) {
+	value, key, found, err := st.maps.FindKeys(ctx, keys)
+	if err != nil {
+		e.p.deps.Log.SMTPDConfig(st.arg+" lookup error", err)
+		return e.hard("4.3.5", "%s", rejected(about.value, about.class, "Server configuration error")), true
+	}
+	if !found {
+		return dunno, false
+	}
+	e.found(st.arg, key.Text, value)
+	return e.act(ctx, answer{table: st.arg, key: keys[0].Text, text: value, about: about}), true
 }
 
 // parents tells whether a domain's entry in an access table counts for its
@@ -156,77 +123,37 @@ func (p *Policy) parents() bool {
 	return len(p.opts.ParentMatches) == 0 || slices.Contains(p.opts.ParentMatches, "smtpd_access_maps")
 }
 
-// domainKeys are the keys under which a domain is looked up: itself, then its
-// parents. At most maxKeys are asked.
-func domainKeys(p *Policy, domain string) []string {
-	domain = strings.TrimSuffix(domain, ".")
-	if domain == "" {
-		return nil
-	}
-	keys := []string{domain}
-	if isLiteral(domain) {
-		return keys
-	}
-	for rest := domain; len(keys) < maxKeys; {
-		i := strings.IndexByte(rest, '.')
-		if i < 0 {
-			break
-		}
-		if p.parents() {
-			keys = append(keys, rest[i+1:])
-		} else {
-			keys = append(keys, rest[i:])
-		}
-		rest = rest[i+1:]
-	}
-	return keys
-}
-
 // maxKeys bounds the look-ups that one hostile name can cause.
 const maxKeys = 64
 
-// hostKeys are the keys of a client: its name and parents, its address and the
-// networks above it, cut at octets.
-func hostKeys(p *Policy, name string, addr netip.Addr) []string {
-	keys := domainKeys(p, name)
-	a := addr.Unmap().String()
-	sep := "."
-	if addr.Unmap().Is6() {
-		sep = ":"
+// hostKeys are the keys of a name; an address has no parent domains.
+func (e *eval) hostKeys(name string) []table.Key {
+	if _, err := netip.ParseAddr(name); err == nil {
+		return []table.Key{{Text: name}}
 	}
-	for {
-		keys = append(keys, a)
-		i := strings.LastIndex(a, sep)
-		if i < 0 {
-			return keys
-		}
-		a = strings.TrimRight(a[:i], sep)
-	}
+	keys := table.DomainKeys(name, e.p.parents())
+	// "example.com." ends in a key that is empty.
+	keys = slices.DeleteFunc(keys, func(k table.Key) bool { return k.Text == "" })
+	return keys[:min(len(keys), maxKeys)]
 }
 
-// addressKeys are the keys of an address in access(5)'s order: whole, without
-// its extension, domain and parents, "local@". The null sender is "<>"
-// (smtpd_null_access_lookup_key).
-func addressKeys(p *Policy, a mail.Address) []string {
-	if a == "" {
-		return []string{"<>"}
+// forbidPermit turns a permission into a fault where a stranger decides what is
+// looked up: his reverse name, his name servers.
+func (e *eval) forbidPermit(st *step, r result, target string) result {
+	if r != permit || e.s.Actions.Discard {
+		return r
 	}
-	local, domain := a.Split()
-	base := local
-	if i := strings.IndexAny(local, p.opts.Delimiter); i > 0 && p.opts.Delimiter != "" {
-		base = local[:i]
+	e.p.deps.Log.SMTPDForbidden(st.written, target)
+	return e.fault()
+}
+
+// printable replaces what a log line must not hold.
+func printable(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if c < ' ' || c >= 0x7f {
+			b[i] = '_'
+		}
 	}
-	if domain == "" {
-		domain = p.opts.MyOrigin
-	}
-	keys := []string{local + "@" + domain}
-	if base != local {
-		keys = append(keys, base+"@"+domain)
-	}
-	keys = append(keys, domainKeys(p, domain)...)
-	keys = append(keys, local+"@")
-	if base != local {
-		keys = append(keys, base+"@")
-	}
-	return keys
+	return string(b)
 }

@@ -89,15 +89,34 @@ func (e *eval) authorized(ctx context.Context) (bool, result) {
 // broken is the answer when a table or a server of ours does not work.
 func (e *eval) broken(a mail.Address, err error) result {
 	e.p.deps.Log.SMTPDConfig("look-up of "+string(a), err)
-	return e.refuse(451, "4.3.0", "<%s>: Temporary lookup failure", a)
+	return e.hard("4.3.0", "<%s>: Temporary lookup failure", a)
 }
 
-func checkPermitAuthDest(ctx context.Context, e *eval, _ *step) result {
+func checkPermitAuthDest(ctx context.Context, e *eval, st *step) result {
 	ok, r := e.authorized(ctx)
 	if ok && e.s.Rcpt != nil {
-		return permit
+		return e.permitRcpt(ctx, st)
 	}
 	return r
+}
+
+// checkRelayDomains is what Postfix 1 had for reject_unauth_destination.
+func checkRelayDomains(ctx context.Context, e *eval, st *step) result {
+	if e.s.Rcpt == nil {
+		return dunno
+	}
+	c, err := e.p.deps.Router.Class(ctx, mail.Address("postmaster@"+e.s.Name))
+	ok := err == nil && c == Relay
+	if !ok {
+		var r result
+		if ok, r = e.authorized(ctx); r == refuse {
+			return r
+		}
+	}
+	if ok {
+		return e.permitRcpt(ctx, st)
+	}
+	return e.refuse(e.p.opts.RelayReject, "5.7.1", "%s", rejected(text(e.s.Rcpt), rcptClass, "Relay access denied"))
 }
 
 func checkRejectUnauthDest(ctx context.Context, e *eval, _ *step) result {
@@ -124,20 +143,22 @@ func checkUnlistedSender(ctx context.Context, e *eval, _ *step) result {
 	return e.unlistedSender(ctx)
 }
 
-// unlistedRcpt refuses a recipient of ours that nobody has.
+// unlistedRcpt refuses a recipient of ours that nobody has. It is asked once for
+// each recipient; what could only warn does not count.
 func (e *eval) unlistedRcpt(ctx context.Context) result {
-	e.listed = true
-	if e.s.Rcpt == nil {
+	if text(e.s.Rcpt) == "" || e.listed || !e.p.checksRecipients() {
 		return dunno
 	}
-	return e.unlisted(ctx, *e.s.Rcpt, "Recipient address", "5.1.1")
+	e.listed = !e.warn
+	return e.unlisted(ctx, *e.s.Rcpt, rcptClass, "5.1.1")
 }
 
 func (e *eval) unlistedSender(ctx context.Context) result {
-	if e.s.Sender == nil || *e.s.Sender == "" {
+	if text(e.s.Sender) == "" || e.fromListed || !e.p.checksRecipients() {
 		return dunno
 	}
-	return e.unlisted(ctx, *e.s.Sender, "Sender address", "5.1.0")
+	e.fromListed = !e.warn
+	return e.unlisted(ctx, *e.s.Sender, senderClass, "5.1.0")
 }
 
 func (e *eval) unlisted(ctx context.Context, a mail.Address, class, dsn string) result {
@@ -157,18 +178,21 @@ func (e *eval) unlisted(ctx context.Context, a mail.Address, class, dsn string) 
 }
 
 // undeliverable tells a transport that refuses all mail (error: of
-// transport(5)) from a table that does not work, which route/rewrite reports
-// as trouble of the mail system (RFC 3463 X.3.0).
+// transport(5)) and an account that takes none from a table that does not work,
+// which route/rewrite reports as trouble of the mail system (RFC 3463 X.3.0).
 func (e *eval) undeliverable(a mail.Address, class string, err error) result {
 	s, ok := errors.AsType[*mail.Status](err)
 	if !ok || s.Code == "4.3.0" {
 		return e.broken(a, err)
 	}
 	code := 550
-	if s.Temporary() {
+	switch {
+	case s.Reply >= 400 && s.Reply <= 599 && s.Reply != 451:
+		code = s.Reply
+	case s.Temporary():
 		code = 450
 	}
-	return e.refuse(code, s.Code, "<%s>: %s rejected: %s", a, class, s.Text)
+	return e.refuse(code, e.p.fixDSN(s.Code, class), "%s", rejected(string(a), class, s.Text))
 }
 
 // unknown returns reply code and the words that name the class's table.

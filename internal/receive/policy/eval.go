@@ -3,23 +3,6 @@ package policy
 import (
 	"context"
 	"fmt"
-	"strings"
-
-	"packetboat/internal/mail"
-)
-
-// stage is the access list under way; it decides what bare tables look up and
-// which address a general restriction speaks of.
-type stage uint8
-
-const (
-	atClient stage = iota
-	atHelo
-	atSender
-	atRcpt
-	atData
-	atEOD
-	atEtrn
 )
 
 // result is what one restriction says.
@@ -34,142 +17,176 @@ const (
 // check is one restriction's work.
 type check func(ctx context.Context, e *eval, st *step) result
 
-// step is one restriction of a compiled list.
-type step struct {
-	name  string
-	arg   string
-	run   check
-	table Table  // of check_*_access
-	warn  bool   // warn_if_reject stands before it
-	in    string // parameter that it stands in; "" in a table's result
-	word  int    // its place there, from 0
-}
-
-type list []step
+// The names of what is refused, as texts and log lines have them.
+const (
+	clientClass  = "Client host"
+	reverseClass = "Unverified Client host"
+	certClass    = "Client certificate"
+	saslClass    = "SASL login name"
+	heloClass    = "Helo command"
+	senderClass  = "Sender address"
+	rcptClass    = "Recipient address"
+	etrnClass    = "Etrn command"
+	dataClass    = "Data command"
+	eodClass     = "End-of-data"
+)
 
 // eval is the asking of one command: the lists that belong to it share it.
 type eval struct {
-	p       *Policy
-	s       *Session
-	stage   stage
-	warn    bool     // the step under way may only warn
-	verdict *Verdict // of refuse
-	ifOK    *Verdict // defer_if_permit: given instead of a permission
-	ifBad   *Verdict // defer_if_reject: given instead of a 5xx
-	listed  bool     // the recipient's existence has been asked
-	said    *Verdict // of the step under way, for Deps.Trace
-}
+	p                  *Policy
+	s                  *Session
+	stage              stage
+	warn               bool     // the step under way may only warn
+	depth              int      // of classes and tables' results inside each other
+	verdict            *Verdict // of refuse
+	ifOK               *Verdict // defer_if_permit: given instead of a permission
+	ifBad              *Verdict // defer_if_reject: given instead of a 5xx
+	listed, fromListed bool     // whether the recipient, the sender exists has been asked
+	allowed            bool     // some step of a list permitted it
+	failing            bool     // a policy server's default action is being done
 
-// compile turns the words of a list into steps.
-func (p *Policy) compile(words []string, at stage) (list, error) {
-	var out list
-	table := entries()
-	warn := false
-	for i := 0; i < len(words); i++ {
-		name, begin := strings.ToLower(words[i]), i
-		if name == "warn_if_reject" {
-			warn = true
-			continue
-		}
-		// A bare table means the access check of the list it stands in.
-		if strings.Contains(name, ":") {
-			name = bareTable(at)
-			i--
-		}
-		e, ok := table[name]
-		if !ok {
-			return nil, fmt.Errorf("unknown smtpd restriction: %q", words[i])
-		}
-		st := step{name: name, run: e.run, warn: warn, word: begin}
-		warn = false
-		if e.arg != noArg {
-			if i++; i >= len(words) {
-				return nil, fmt.Errorf("restriction %q needs an argument", name)
-			}
-			st.arg = words[i]
-		}
-		if e.arg == tableArg {
-			t, err := p.open(st.arg)
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", name, err)
-			}
-			st.table = t
-		}
-		out = append(out, st)
-	}
-	return out, nil
-}
-
-func (p *Policy) open(spec string) (Table, error) {
-	if p.deps.Open == nil {
-		return nil, fmt.Errorf("no tables can be opened here, not %q", spec)
-	}
-	return p.deps.Open(spec)
-}
-
-func bareTable(at stage) string {
-	switch at {
-	case atHelo:
-		return "check_helo_access"
-	case atSender:
-		return "check_sender_access"
-	case atRcpt:
-		return "check_recipient_access"
-	case atEtrn:
-		return "check_etrn_access"
-	}
-	return "check_client_access"
+	said *Verdict // of the step under way, for Deps.Trace
+	how  string   // what became of said
 }
 
 // run asks a list's steps in order until one decides.
 func (e *eval) run(ctx context.Context, l list, at stage) result {
 	e.stage = at
 	for i := range l {
-		e.warn = l[i].warn
-		e.asked(&l[i])
-		r := l[i].run(ctx, e, &l[i])
-		e.answered(&l[i], r)
-		switch {
-		case r == refuse && e.warn:
-			e.verdict = nil // it was logged; go on
-		case r != dunno:
+		// What is thrown away in the end need not be looked at further.
+		if e.s.Actions.Discard {
+			return dunno
+		}
+		r := e.step(ctx, &l[i])
+		if r == permit && !l[i].forAll() {
+			e.allowed = true
+		}
+		// Once it is clear that the answer is "try again", nothing can change it.
+		if r != dunno || e.ifOK != nil && e.ifBad != nil {
 			return r
 		}
 	}
-	e.warn = false
 	return dunno
+}
+
+// forAll tells that a step permits whoever comes: that says nothing good of him.
+func (st *step) forAll() bool {
+	return st.name == "permit" || st.name == "permit_auth_destination" || st.class != nil
+}
+
+// step asks one restriction. warn_if_reject before a class counts for all of it.
+func (e *eval) step(ctx context.Context, st *step) result {
+	outer := e.warn
+	e.warn = outer || st.warn
+	e.asked(st)
+	r := st.run(ctx, e, st)
+	e.answered(st, r)
+	e.warn = outer
+	return r
+}
+
+// runClass asks a restriction class.
+func runClass(ctx context.Context, e *eval, st *step) result {
+	return e.nested(ctx, st.class.at(e.stage))
+}
+
+// nested asks a list inside another one.
+func (e *eval) nested(ctx context.Context, l list) result {
+	if e.depth++; e.depth > maxDepth {
+		e.p.deps.Log.SMTPDRestriction("restrictions name each other without end")
+		return e.fault()
+	}
+	defer func() { e.depth-- }()
+	return e.run(ctx, l, e.stage)
+}
+
+// permit lets a request through, and logs that where the administrator wants it
+// (smtpd_log_access_permit_actions). class and value say for whom.
+func (e *eval) permit(ctx context.Context, action, class, value, extra string) result {
+	if len(e.p.opts.PermitLog) == 0 || e.ifOK != nil {
+		return permit
+	}
+	if ok, err := e.p.permitLog.Match(ctx, action); err == nil && ok {
+		text := "action=" + action + " for " + class + "=" + value
+		if extra != "" {
+			text += " " + extra
+		}
+		e.p.note(e.s, "permit", text)
+	}
+	return permit
+}
+
+// permitClient is permit for what is known of the client itself.
+func (e *eval) permitClient(ctx context.Context, st *step) result {
+	return e.permit(ctx, st.written, clientClass, e.s.Client(), "")
+}
+
+// permitRcpt is permit for the recipient.
+func (e *eval) permitRcpt(ctx context.Context, st *step) result {
+	return e.permit(ctx, st.written, rcptClass, text(e.s.Rcpt), "")
 }
 
 // refuse records and logs a refusal. Under warn_if_reject it only logs; behind
 // defer_if_reject a permanent refusal becomes that deferral.
 func (e *eval) refuse(code int, dsn, format string, args ...any) result {
-	v := verdict(code, dsn, format, args...)
-	e.said = v
-	switch {
-	case e.warn:
-		e.p.log(e.s, "reject_warning", v)
-	case e.ifBad != nil && v.Code >= 500:
-		e.verdict, e.said = e.ifBad, e.ifBad
-		e.p.log(e.s, "reject", e.verdict)
-	default:
-		e.verdict = v
-		e.p.log(e.s, "reject", v)
+	v := e.p.checked(verdict(code, dsn, format, args...))
+	e.said, e.how = v, "reject"
+	if e.warn {
+		e.p.log(e.s, "reject_warning", e.p.softened(v))
+		return dunno
 	}
+	if e.ifBad != nil && v.Code >= 500 {
+		v = e.ifBad
+		e.said = v
+	}
+	return e.refused(v)
+}
+
+// refused logs a verdict and keeps it.
+func (e *eval) refused(v *Verdict) result {
+	e.verdict = e.p.softened(v)
+	e.p.log(e.s, "reject", e.verdict)
 	return refuse
+}
+
+// fault refuses for a fault of ours, which warn_if_reject cannot excuse.
+func (e *eval) fault() result { return e.hard("4.3.5", "Server configuration error") }
+
+func (e *eval) hard(dsn, format string, args ...any) result {
+	v := verdict(451, dsn, format, args...)
+	e.said, e.how = v, "reject"
+	return e.refused(v)
 }
 
 // deferIfPermit remembers a temporary fault that could have hidden a refusal.
 // The first one is kept. Under warn_if_reject it only logs.
 func (e *eval) deferIfPermit(code int, dsn, format string, args ...any) result {
-	v := verdict(code, dsn, format, args...)
-	e.said = v
-	switch {
-	case e.warn:
-		e.p.log(e.s, "reject_warning", v)
-	case e.ifOK == nil:
+	if e.warn {
+		return e.refuse(code, dsn, format, args...)
+	}
+	v := e.p.checked(verdict(code, dsn, format, args...))
+	e.said, e.how = v, "defer_if_permit"
+	if e.ifOK == nil {
 		e.ifOK = v
 	}
 	return dunno
+}
+
+// tempfail does what one of the *_tempfail_action parameters says.
+func (e *eval) tempfail(action string, code int, dsn, format string, args ...any) result {
+	if action == "defer" {
+		return e.refuse(code, dsn, format, args...)
+	}
+	return e.deferIfPermit(code, dsn, format, args...)
+}
+
+// deferIfReject remembers a temporary fault that could have hidden a permission.
+func (e *eval) deferIfReject(code int, dsn, format string, args ...any) {
+	v := e.p.checked(verdict(code, dsn, format, args...))
+	e.said, e.how = v, "defer_if_reject"
+	if e.ifBad == nil {
+		e.ifBad = v
+	}
 }
 
 // finish turns what the lists left into the answer for the command: a
@@ -180,180 +197,62 @@ func (e *eval) finish(r result) *Verdict {
 	}
 	if e.ifOK != nil {
 		e.ended(e.ifOK)
-		e.p.log(e.s, "reject", e.ifOK)
-		return e.ifOK
+		v := e.ifOK
+		if e.ifBad != nil && v.Code >= 500 {
+			v = e.ifBad
+		}
+		e.refused(v)
+		return e.verdict
 	}
 	return nil
+}
+
+// checked puts a general refusal in the place of one whose codes nobody may send.
+func (p *Policy) checked(v *Verdict) *Verdict {
+	switch {
+	case v.Code < 400 || v.Code > 599:
+		p.deps.Log.Warn("SMTP reply code configuration error: %s", v.Reply())
+	case !isDSN(v.DSN):
+		p.deps.Log.Warn("DSN detail code configuration error: %s", v.Reply())
+	default:
+		return v
+	}
+	return &Verdict{Code: 450, DSN: "4.7.1", Text: "Service unavailable"}
+}
+
+// softened applies soft_bounce.
+func (p *Policy) softened(v *Verdict) *Verdict {
+	if !p.opts.SoftBounce || v.Code < 500 {
+		return v
+	}
+	return &Verdict{Code: v.Code - 100, DSN: "4" + v.DSN[1:], Text: v.Text}
 }
 
 func (p *Policy) eval(s *Session, carried *Verdict) *eval {
 	return &eval{p: p, s: s, ifOK: carried}
 }
 
-func (p *Policy) delayed() bool { return yes(p.opts.DelayReject) }
-
-// AsksAtConnect tells whether Connect can refuse at all. If not, the greeting
-// need not wait for the client's name.
-func (p *Policy) AsksAtConnect() bool { return !p.delayed() && len(p.client) > 0 }
-
-// Connect is asked before the greeting.
-func (p *Policy) Connect(ctx context.Context, s *Session) *Verdict {
-	if p.delayed() {
-		return nil
-	}
-	return p.askClient(ctx, s)
-}
-
-// Helo is asked at HELO and EHLO, when s.Helo is set.
-func (p *Policy) Helo(ctx context.Context, s *Session) *Verdict {
-	if p.delayed() {
-		return nil
-	}
-	return p.askHelo(ctx, s)
-}
-
-// Mail is asked at MAIL FROM, when s.Sender is set.
-func (p *Policy) Mail(ctx context.Context, s *Session) *Verdict {
-	if p.delayed() {
-		return nil
-	}
-	return p.askSender(ctx, s)
-}
-
-func (p *Policy) askClient(ctx context.Context, s *Session) *Verdict {
-	e := p.eval(s, nil)
-	r := e.run(ctx, p.client, atClient)
-	s.afterClient = e.ifOK
-	return onlyRefusal(e, r)
-}
-
-func (p *Policy) askHelo(ctx context.Context, s *Session) *Verdict {
-	if s.Helo == "" {
-		s.afterHelo = s.afterClient
-		return nil
-	}
-	e := p.eval(s, s.afterClient)
-	r := e.run(ctx, p.helo, atHelo)
-	s.afterHelo = e.ifOK
-	return onlyRefusal(e, r)
-}
-
-func (p *Policy) askSender(ctx context.Context, s *Session) *Verdict {
-	s.afterSender = s.afterHelo
-	if s.Sender == nil {
-		return nil
-	}
-	e := p.eval(s, s.afterHelo)
-	r := e.run(ctx, p.sender, atSender)
-	if r != refuse && p.opts.UnlistedFrom {
-		if e.rule("smtpd_reject_unlisted_sender", func() result { return e.unlistedSender(ctx) }) == refuse {
-			r = refuse
-		}
-	}
-	s.afterSender = e.ifOK
-	return onlyRefusal(e, r)
-}
-
-// onlyRefusal leaves defer_if_permit to the recipient lists.
-func onlyRefusal(e *eval, r result) *Verdict {
-	if r == refuse {
-		return e.verdict
-	}
-	return nil
-}
-
-// earlier asks the lists that smtpd_delay_reject has put off.
-func (p *Policy) earlier(ctx context.Context, s *Session) *Verdict {
-	if !p.delayed() {
-		return nil
-	}
-	for _, ask := range []func(context.Context, *Session) *Verdict{p.askClient, p.askHelo, p.askSender} {
-		if v := ask(ctx, s); v != nil {
-			return v
-		}
-	}
-	return nil
-}
-
-// Rcpt is asked at RCPT TO and VRFY, when s.Rcpt is set. A recipient that does
-// not exist is refused here, so that it is never bounced later.
-func (p *Policy) Rcpt(ctx context.Context, s *Session) *Verdict {
-	// RFC 5321 section 4.5.1: whoever has trouble with us must reach postmaster.
-	if strings.EqualFold(string(*s.Rcpt), "postmaster") {
-		return nil
-	}
-	if v := p.earlier(ctx, s); v != nil {
-		return v
-	}
-	lists := []list{p.relay, p.rcpt}
-	if strings.EqualFold(p.opts.RelayFirst, "no") {
-		lists = []list{p.rcpt, p.relay}
-	}
-	e := p.eval(s, s.afterSender)
-	for _, l := range lists {
-		// A permission satisfies its own list only: the other is asked too.
-		if e.run(ctx, l, atRcpt) == refuse {
-			return e.verdict
-		}
-	}
-	if v := e.finish(dunno); v != nil {
-		return v
-	}
-	if yes(p.opts.UnlistedRcpt) && !e.listed &&
-		e.rule("smtpd_reject_unlisted_recipient", func() result { return e.unlistedRcpt(ctx) }) == refuse {
-		return e.verdict
-	}
-	return nil
-}
-
-// Data is asked at DATA and the first BDAT.
-func (p *Policy) Data(ctx context.Context, s *Session) *Verdict {
-	e := p.eval(s, nil)
-	return e.finish(e.run(ctx, p.data, atData))
-}
-
-// EndOfData is asked when the message has come, before it is committed.
-func (p *Policy) EndOfData(ctx context.Context, s *Session) *Verdict {
-	e := p.eval(s, nil)
-	return e.finish(e.run(ctx, p.eod, atEOD))
-}
-
-// Etrn is asked at ETRN, when s.Site is set.
-func (p *Policy) Etrn(ctx context.Context, s *Session) *Verdict {
-	if p.delayed() {
-		for _, ask := range []func(context.Context, *Session) *Verdict{p.askClient, p.askHelo} {
-			if v := ask(ctx, s); v != nil {
-				return v
-			}
-		}
-	}
-	e := p.eval(s, s.afterHelo)
-	return e.finish(e.run(ctx, p.etrn, atEtrn))
-}
-
-// what names what a general restriction refuses, as its text says: the value
+// subject names what a general restriction refuses, as its text says: the value
 // and "Sender address", "Recipient address" and so on.
-func (e *eval) what() (value, class string) {
+func (e *eval) subject() (value, class string) {
 	switch e.stage {
 	case atHelo:
-		return e.s.Helo, "Helo command"
+		return e.s.Helo, heloClass
 	case atSender:
-		return text(e.s.Sender), "Sender address"
+		return text(e.s.Sender), senderClass
 	case atRcpt:
-		return text(e.s.Rcpt), "Recipient address"
+		return text(e.s.Rcpt), rcptClass
 	case atData:
-		return "DATA", "Data command"
+		return "DATA", dataClass
 	case atEOD:
-		return "END-OF-MESSAGE", "End-of-data"
+		return "END-OF-MESSAGE", eodClass
 	case atEtrn:
-		return e.s.Site, "Etrn command"
+		return e.s.Site, etrnClass
 	}
-	return e.s.Client(), "Client host"
+	return e.s.Client(), clientClass
 }
 
-func text(a *mail.Address) string {
-	if a == nil {
-		return ""
-	}
-	return string(*a)
+// rejected is the text of most refusals.
+func rejected(value, class, why string) string {
+	return fmt.Sprintf("<%s>: %s rejected: %s", value, class, why)
 }

@@ -3,7 +3,6 @@ package policy
 import (
 	"context"
 	"net/netip"
-	"strconv"
 	"strings"
 
 	"packetboat/internal/mail"
@@ -11,32 +10,84 @@ import (
 )
 
 func checkInvalidHelo(_ context.Context, e *eval, _ *step) result {
-	if e.s.Helo == "" || validName(e.s.Helo) {
+	h := e.s.Helo
+	switch {
+	case h == "":
+		return dunno
+	case h[0] == '[':
+		return e.badLiteral(h)
+	case validName(h):
 		return dunno
 	}
-	return e.refuse(e.p.opts.InvalidHelo, "5.5.2", "<%s>: Helo command rejected: Invalid name", e.s.Helo)
+	return e.refuse(e.p.opts.InvalidHelo, "5.5.2", "%s", rejected(h, heloClass, "Invalid name"))
+}
+
+// badLiteral refuses an address literal (RFC 5321 section 4.1.3) that is none.
+func (e *eval) badLiteral(h string) result {
+	if _, ok := literal(h); ok {
+		return dunno
+	}
+	return e.refuse(e.p.opts.InvalidHelo, "5.5.2", "%s", rejected(h, heloClass, "invalid ip address"))
+}
+
+// checkNakedAddr permits a client that says an address for a name (Postfix 1).
+func checkNakedAddr(ctx context.Context, e *eval, st *step) result {
+	h := e.s.Helo
+	e.p.deps.Log.SMTPDRestriction("restriction permit_naked_ip_address is deprecated. Use permit_mynetworks or permit_sasl_authenticated instead")
+	if h == "" || strings.Trim(h, "0123456789.:") != "" {
+		return dunno
+	}
+	if _, err := netip.ParseAddr(h); err != nil {
+		return e.refuse(e.p.opts.InvalidHelo, "5.5.2", "%s", rejected(h, heloClass, "invalid ip address"))
+	}
+	return e.permit(ctx, st.written, heloClass, h, "")
 }
 
 func checkNonFQDNHelo(_ context.Context, e *eval, _ *step) result {
 	h := e.s.Helo
-	if h == "" || isLiteral(h) || dns.ValidHost(strings.TrimSuffix(h, ".")) && strings.Contains(strings.TrimSuffix(h, "."), ".") {
+	switch {
+	case h == "":
+		return dunno
+	case h[0] == '[':
+		return e.badLiteral(h)
+	case e.qualifiedName(cutDot(h)):
 		return dunno
 	}
-	return e.refuse(e.p.opts.NonFQDN, "5.5.2", "<%s>: Helo command rejected: need fully-qualified hostname", h)
+	return e.refuse(e.p.opts.NonFQDN, "5.5.2", "%s", rejected(h, heloClass, "need fully-qualified hostname"))
+}
+
+// qualifiedName tells whether s is a host name with a domain; one beyond ASCII
+// counts if the client may use such (RFC 6531).
+func (e *eval) qualifiedName(s string) bool {
+	if e.s.SMTPUTF8 {
+		s = dns.ASCII(s)
+	}
+	return ascii(s) && dns.ValidHost(s) && strings.Contains(s, ".")
+}
+
+// cutDot takes the dot off the end of a name, if it is one dot.
+func cutDot(s string) string {
+	if len(s) > 1 && s[len(s)-1] == '.' && s[len(s)-2] != '.' {
+		return s[:len(s)-1]
+	}
+	return s
 }
 
 func checkUnknownHelo(ctx context.Context, e *eval, _ *step) result {
 	h := e.s.Helo
-	if h == "" || isLiteral(h) {
+	if h == "" {
 		return dunno
 	}
+	if h[0] == '[' {
+		return e.badLiteral(h)
+	}
 	found, err := e.mailDomain(ctx, h)
-	const why = "<%s>: Helo command rejected: Host not found"
+	why := rejected(h, heloClass, "Host not found")
 	switch {
 	case err != nil:
-		return e.deferIfPermit(450, "4.7.1", why, h)
+		return e.tempfail(e.p.opts.HeloTempfail, 450, "4.7.1", "%s", why)
 	case found == domainNone:
-		return e.refuse(e.p.opts.UnknownHelo, "4.7.1", why, h)
+		return e.refuse(e.p.opts.UnknownHelo, "4.7.1", "%s", why)
 	}
 	return dunno
 }
@@ -45,41 +96,36 @@ func checkNonFQDNSender(_ context.Context, e *eval, _ *step) result {
 	if e.s.Sender == nil || *e.s.Sender == "" {
 		return dunno
 	}
-	return e.nonFQDN(*e.s.Sender, "Sender address", "5.5.2")
+	return e.nonFQDN(*e.s.Sender, senderClass, "5.5.2")
 }
 
 func checkNonFQDNRcpt(_ context.Context, e *eval, _ *step) result {
 	if e.s.Rcpt == nil {
 		return dunno
 	}
-	return e.nonFQDN(*e.s.Rcpt, "Recipient address", "5.5.2")
+	return e.nonFQDN(*e.s.Rcpt, rcptClass, "5.5.2")
 }
 
 func (e *eval) nonFQDN(a mail.Address, class, dsn string) result {
-	_, domain := a.Split()
-	domain = strings.TrimSuffix(domain, ".")
-	if isLiteral(domain) || dns.ValidHost(domain) && strings.Contains(domain, ".") {
+	domain := a.Domain()
+	if domain != "" && domain[0] == '[' && domain[len(domain)-1] == ']' || e.qualifiedName(cutDot(domain)) {
 		return dunno
 	}
-	// An internationalised domain is as good as its A-labels (RFC 6531).
-	if !ascii(domain) && strings.Contains(domain, ".") {
-		return dunno
-	}
-	return e.refuse(e.p.opts.NonFQDN, dsn, "<%s>: %s rejected: need fully-qualified address", a, class)
+	return e.refuse(e.p.opts.NonFQDN, dsn, "%s", rejected(string(a), class, "need fully-qualified address"))
 }
 
 func checkUnknownSender(ctx context.Context, e *eval, _ *step) result {
 	if e.s.Sender == nil || *e.s.Sender == "" {
 		return dunno
 	}
-	return e.unknownDomain(ctx, *e.s.Sender, "Sender address", "4.1.8", "5.7.27", 550)
+	return e.unknownDomain(ctx, *e.s.Sender, senderClass, "4.1.8", "5.7.27", 550)
 }
 
 func checkUnknownRcpt(ctx context.Context, e *eval, _ *step) result {
 	if e.s.Rcpt == nil || *e.s.Rcpt == "" {
 		return dunno
 	}
-	return e.unknownDomain(ctx, *e.s.Rcpt, "Recipient address", "4.1.2", "5.1.10", 556)
+	return e.unknownDomain(ctx, *e.s.Rcpt, rcptClass, "4.1.2", "5.1.10", 556)
 }
 
 // unknownDomain refuses an address whose domain has neither MX nor address, or
@@ -89,28 +135,23 @@ func (e *eval) unknownDomain(ctx context.Context, a mail.Address, class, dsn, nu
 	if err != nil {
 		return e.broken(a, err)
 	}
-	_, domain := d.addr.Split()
-	if d.class != Remote || domain == "" || isLiteral(domain) {
+	domain := d.addr.Domain()
+	final := d.class != Remote && d.class != Relay
+	if final || domain == "" || domain[0] == '[' && domain[len(domain)-1] == ']' {
 		return dunno
 	}
-	found, err := e.mailDomain(ctx, domain)
+	found, err := e.mailDomain(ctx, dns.ASCII(domain))
 	switch {
+	case err != nil && dns.KindOf(err) == dns.Invalid:
+		return e.refuse(e.p.opts.UnknownAddress, dsn, "%s", rejected(string(a), class, "Malformed DNS server reply"))
 	case err != nil:
-		return e.tempfail(dsn, "<%s>: %s rejected: Domain not found", a, class)
+		return e.tempfail(e.p.opts.AddressTempfail, 450, dsn, "%s", rejected(string(a), class, "Domain not found"))
 	case found == domainNull:
-		return e.refuse(nullCode, nullDSN, "<%s>: %s rejected: Domain %s does not accept mail (nullMX)", a, class, domain)
+		return e.refuse(nullCode, nullDSN, "%s", rejected(string(a), class, "Domain "+domain+" does not accept mail (nullMX)"))
 	case found == domainNone:
-		return e.refuse(e.p.opts.UnknownAddress, dsn, "<%s>: %s rejected: Domain not found", a, class)
+		return e.refuse(e.p.opts.UnknownAddress, dsn, "%s", rejected(string(a), class, "Domain not found"))
 	}
 	return dunno
-}
-
-// tempfail applies unknown_address_tempfail_action.
-func (e *eval) tempfail(dsn, format string, args ...any) result {
-	if strings.EqualFold(e.p.opts.Tempfail, "defer") {
-		return e.refuse(450, dsn, format, args...)
-	}
-	return e.deferIfPermit(450, dsn, format, args...)
 }
 
 // found says what DNS knows of a mail domain.
@@ -167,19 +208,22 @@ func validName(h string) bool {
 
 // isLiteral tells whether s is an address literal of RFC 5321 section 4.1.3.
 func isLiteral(s string) bool {
+	_, ok := literal(s)
+	return ok
+}
+
+// literal reads [1.2.3.4] and [IPv6:::1].
+func literal(s string) (netip.Addr, bool) {
 	inner, ok := strings.CutPrefix(s, "[")
-	if !ok {
-		return false
-	}
 	if inner, ok = strings.CutSuffix(inner, "]"); !ok {
-		return false
+		return netip.Addr{}, false
 	}
-	if len(inner) > 5 && strings.EqualFold(inner[:5], "IPv6:") {
-		a, err := netip.ParseAddr(inner[5:])
-		return err == nil && a.Is6()
+	six := len(inner) > 5 && strings.EqualFold(inner[:5], "IPv6:")
+	if six {
+		inner = inner[5:]
 	}
 	a, err := netip.ParseAddr(inner)
-	return err == nil && a.Is4()
+	return a, err == nil && a.Is6() == six && s[0] == '['
 }
 
 func ascii(s string) bool {
@@ -189,50 +233,4 @@ func ascii(s string) bool {
 		}
 	}
 	return true
-}
-
-// checkRBLClient refuses clients that a DNS block list names (zone or
-// zone=address; RFC 5782).
-func checkRBLClient(ctx context.Context, e *eval, st *step) result {
-	r := e.p.deps.Resolver
-	if r == nil {
-		return dunno
-	}
-	zone, want, filtered := strings.Cut(st.arg, "=")
-	name := reverseName(e.s.Addr) + zone
-	addrs, err := r.Addrs(ctx, name, "ip4")
-	// A list that does not answer never keeps mail away.
-	if err != nil || len(addrs) == 0 || filtered && !named(addrs, want) {
-		return dunno
-	}
-	why := ""
-	if t, err := r.TXT(ctx, name); err == nil && len(t) > 0 {
-		why = "; " + t[0]
-	}
-	return e.refuse(e.p.opts.MapsRBL, "5.7.1", "Service unavailable; Client host [%s] blocked using %s%s", e.s.Addr.Unmap(), zone, why)
-}
-
-func named(addrs []netip.Addr, want string) bool {
-	for _, a := range addrs {
-		if a.String() == want {
-			return true
-		}
-	}
-	return false
-}
-
-// reverseName writes an address as block lists want it, with a dot at the end:
-// 4.3.2.1. or the nibbles of IPv6.
-func reverseName(a netip.Addr) string {
-	b := a.Unmap().AsSlice()
-	var out []byte
-	for i := len(b) - 1; i >= 0; i-- {
-		if len(b) == 4 {
-			out = append(strconv.AppendUint(out, uint64(b[i]), 10), '.')
-			continue
-		}
-		const hex = "0123456789abcdef"
-		out = append(out, hex[b[i]&15], '.', hex[b[i]>>4], '.')
-	}
-	return string(out)
 }

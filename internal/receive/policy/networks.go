@@ -1,10 +1,13 @@
 package policy
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"os"
 	"strings"
+
+	"packetboat/internal/sys/dns"
 )
 
 // Networks is a list such as mynetworks: addresses and networks in CIDR form,
@@ -12,20 +15,27 @@ import (
 // such lines. The first pattern that matches decides (postconf(5) mynetworks).
 type Networks struct {
 	rules []netRule
+	open  func(spec string) (Table, error)
 }
 
+// netRule is a network, a host name or .domain, or a table of them.
 type netRule struct {
 	prefix netip.Prefix
+	name   string
+	table  Table
 	not    bool
 }
 
 // maxNetworks bounds a list, so that a file by mistake is no endless memory.
 const maxNetworks = 100000
 
-// ParseNetworks reads a list. Tables (cidr:, hash:) are not read here: the
-// error names the word.
-func ParseNetworks(words []string) (*Networks, error) {
+// ParseNetworks reads a list. Tables (cidr:, hash:) in it are opened with open;
+// without it they are an error that names the word.
+func ParseNetworks(words []string, open ...func(spec string) (Table, error)) (*Networks, error) {
 	n := &Networks{}
+	if len(open) > 0 {
+		n.open = open[0]
+	}
 	return n, n.add(words, false, 0)
 }
 
@@ -38,16 +48,33 @@ func (n *Networks) add(words []string, not bool, depth int) error {
 			}
 			continue
 		}
-		p, err := parseNetwork(rest)
+		r, err := n.rule(rest)
 		if err != nil {
 			return err
 		}
 		if len(n.rules) >= maxNetworks {
 			return fmt.Errorf("more than %d networks", maxNetworks)
 		}
-		n.rules = append(n.rules, netRule{p, not != inverted})
+		r.not = not != inverted
+		n.rules = append(n.rules, r)
 	}
 	return nil
+}
+
+// rule reads one pattern. What looks like an address must be one: a slip of the
+// hand must not become a host name that never comes.
+func (n *Networks) rule(w string) (r netRule, err error) {
+	r.prefix, err = parseNetwork(w)
+	kind, _, isTable := strings.Cut(w, ":")
+	switch {
+	case err == nil || n.open == nil:
+		return r, err
+	case isTable && kind != "" && strings.Trim(kind, "0123456789abcdefABCDEF[") != "":
+		r.table, err = n.open(w)
+	case strings.Trim(w, "0123456789./:[]") != "" && dns.ValidHost(strings.TrimPrefix(w, ".")):
+		r.name, err = strings.ToLower(w), nil
+	}
+	return r, err
 }
 
 // addFile reads a file of patterns, "#" beginning a comment line.
@@ -104,13 +131,46 @@ func parseNetwork(w string) (netip.Prefix, error) {
 }
 
 // Contains tells whether a is in the list. A mapped address (::ffff:10.0.0.1)
-// counts as the IPv4 address that it is.
+// counts as the IPv4 address that it is. A table that does not answer holds
+// nobody.
 func (n *Networks) Contains(a netip.Addr) bool {
+	ok, err := n.Match(context.Background(), "", a)
+	return ok && err == nil
+}
+
+// Match tells whether a client is in the list, by its address or its name; the
+// first pattern that fits decides. An error means that a table could not tell.
+func (n *Networks) Match(ctx context.Context, name string, a netip.Addr) (bool, error) {
 	a = a.Unmap().WithZone("")
-	for _, r := range n.rules {
-		if r.prefix.Contains(a) {
-			return !r.not
+	for i := range n.rules {
+		r := &n.rules[i]
+		hit, err := r.fits(ctx, name, a)
+		if err != nil {
+			return false, err
+		}
+		if hit {
+			return !r.not, nil
 		}
 	}
-	return false
+	return false, nil
+}
+
+func (r *netRule) fits(ctx context.Context, name string, a netip.Addr) (bool, error) {
+	switch {
+	case r.table != nil:
+		for _, key := range []string{name, a.String()} {
+			if key == "" || key == "unknown" {
+				continue
+			}
+			if _, found, err := r.table.Lookup(ctx, key); found || err != nil {
+				return found, err
+			}
+		}
+		return false, nil
+	case r.name != "":
+		// mynetworks is in parent_domain_matches_subdomains: a name holds what is below it.
+		name = strings.ToLower(name)
+		return name == r.name || strings.HasSuffix(name, "."+strings.TrimPrefix(r.name, ".")), nil
+	}
+	return r.prefix.Contains(a), nil
 }

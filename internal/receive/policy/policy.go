@@ -5,70 +5,26 @@
 //
 // A restriction is one entry of the table in entries.go; its work is one
 // function. An unknown name is an error when the program starts, not a 451 when
-// mail comes.
+// mail comes. What access tables and policy servers want to be done with a
+// message that is let in is collected in Session.Actions.
 package policy
 
 import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	"packetboat/internal/mail"
+	"packetboat/internal/receive/policy/dnslist"
+	"packetboat/internal/receive/policy/greylist"
+	"packetboat/internal/route/table"
 	"packetboat/internal/sys/dns"
 	"packetboat/internal/sys/maillog"
 )
-
-// Options are the parameters of main.cf that policy reads. Lists are split as
-// Postfix splits them; codes are SMTP reply codes; 0 means Postfix's default.
-type Options struct {
-	MyNetworks    []string `main:"mynetworks"`
-	RelayDomains  []string `main:"relay_domains"`
-	MyOrigin      string   `main:"myorigin"`
-	Client        []string `main:"smtpd_client_restrictions"`
-	Helo          []string `main:"smtpd_helo_restrictions"`
-	Sender        []string `main:"smtpd_sender_restrictions"`
-	Relay         []string `main:"smtpd_relay_restrictions"`
-	Recipient     []string `main:"smtpd_recipient_restrictions"`
-	Data          []string `main:"smtpd_data_restrictions"`
-	EndOfData     []string `main:"smtpd_end_of_data_restrictions"`
-	Etrn          []string `main:"smtpd_etrn_restrictions"`
-	DelayReject   string   `main:"smtpd_delay_reject"` // yes or no; empty = yes
-	RelayFirst    string   `main:"smtpd_relay_before_recipient_restrictions"`
-	UnlistedRcpt  string   `main:"smtpd_reject_unlisted_recipient"` // empty = yes
-	UnlistedFrom  bool     `main:"smtpd_reject_unlisted_sender"`
-	ShowTable     string   `main:"show_user_unknown_table_name"` // empty = yes
-	PercentHack   string   `main:"allow_percent_hack"`           // empty = yes
-	SwapBang      string   `main:"swap_bangpath"`                // empty = yes
-	Untrusted     bool     `main:"allow_untrusted_routing"`
-	HeloRequired  bool     `main:"smtpd_helo_required"`
-	Delimiter     string   `main:"recipient_delimiter"`
-	ParentMatches []string `main:"parent_domain_matches_subdomains"`
-	Tempfail      string   `main:"reject_tempfail_action"` // empty = defer_if_permit
-
-	Codes
-}
-
-// Codes are the reply codes of postconf(5); 0 = the default named behind each.
-type Codes struct {
-	Reject         int `main:"reject_code"`                         // 554
-	Defer          int `main:"defer_code"`                          // 450
-	AccessReject   int `main:"access_map_reject_code"`              // 554
-	AccessDefer    int `main:"access_map_defer_code"`               // 450
-	RelayReject    int `main:"relay_domains_reject_code"`           // 554
-	NonFQDN        int `main:"non_fqdn_reject_code"`                // 504
-	InvalidHelo    int `main:"invalid_hostname_reject_code"`        // 501
-	UnknownHelo    int `main:"unknown_hostname_reject_code"`        // 450
-	UnknownClient  int `main:"unknown_client_reject_code"`          // 450
-	UnknownAddress int `main:"unknown_address_reject_code"`         // 450
-	Plaintext      int `main:"plaintext_reject_code"`               // 450
-	MultiBounce    int `main:"multi_recipient_bounce_reject_code"`  // 550
-	UnknownLocal   int `main:"unknown_local_recipient_reject_code"` // 550
-	UnknownAlias   int `main:"unknown_virtual_alias_reject_code"`   // 550
-	UnknownMailbox int `main:"unknown_virtual_mailbox_reject_code"` // 550
-	UnknownRelay   int `main:"unknown_relay_recipient_reject_code"` // 550
-	MapsRBL        int `main:"maps_rbl_reject_code"`                // 554
-}
 
 // Class is the kind of domain that an address belongs to (ADDRESS_CLASS_README).
 type Class uint8
@@ -90,8 +46,9 @@ type Router interface {
 	// Exists tells whether the tables of a's class list it: an account or alias,
 	// a virtual alias or mailbox, a relay recipient. Where a class has no table
 	// of its addresses (local_recipient_maps empty, all of Remote), all exist. A
-	// *mail.Status as error refuses the address with its code and text: that is
-	// what the error and retry transports of transport(5) want.
+	// *mail.Status as error refuses the address with its codes and text: that is
+	// what the error and retry transports of transport(5) want, and an account
+	// that is disabled (550 5.2.1) or over its quota (452 4.2.2, 552 5.2.2).
 	Exists(ctx context.Context, a mail.Address) (bool, error)
 }
 
@@ -102,10 +59,26 @@ type Resolver interface {
 	TXT(ctx context.Context, name string) ([]string, error)
 }
 
-// Table is a look-up table of check_*_access.
-type Table interface {
-	// Lookup returns the value of key; found is false where there is none.
-	Lookup(ctx context.Context, key string) (value string, found bool, err error)
+// NameServers finds the name servers of a zone, for check_*_ns_access.
+type NameServers interface {
+	NS(ctx context.Context, zone string) ([]string, error)
+}
+
+// Table is a look-up table (package table).
+type Table = table.Table
+
+// Verifier knows whether mail to an address can be delivered, from a probe
+// message that it sends if need be (verify(8)). A nil status means that a probe
+// is under way; otherwise its Outcome and Text count. An error means that nothing
+// can be known.
+type Verifier interface {
+	Query(ctx context.Context, a mail.Address) (*mail.Status, error)
+}
+
+// Greylist refuses strangers for a while; *greylist.List is one.
+type Greylist interface {
+	Ask(now time.Time, client netip.Addr, sender, rcpt mail.Address) greylist.Verdict
+	Text(v greylist.Verdict, rcpt mail.Address) string
 }
 
 // Deps are what policy needs of the rest of the house.
@@ -113,15 +86,30 @@ type Deps struct {
 	Log      *maillog.Log
 	Router   Router
 	Resolver Resolver                         // nil: reject_unknown_* defer
+	Servers  NameServers                      // nil: check_*_ns_access finds nothing
 	Open     func(spec string) (Table, error) // opens "hash:/etc/postfix/access"; nil: no tables
-	Trace    func(Event)                      // is told each step of each decision; nil in a daemon, where it costs nothing
+	// Class returns the words of a restriction class (smtpd_restriction_classes),
+	// which is a parameter of main.cf; nil: there are none.
+	Class  func(name string) []string
+	Verify Verifier    // nil: reject_unverified_* defer
+	Grey   Greylist    // nil: smtpd_greylist = yes is an error
+	Trace  func(Event) // is told each step of each decision; nil in a daemon, where it costs nothing
 }
 
 // Policy is one service's access lists, ready to be asked by many sessions.
 type Policy struct {
-	opts  Options
-	deps  Deps
-	local *Networks
+	opts Options
+	deps Deps
+
+	local, backup, spared            *Networks
+	own                              func() []netip.Addr
+	permitLog                        *table.List
+	senders, certs, replies, footers table.Maps
+	lists                            *dnslist.Lists
+	filter                           string // smtpd_expansion_filter, unescaped
+	table                            map[string]entry
+	classes                          map[string]*class
+	results                          sync.Map // of tables: text -> list
 
 	client, helo, sender, relay, rcpt, data, eod, etrn list
 }
@@ -131,12 +119,25 @@ type Policy struct {
 // service that nothing keeps from relaying for everybody does not start either,
 // as Postfix refuses it.
 func New(o Options, d Deps) (*Policy, error) {
-	local, err := ParseNetworks(o.MyNetworks)
-	if err != nil {
-		return nil, fmt.Errorf("mynetworks: %w", err)
+	p := &Policy{opts: o.withDefaults(), deps: d, table: entries(), classes: map[string]*class{}}
+	p.own = interfaceAddrs
+	if d.Resolver != nil {
+		p.lists = dnslist.New(d.Resolver, d.Log.Warn)
 	}
-	o.Codes = o.Codes.withDefaults()
-	p := &Policy{opts: o, deps: d, local: local}
+	if err := p.openLists(); err != nil {
+		return nil, err
+	}
+	if err := p.checkActions(); err != nil {
+		return nil, err
+	}
+	if p.opts.Greylist && d.Grey == nil {
+		return nil, fmt.Errorf("smtpd_greylist = yes, but there is no place to remember clients")
+	}
+	for _, name := range p.opts.ClassNames {
+		if err := p.declare(name); err != nil {
+			return nil, err
+		}
+	}
 	for _, l := range []struct {
 		into  *list
 		name  string
@@ -152,51 +153,121 @@ func New(o Options, d Deps) (*Policy, error) {
 		{&p.eod, "smtpd_end_of_data_restrictions", o.EndOfData, atEOD},
 		{&p.etrn, "smtpd_etrn_restrictions", o.Etrn, atEtrn},
 	} {
-		if *l.into, err = p.compile(l.words, l.stage); err != nil {
+		var err error
+		if *l.into, err = p.compile(l.name, l.words, l.stage, 0); err != nil {
 			return nil, fmt.Errorf("%s: %w", l.name, err)
-		}
-		for i := range *l.into {
-			(*l.into)[i].in = l.name
 		}
 	}
 	return p, p.closed()
+}
+
+// openLists opens what is not part of an access list.
+func (p *Policy) openLists() (err error) {
+	o := &p.opts
+	for _, n := range []struct {
+		into  **Networks
+		name  string
+		words []string
+	}{{&p.local, "mynetworks", o.MyNetworks}, {&p.backup, "permit_mx_backup_networks", o.BackupNetworks},
+		{&p.spared, "smtpd_greylist_exceptions", o.GreyExempt}} {
+		if *n.into, err = ParseNetworks(n.words, p.openWith()...); err != nil {
+			return fmt.Errorf("%s: %w", n.name, err)
+		}
+	}
+	for _, m := range []struct {
+		into  *table.Maps
+		name  string
+		specs []string
+	}{{&p.senders, "smtpd_sender_login_maps", o.SenderLogins}, {&p.certs, "relay_clientcerts", o.RelayCerts},
+		{&p.replies, "rbl_reply_maps", o.RBLReplies}, {&p.footers, "smtpd_reject_footer_maps", o.FooterMaps}} {
+		for _, spec := range m.specs {
+			t, err := p.open(spec)
+			if err != nil {
+				return fmt.Errorf("%s: %w", m.name, err)
+			}
+			*m.into = append(*m.into, t)
+		}
+	}
+	if p.permitLog, err = table.OpenList(o.PermitLog, table.Exact, table.Options{}); err != nil {
+		return fmt.Errorf("smtpd_log_access_permit_actions: %w", err)
+	}
+	p.filter = unescape(o.ExpandFilter)
+	return nil
+}
+
+// openWith is what Networks open their tables with.
+func (p *Policy) openWith() []func(string) (Table, error) {
+	if p.deps.Open == nil {
+		return nil
+	}
+	return []func(string) (Table, error){p.deps.Open}
+}
+
+func (p *Policy) open(spec string) (Table, error) {
+	if p.deps.Open == nil {
+		return nil, fmt.Errorf("no tables can be opened here, not %q", spec)
+	}
+	return p.deps.Open(spec)
+}
+
+// checkActions refuses words that *_tempfail_action does not know.
+func (p *Policy) checkActions() error {
+	for _, a := range []struct{ name, value string }{
+		{"unknown_helo_hostname_tempfail_action", p.opts.HeloTempfail},
+		{"unknown_address_tempfail_action", p.opts.AddressTempfail},
+		{"unverified_recipient_tempfail_action", p.opts.RcptTempfail},
+		{"unverified_sender_tempfail_action", p.opts.SenderTempfail},
+	} {
+		if a.value != "defer" && a.value != "defer_if_permit" {
+			return fmt.Errorf("bad configuration: %s = %s", a.name, a.value)
+		}
+	}
+	return nil
 }
 
 // closed refuses a configuration without any restriction that stops strangers
 // from relaying: "reject_unauth_destination" or its like must stand in
 // smtpd_relay_restrictions or smtpd_recipient_restrictions.
 func (p *Policy) closed() error {
-	for _, l := range []list{p.relay, p.rcpt} {
-		for _, st := range l {
-			switch st.name {
-			case "reject_unauth_destination", "defer_unauth_destination", "reject", "defer", "defer_if_permit":
-				return nil
-			}
-		}
+	if closes(p.relay) || closes(p.rcpt) {
+		return nil
 	}
 	return fmt.Errorf("in parameter smtpd_relay_restrictions or smtpd_recipient_restrictions, specify at least one working instance of: reject_unauth_destination, defer_unauth_destination, reject, defer, defer_if_permit or check_relay_domains")
 }
 
-// Trusted tells whether an address is in mynetworks.
-func (p *Policy) Trusted(a netip.Addr) bool { return p.local.Contains(a) }
+// closes looks for such a restriction: what only warns does not count, nor what
+// stands behind "permit".
+func closes(l list) bool {
+	for _, st := range l {
+		if st.name == "permit" {
+			return false
+		}
+		if st.warn {
+			continue
+		}
+		switch st.name {
+		case "reject_unauth_destination", "defer_unauth_destination", "reject", "defer", "defer_if_permit", "check_relay_domains":
+			return true
+		}
+		if st.class != nil && closes(st.class.at(atRcpt)) {
+			return true
+		}
+	}
+	return false
+}
+
+// Trusted tells whether an address is in mynetworks; a table that does not
+// answer trusts nobody.
+func (p *Policy) Trusted(a netip.Addr) bool {
+	ok, err := p.local.Match(context.Background(), "", a)
+	return ok && err == nil
+}
+
+// checksRecipients tells whether unknown recipients are looked for
+// (receive_override_options).
+func (p *Policy) checksRecipients() bool {
+	return !slices.ContainsFunc(p.opts.Overrides, func(w string) bool { return strings.EqualFold(w, "no_unknown_recipient_checks") })
+}
 
 // yes reads a parameter whose default is yes.
 func yes(v string) bool { return !strings.EqualFold(v, "no") }
-
-func (c Codes) withDefaults() Codes {
-	for _, f := range []struct {
-		code *int
-		def  int
-	}{
-		{&c.Reject, 554}, {&c.Defer, 450}, {&c.AccessReject, 554}, {&c.AccessDefer, 450},
-		{&c.RelayReject, 554}, {&c.NonFQDN, 504}, {&c.InvalidHelo, 501}, {&c.UnknownHelo, 450},
-		{&c.UnknownClient, 450}, {&c.UnknownAddress, 450}, {&c.Plaintext, 450}, {&c.MultiBounce, 550},
-		{&c.UnknownLocal, 550}, {&c.UnknownAlias, 550}, {&c.UnknownMailbox, 550}, {&c.UnknownRelay, 550},
-		{&c.MapsRBL, 554},
-	} {
-		if *f.code == 0 {
-			*f.code = f.def
-		}
-	}
-	return c
-}

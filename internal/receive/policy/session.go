@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 
 	"packetboat/internal/mail"
 	"packetboat/internal/sys/maillog"
@@ -26,8 +27,10 @@ type Session struct {
 	Reverse    string // what the address claims to be, or "unknown"
 	RevState   Lookup
 	Addr       netip.Addr
-	Helo       string // empty before HELO or EHLO
-	Proto      string // SMTP or ESMTP
+	Port       uint16         // the client's; 0 = unknown
+	Server     netip.AddrPort // our end of the connection
+	Helo       string         // empty before HELO or EHLO
+	Proto      string         // SMTP or ESMTP
 	Sender     *mail.Address
 	Rcpt       *mail.Address // of the command under way; at DATA the only one, if there is one
 	RcptCount  int           // recipients accepted so far
@@ -35,10 +38,27 @@ type Session struct {
 	Command    string        // the verb as it is named in texts: DATA, END-OF-DATA
 	Site       string        // ETRN's argument
 	QueueID    string        // empty before the first recipient
+	Instance   string        // the same for all questions about one message, and for no other message
+	Size       int64         // octets: SIZE= of MAIL, or at END-OF-MESSAGE what came
+	SMTPUTF8   bool          // MAIL asked for it
 	User       string        // authenticated user
 	Mech       string
+	SASLSender string // MAIL FROM ... AUTH=
 	TLS        bool
 	Pipelining bool // the client sent commands ahead of an answer it had to wait for
+
+	TLSProtocol, TLSCipher string // TLSv1.3, TLS_AES_256_GCM_SHA384
+	TLSBits                int    // of the cipher's key
+	// The client's certificate: fingerprints of it and of its key in the form of
+	// smtpd_tls_fingerprint_digest ("AB:CD:..."), common names, and whether a CA of
+	// ours vouches for it. Empty fingerprint = no certificate.
+	Fingerprint, PubkeyFingerprint string
+	Subject, Issuer                string
+	Verified                       bool
+
+	// Actions are what the message is to suffer if it is let in: smtpd copies them
+	// into the envelope before the message's bytes, and again at their end.
+	Actions mail.Actions
 
 	// Earlier questions leave "if this should be let in, defer it instead" here,
 	// for the later ones (defer_if_permit).
@@ -53,6 +73,8 @@ func (s *Session) Client() string {
 // ResetMail forgets the transaction: after RSET, EHLO, STARTTLS, the end of a message.
 func (s *Session) ResetMail() {
 	s.Sender, s.Rcpt, s.RcptCount, s.QueueID = nil, nil, 0, ""
+	s.Instance, s.Size, s.SMTPUTF8, s.SASLSender = "", 0, false, ""
+	s.Actions = mail.Actions{}
 	s.afterSender = nil
 }
 
@@ -63,16 +85,23 @@ type Verdict struct {
 	Text string
 }
 
+// maxReply is the length of a reply line without CRLF (RFC 5321 section 4.5.3.1.5).
+const maxReply = 510
+
 // verdict makes a refusal whose code and enhanced code agree in class, whatever
 // class the administrator's reply code has.
 func verdict(code int, dsn, format string, args ...any) *Verdict {
-	return &Verdict{code, string('0'+byte(code/100)) + dsn[1:], fmt.Sprintf(format, args...)}
+	if dsn != "" {
+		dsn = string('0'+byte(code/100)) + dsn[1:]
+	}
+	return &Verdict{code, dsn, fmt.Sprintf(format, args...)}
 }
 
 // Reply returns the reply line without its line end. Nothing of what a client
 // said gets into it but printable text: what is not becomes a space.
 func (v *Verdict) Reply() string {
 	b := fmt.Appendf(nil, "%d %s %s", v.Code, v.DSN, v.Text)
+	b = b[:min(len(b), maxReply)]
 	for i, c := range b {
 		if c < ' ' || c == 0x7f {
 			b[i] = ' '
@@ -81,10 +110,17 @@ func (v *Verdict) Reply() string {
 	return string(b)
 }
 
+// HangUp tells that the session ends with this reply: 421 and 521 mean that
+// (RFC 5321 section 3.8, RFC 7504).
+func (v *Verdict) HangUp() bool { return v.Code == 421 || v.Code == 521 }
+
 // log writes the line of a refusal; what is reject, reject_warning and so on.
-func (p *Policy) log(s *Session, what string, v *Verdict) {
+func (p *Policy) log(s *Session, what string, v *Verdict) { p.note(s, what, v.Reply()) }
+
+// note writes the line of something that a restriction did.
+func (p *Policy) note(s *Session, what, text string) {
 	r := maillog.Refusal{ID: s.QueueID, What: what, Where: s.Where, Client: s.Client(),
-		Text: v.Reply(), Proto: s.Proto, Helo: s.Helo}
+		Text: text, Proto: s.Proto, Helo: s.Helo}
 	if s.Sender != nil {
 		from := s.Sender.Quoted()
 		r.From = &from
@@ -99,7 +135,27 @@ func (p *Policy) log(s *Session, what string, v *Verdict) {
 // Reject logs a refusal that smtpd itself decides on (message size), in the
 // form of the others.
 func (p *Policy) Reject(s *Session, code int, dsn, text string) *Verdict {
-	v := verdict(code, dsn, "%s", text)
+	v := p.softened(verdict(code, dsn, "%s", text))
 	p.log(s, "reject", v)
 	return v
+}
+
+// isDSN tells whether s is an enhanced status code (RFC 3463 section 2).
+func isDSN(s string) bool {
+	part := strings.Split(s, ".")
+	if len(part) != 3 || len(part[0]) != 1 || strings.IndexByte("245", part[0][0]) < 0 {
+		return false
+	}
+	return allDigits(part[1]) && allDigits(part[2]) && len(part[1]) <= 3 && len(part[2]) <= 3
+}
+
+func text(a *mail.Address) string {
+	if a == nil {
+		return ""
+	}
+	return string(*a)
+}
+
+func allDigits(s string) bool {
+	return s != "" && strings.Trim(s, "0123456789") == ""
 }

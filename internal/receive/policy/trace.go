@@ -55,16 +55,13 @@ func (e *eval) answered(st *step, r result) {
 	if e.p.deps.Trace == nil {
 		return
 	}
-	ev := Event{What: Answered, List: st.in, Word: st.word, Name: st.name, Arg: st.arg, Warn: st.warn,
+	ev := Event{What: Answered, List: st.in, Word: st.word, Name: st.name, Arg: st.arg, Warn: e.warn,
 		Result: [...]string{dunno: "dunno", permit: "permit", refuse: "reject"}[r], Verdict: e.said}
 	if r == refuse && e.said == nil {
-		ev.Verdict = e.verdict // of a restriction inside this one
+		ev.Verdict = e.verdict
 	}
 	if r == dunno && e.said != nil {
-		ev.Result = "defer_if_permit"
-		if e.said == e.ifBad {
-			ev.Result = "defer_if_reject"
-		}
+		ev.Result = e.how
 	}
 	e.said = nil
 	e.p.deps.Trace(ev)

@@ -71,6 +71,9 @@ func (m traceTable) Lookup(_ context.Context, key string) (string, bool, error) 
 	return v, ok, nil
 }
 
+func (traceTable) Name() string  { return "hash:/x" }
+func (traceTable) Pattern() bool { return false }
+
 type traceRouter struct{}
 
 func (traceRouter) Class(context.Context, mail.Address) (Class, error) { return Local, nil }

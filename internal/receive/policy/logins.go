@@ -1,0 +1,188 @@
+package policy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"packetboat/internal/mail"
+	"packetboat/internal/route/table"
+)
+
+// checkLoginMismatch is the restriction that Postfix makes of two others.
+func checkLoginMismatch(ctx context.Context, e *eval, st *step) result {
+	if r := checkAuthMismatch(ctx, e, st); r != dunno {
+		return r
+	}
+	return checkUnauthMismatch(ctx, e, st)
+}
+
+// checkAuthMismatch refuses a logged-in client a sender that he does not own.
+func checkAuthMismatch(ctx context.Context, e *eval, st *step) result {
+	return e.mismatch(ctx, st, true, false)
+}
+
+// checkUnauthMismatch refuses a sender that somebody owns to who is not logged in.
+func checkUnauthMismatch(ctx context.Context, e *eval, st *step) result {
+	return e.mismatch(ctx, st, false, true)
+}
+
+// checkKnownMismatch is both of them for senders that somebody owns.
+func checkKnownMismatch(ctx context.Context, e *eval, st *step) result {
+	if e.s.User != "" {
+		return e.mismatch(ctx, st, true, true)
+	}
+	return e.mismatch(ctx, st, false, true)
+}
+
+// mismatch asks smtpd_sender_login_maps for the owners of the sender. loggedIn
+// says which clients it is about; ownedOnly lets a sender without an owner pass.
+func (e *eval) mismatch(ctx context.Context, st *step, loggedIn, ownedOnly bool) result {
+	if !e.saslKnown(st) || text(e.s.Sender) == "" || len(e.p.senders) == 0 && !loggedIn || loggedIn != (e.s.User != "") {
+		return dunno
+	}
+	a := *e.s.Sender
+	owners, owned, err := e.owners(ctx, a)
+	switch {
+	case err != nil:
+		return e.broken(a, err)
+	case !loggedIn && owned:
+		return e.refuse(553, "5.7.1", "%s", rejected(string(a), senderClass, "not logged in"))
+	case !loggedIn || !owned && ownedOnly:
+		return dunno
+	}
+	for _, name := range splitWords(owners) {
+		if strings.EqualFold(name, e.s.User) {
+			return dunno
+		}
+	}
+	return e.refuse(553, "5.7.1", "%s", rejected(string(a), senderClass, "not owned by user "+e.s.User))
+}
+
+// owners looks a sender up in the order of other address tables: whole, without
+// extension, the user alone in domains of this machine, the domain.
+func (e *eval) owners(ctx context.Context, a mail.Address) (string, bool, error) {
+	d, err := e.resolve(ctx, a)
+	if err != nil {
+		return "", false, err
+	}
+	key := e.qualified(d.addr)
+	local := d.class == Local || strings.EqualFold(key.Domain(), e.p.opts.MyOrigin)
+	owners, _, found, err := e.p.senders.FindKeys(ctx, table.MailKeys(key, e.p.opts.Delimiter, local))
+	return owners, found, err
+}
+
+// certKey is what of a client's certificate a table is asked for.
+type certKey uint8
+
+const (
+	certFingerprint certKey = iota
+	keyFingerprint
+	certIssuer
+	certSubject
+)
+
+// certSearch reads check_ccert_access's argument: a table, or
+// { table, { search_order = cert_fingerprint, pubkey_fingerprint } }.
+func certSearch(arg string) (spec string, order []certKey, err error) {
+	inner, ok := strings.CutPrefix(arg, "{")
+	if !ok {
+		return arg, []certKey{certFingerprint, keyFingerprint}, nil
+	}
+	inner = strings.TrimSpace(strings.TrimSuffix(inner, "}"))
+	spec, rest := cutSpec(inner)
+	rest = strings.Trim(rest, ", \t")
+	if rest == "" {
+		return spec, []certKey{certFingerprint, keyFingerprint}, nil
+	}
+	rest = strings.TrimSpace(strings.TrimSuffix(strings.TrimPrefix(rest, "{"), "}"))
+	name, value, _ := strings.Cut(rest, "=")
+	if strings.TrimSpace(name) != "search_order" {
+		return "", nil, fmt.Errorf("unknown map attribute in %q", arg)
+	}
+	for _, w := range splitWords(strings.Trim(strings.TrimSpace(value), "{}")) {
+		k, ok := map[string]certKey{"cert_fingerprint": certFingerprint, "pubkey_fingerprint": keyFingerprint}[w]
+		if !ok {
+			// Postfix reads issuer_cn and subject_cn too, and then refuses all mail
+			// (451 4.3.5): better to say so now.
+			return "", nil, fmt.Errorf("unsupported search order %q in %q", w, arg)
+		}
+		order = append(order, k)
+	}
+	if len(order) == 0 {
+		return "", nil, errors.New("empty search_order")
+	}
+	return spec, order, nil
+}
+
+// cutSpec takes a table off the front; one of its own in braces stays whole.
+func cutSpec(s string) (spec, rest string) {
+	depth := 0
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c == '{':
+			depth++
+		case c == '}':
+			depth--
+		case depth == 0 && strings.IndexByte(", \t", c) >= 0:
+			return s[:i], s[i:]
+		}
+	}
+	return s, ""
+}
+
+func checkCertAccess(ctx context.Context, e *eval, st *step) result {
+	if e.s.Fingerprint == "" {
+		e.noCert(st)
+		return dunno
+	}
+	for _, k := range st.search {
+		key := [...]string{certFingerprint: e.s.Fingerprint, keyFingerprint: e.s.PubkeyFingerprint,
+			certIssuer: e.s.Issuer, certSubject: e.s.Subject}[k]
+		r, _ := e.access(ctx, st, subject{e.s.Subject, certClass}, []table.Key{{Text: key}})
+		if r != dunno {
+			return r
+		}
+	}
+	return dunno
+}
+
+// noCert says why there can be no certificate, where that is our own doing.
+func (e *eval) noCert(st *step) {
+	if !e.p.opts.AskCert {
+		e.p.deps.Log.SMTPDRestriction(st.name + " is requested, but \"smtpd_tls_ask_ccert = no\"")
+	}
+}
+
+func checkClientCerts(ctx context.Context, e *eval, st *step) result {
+	return e.clientCerts(ctx, st, false)
+}
+
+func checkAllClientCerts(ctx context.Context, e *eval, st *step) result {
+	return e.clientCerts(ctx, st, true)
+}
+
+// clientCerts permits a client whose certificate relay_clientcerts names, or any
+// that a CA of ours vouches for.
+func (e *eval) clientCerts(ctx context.Context, st *step, all bool) result {
+	switch {
+	case !e.s.TLS:
+		return dunno
+	case all && e.s.Verified:
+		return e.permitClient(ctx, st)
+	case e.s.Fingerprint == "":
+		e.noCert(st)
+		return dunno
+	}
+	for _, key := range []string{e.s.Fingerprint, e.s.PubkeyFingerprint} {
+		_, found, err := e.p.certs.Lookup(ctx, key)
+		if err != nil {
+			return e.tableFault("relay_clientcerts", err)
+		}
+		if found {
+			return e.permitClient(ctx, st)
+		}
+	}
+	return dunno
+}
