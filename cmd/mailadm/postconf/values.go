@@ -111,6 +111,9 @@ func (t *tool) builtins() {
 	t.table = map[string]*param{}
 	for _, p := range config.Params() {
 		t.table[p.Name] = &param{name: p.Name, class: classBuiltin, raw: p.Type == config.TypeRaw}
+		if p.Own() {
+			t.table[p.Name].class = classLegacy // shown where it is set
+		}
 	}
 	for _, name := range legacy {
 		t.table[name] = &param{name: name, class: classLegacy, fixed: true}
