@@ -1,0 +1,271 @@
+package explain
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"packetboat/cmd/internal/wiring"
+	"packetboat/internal/receive/policy"
+	"packetboat/internal/receive/smtpd"
+	"packetboat/internal/route/rewrite"
+	"packetboat/internal/route/table"
+	"packetboat/internal/sys/config"
+	"packetboat/internal/sys/dns"
+	"packetboat/internal/sys/maillog"
+)
+
+// asker explains one question over one configuration.
+type asker struct {
+	q    Question
+	m    *config.Main // of the service that is asked
+	base *config.Main // main.cf alone
+	kit  *wiring.Kit
+	r    *Report
+	d    *dialogue
+
+	notes map[string]bool
+}
+
+// asideFrom are the parameters of a service that would make it talk to others:
+// they are no part of the decision that is explained.
+func asideFrom() []config.Setting {
+	return []config.Setting{{Name: "smtpd_proxy_filter"}, {Name: "smtpd_milters"}, {Name: "smtpd_upstream_proxy_protocol"},
+		{Name: "smtpd_error_sleep_time", Value: "0"}, {Name: "smtpd_client_connection_count_limit", Value: "0"}}
+}
+
+// service finds the smtpd service that is asked about; nil if none was named and
+// there is none.
+func service(list []config.Service, name string) (*config.Service, error) {
+	var first *config.Service
+	for i := range list {
+		s := &list[i]
+		if s.Command != "smtpd" || s.Type != "inet" && s.Type != "pass" {
+			continue
+		}
+		if s.Name == name || name == "" && s.Name == "smtp" {
+			return s, nil
+		}
+		if first == nil {
+			first = s
+		}
+	}
+	if name != "" {
+		return nil, fmt.Errorf("master.cf has no smtpd service %q", name)
+	}
+	return first, nil
+}
+
+// access lets the memory's client talk to the service.
+func (a *asker) access(svc *config.Service, log *maillog.Log) error {
+	for _, p := range []string{"smtpd_proxy_filter", "smtpd_milters"} {
+		if a.m.Get(p) != "" {
+			a.note("%s is not asked", p)
+		}
+	}
+	m := a.m.With(asideFrom()...)
+	o, po, err := wiring.SMTPDOptions(m)
+	if err != nil {
+		return err
+	}
+	pol, err := a.kit.Policy(po, log)
+	if err != nil {
+		return fmt.Errorf("service %s: %w", svc.Name, err)
+	}
+	d := smtpd.Deps{Log: log, Policy: pol, Auth: believer{a.q.User}, Resolver: a.clientName(),
+		Open: func() (smtpd.Message, error) { return &nowhere{}, nil }}
+	if d.TLS, err = throwaway(); err != nil {
+		return err
+	}
+	s, err := smtpd.New(o, d)
+	if err != nil {
+		return err
+	}
+	a.d.open(s)
+	defer a.d.conn.Close()
+	return a.talk(o.TLSWrapper)
+}
+
+// clientName answers what the client is called: what was said on the command
+// line, else what name servers say, if they may be asked.
+func (a *asker) clientName() smtpd.Resolver {
+	if a.q.Name == "" && a.q.DNS {
+		return a.kit.Names
+	}
+	return named{a.q.Name}
+}
+
+// talk holds the dialogue up to the end of an empty message.
+func (a *asker) talk(wrapped bool) error {
+	if wrapped {
+		if err := a.d.encrypt(); err != nil {
+			return err
+		}
+	}
+	ehlo := "EHLO " + a.q.Helo
+	commands := []string{"", ehlo}
+	if a.q.TLS && !wrapped {
+		commands = append(commands, "STARTTLS", ehlo)
+	}
+	if a.q.User != "" {
+		commands = append(commands, "AUTH")
+	}
+	commands = append(commands, "MAIL FROM:<"+a.q.Sender.Quoted()+">", "RCPT TO:<"+a.q.Address.Quoted()+">", "DATA", ".")
+	var offers []string
+	for _, c := range commands {
+		if c == "AUTH" {
+			c = a.d.login(offers)
+		}
+		reply, all, err := a.d.say(c)
+		if err != nil {
+			return err
+		}
+		if strings.HasPrefix(c, "EHLO") {
+			offers = all
+		}
+		a.exchange(c, reply)
+		if reply[0] > '3' {
+			return nil
+		}
+		if c == "STARTTLS" {
+			if err := a.d.encrypt(); err != nil {
+				return err
+			}
+		}
+	}
+	a.r.Accepted = true
+	return nil
+}
+
+// exchange takes down a command with what came of it.
+func (a *asker) exchange(command, reply string) {
+	if strings.HasPrefix(command, "AUTH ") {
+		f := strings.Fields(command)
+		command = "AUTH " + f[1] + " (" + a.q.User + ")"
+	}
+	a.r.Reply = reply
+	a.r.Dialogue = append(a.r.Dialogue, Exchange{Command: command, Reply: reply, Asked: a.tree(a.d.heard())})
+}
+
+// tree makes the restrictions of a command of their events, those inside
+// another one below it.
+func (a *asker) tree(events []event) []Restriction {
+	var top []Restriction
+	open := []*[]Restriction{&top}
+	for _, ev := range events {
+		list, e := open[len(open)-1], ev.policy
+		if ev.route != nil {
+			if len(open) > 1 {
+				a.routed(last(*open[len(open)-2]), ev.route)
+			}
+			continue
+		}
+		switch e.What {
+		case policy.Asked:
+			*list = append(*list, Restriction{Name: e.Name, Arg: e.Arg, Warn: e.Warn, Place: a.place(e)})
+			open = append(open, &(*list)[len(*list)-1].Inner)
+		case policy.Found:
+			if len(open) > 1 {
+				r := last(*open[len(open)-2])
+				r.Found = append(r.Found, a.entry(e))
+			}
+		case policy.Answered:
+			if len(open) > 1 {
+				open = open[:len(open)-1]
+				answer(last(*open[len(open)-1]), e)
+			}
+		case policy.Ended:
+			*list = append(*list, Restriction{Name: "defer_if_permit", Result: "reject", Reply: e.Verdict.Reply(), Place: Place{}})
+		}
+	}
+	return top
+}
+
+// routed takes down what the router's tables said to a restriction.
+func (a *asker) routed(r *Restriction, e *rewrite.Event) {
+	switch e.What {
+	case rewrite.Found:
+		r.Found = append(r.Found, *a.found(*e))
+	case rewrite.Missed:
+		if note := e.Param + " does not know " + string(e.From); !slices.Contains(r.Notes, note) {
+			r.Notes = append(r.Notes, note)
+		}
+	case rewrite.Classed:
+		note := string(e.From) + " is " + e.Class.String()
+		if e.Param != "" {
+			note += " by " + a.known(e.Param).short()
+		}
+		if !slices.Contains(r.Notes, note) {
+			r.Notes = append(r.Notes, note)
+		}
+	}
+}
+
+func last(l []Restriction) *Restriction { return &l[len(l)-1] }
+
+func answer(r *Restriction, e policy.Event) {
+	r.Result = e.Result
+	if e.Verdict != nil {
+		r.Reply = e.Verdict.Reply()
+	}
+	if r.Warn && r.Result == "reject" {
+		r.Result = "warn"
+	}
+}
+
+// place finds the line of a restriction.
+func (a *asker) place(e policy.Event) Place {
+	switch {
+	case e.List != "":
+		return wordPlace(a.m, e.List, e.Word)
+	case e.Word < 0:
+		return place(a.m, e.Name)
+	}
+	return Place{}
+}
+
+// entry finds the line of a table's answer.
+func (a *asker) entry(e policy.Event) Entry {
+	out := Entry{Table: e.Table, Key: e.Key, Value: e.Value}
+	out.File, out.Line = locate(e.Table, e.Key, e.Value, table.Options{})
+	return out
+}
+
+// names sets whom the access lists ask: name servers with --dns, else nobody.
+func (a *asker) names() {
+	if a.q.DNS {
+		a.kit.Names = dns.New(dns.Options{Servers: a.q.Servers})
+		return
+	}
+	a.kit.Resolver = offline{dns.New(dns.Options{Servers: []string{"127.0.0.1:0"}, Tries: 1}), func(question string) {
+		a.note("name servers are not asked without --dns (%s): domains are taken for good, lists for empty", question)
+	}}
+}
+
+func (a *asker) note(format string, args ...any) {
+	s := fmt.Sprintf(format, args...)
+	key, _, _ := strings.Cut(s, "(")
+	a.d.mu.Lock() // the session's goroutine may have something to say, too
+	defer a.d.mu.Unlock()
+	if a.notes[key] {
+		return
+	}
+	a.notes[key] = true
+	a.r.Notes = append(a.r.Notes, s)
+}
+
+// short writes a place for people: the folder of the configuration is known.
+func (p Place) short() string {
+	switch {
+	case p.File == "" && p.Parameter == "":
+		return ""
+	case p.File == "":
+		return p.Parameter + " (default)"
+	}
+	where := fmt.Sprintf("%s:%d", filepath.Base(p.File), p.Line)
+	if p.Parameter == "" {
+		return where
+	}
+	return p.Parameter + ", " + where
+}

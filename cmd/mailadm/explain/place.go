@@ -1,0 +1,233 @@
+package explain
+
+import (
+	"bufio"
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"packetboat/internal/route/table"
+	"packetboat/internal/route/table/mapfile"
+	"packetboat/internal/sys/config"
+)
+
+// place returns where a parameter has its value.
+func place(m *config.Main, name string) Place {
+	file, line := m.Where(name)
+	p := Place{name, file, line}
+	if filepath.Base(file) != "master.cf" {
+		return p
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return p
+	}
+	defer f.Close()
+	if n := findOption(f, line, name); n > 0 {
+		p.Line = n
+	}
+	return p
+}
+
+// findOption looks for the -o option of a parameter in the service that begins
+// at line first.
+func findOption(f *os.File, first int, name string) int {
+	sc := bufio.NewScanner(f)
+	sc.Buffer(nil, mapfile.MaxLine)
+	for n := 1; sc.Scan(); n++ {
+		text := sc.Text()
+		if n < first || n > first && mapfile.Blank([]byte(text)) {
+			continue
+		}
+		if n > first && !mapfile.IsSpace(text[0]) {
+			return 0
+		}
+		for _, w := range strings.FieldsFunc(text, func(r rune) bool { return r == ' ' || r == '\t' || r == '{' || r == ',' }) {
+			if key, _, _ := strings.Cut(w, "="); key == name {
+				return n
+			}
+		}
+	}
+	return 0
+}
+
+// wordPlace returns the line on which a word of a list stands: a list may go on
+// over many lines. What a $name stands for has the place of the list.
+func wordPlace(m *config.Main, name string, n int) Place {
+	p := place(m, name)
+	words := config.Fields(m.Get(name))
+	if p.File == "" || filepath.Base(p.File) != "main.cf" || n < 0 || n >= len(words) {
+		return p
+	}
+	f, err := os.Open(p.File)
+	if err != nil {
+		return p
+	}
+	defer f.Close()
+	same := 0 // how many words of this text come before
+	for _, w := range words[:n] {
+		if w == words[n] {
+			same++
+		}
+	}
+	if line := findWord(f, p.Line, words[n], same); line > 0 {
+		p.Line = line
+	}
+	return p
+}
+
+// findWord looks for a word in the logical line that begins at line first,
+// skipping it same times; 0 = it is not there.
+func findWord(f *os.File, first int, word string, same int) int {
+	sc := bufio.NewScanner(f)
+	sc.Buffer(nil, mapfile.MaxLine)
+	for n := 1; sc.Scan(); n++ {
+		text := sc.Text()
+		switch {
+		case n < first:
+			continue
+		case n == first:
+			_, text, _ = strings.Cut(text, "=")
+		case mapfile.Blank([]byte(text)):
+			continue
+		case !mapfile.IsSpace(text[0]):
+			return 0
+		}
+		for _, w := range strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' || r == '\r' }) {
+			if w != word {
+				continue
+			}
+			if same == 0 {
+				return n
+			}
+			same--
+		}
+	}
+	return 0
+}
+
+// locate finds the line of a table's source that answers key. The table's own
+// reader tells: it is given the first lines of the source alone, and the fewest
+// lines with which it knows the key end with the one that counts, since in every
+// kind of source the first entry does.
+func locate(spec, key, value string, o table.Options) (file string, line int) {
+	kind, path := sourceOf(spec)
+	if path == "" {
+		return "", 0
+	}
+	lines, err := logicalLines(path)
+	if err != nil {
+		return "", 0
+	}
+	dir, err := os.MkdirTemp("", "explain")
+	if err != nil {
+		return path, 0
+	}
+	defer os.RemoveAll(dir)
+	p := prober{copyAt: filepath.Join(dir, filepath.Base(path)), kind: kind, key: key, value: value, o: o}
+	p.o.Missing, p.o.Alias = nil, o.Alias || contains(o.AliasFiles, path)
+	all, err := os.ReadFile(path)
+	if err != nil || !p.knows(all) {
+		return path, 0
+	}
+	lo, hi := 0, len(lines)-1
+	for lo < hi {
+		mid := (lo + hi) / 2
+		if p.knows(all[:lines[mid].end]) {
+			hi = mid
+		} else {
+			lo = mid + 1
+		}
+	}
+	if lo >= len(lines) {
+		return path, 0
+	}
+	return path, lines[lo].number
+}
+
+// prober asks a table of a part of its source.
+type prober struct {
+	copyAt, kind, key, value string
+	o                        table.Options
+}
+
+func (p *prober) knows(text []byte) bool {
+	if os.WriteFile(p.copyAt, text, 0o600) != nil {
+		return false
+	}
+	t, err := table.Open(p.kind+":"+p.copyAt, p.o)
+	if err != nil {
+		return false
+	}
+	v, found, err := t.Lookup(context.Background(), p.key)
+	return err == nil && found && v == p.value
+}
+
+// sourceOf returns the type and the file of a table that is read from one.
+func sourceOf(spec string) (kind, path string) {
+	spec = strings.TrimPrefix(spec, "proxy:")
+	kind, path, _ = strings.Cut(spec, ":")
+	switch kind {
+	case "hash", "btree", "lmdb", "cdb", "dbm", "sdbm", "texthash", "regexp", "pcre", "cidr":
+		return kind, path
+	}
+	return "", ""
+}
+
+// logicalLine is one of a source: its first physical line, and where it ends in
+// the file.
+type logicalLine struct{ number, end int }
+
+// logicalLines divides a source as mapfile.Lines does.
+func logicalLines(path string) ([]logicalLine, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var out []logicalLine
+	at, n := 0, 0
+	for l := range strings.Lines(string(b)) {
+		n++
+		at += len(l)
+		switch {
+		case mapfile.Blank([]byte(l)):
+		case mapfile.IsSpace(l[0]) && len(out) > 0:
+			out[len(out)-1].end = at
+		default:
+			out = append(out, logicalLine{n, at})
+		}
+	}
+	return out, nil
+}
+
+func contains(list []string, s string) bool {
+	for _, v := range list {
+		if v == s {
+			return true
+		}
+	}
+	return false
+}
+
+// answering returns which table of a parameter knows a key, with the place of
+// the entry.
+func answering(m *config.Main, param, key, value string, o table.Options) *Entry {
+	var specs []string
+	for _, p := range strings.Split(param, "+") {
+		specs = append(specs, config.Fields(m.Get(p))...)
+	}
+	for _, spec := range specs {
+		t, err := table.Open(spec, o)
+		if err != nil {
+			continue
+		}
+		v, found, err := t.Lookup(context.Background(), key)
+		if err == nil && found && v == value {
+			e := &Entry{Table: spec, Key: key, Value: value}
+			e.File, e.Line = locate(spec, key, value, o)
+			return e
+		}
+	}
+	return &Entry{Key: key, Value: value}
+}
