@@ -63,6 +63,9 @@ func LookupParam(name string) (Param, bool) {
 	if row, ok := findRow(name); ok {
 		return parseRow(row), true
 	}
+	if row, ok := findOwn(name); ok {
+		return parseRow(row), true
+	}
 	// The longest ending wins: x_extra_recipient_limit is no x_extra with
 	// _recipient_limit.
 	for i := 0; i < len(name); i++ {
