@@ -184,7 +184,7 @@ func stale(st Stat, content string, limit time.Duration) bool {
 // readDotlock returns the begin of a lock file; no link is followed. The file
 // may have two names: its maker died before it removed the one it was made under.
 func readDotlock(path string) string {
-	f, err := os.OpenFile(path, os.O_RDONLY|oNoFollow|unix.O_NONBLOCK, 0)
+	f, err := os.OpenFile(path, os.O_RDONLY|NoFollow|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return ""
 	}

@@ -11,7 +11,8 @@ import (
 	"syscall"
 )
 
-const oNoFollow = syscall.O_NOFOLLOW
+// NoFollow is the flag of open(2) that refuses a symbolic link.
+const NoFollow = syscall.O_NOFOLLOW
 
 // OpenFile is os.OpenFile for regular files: Go does not ask the kernel whether
 // it can be polled, which takes five system calls. Pipes and devices opened so
@@ -65,7 +66,7 @@ func OpenTrusted(path string, flags, uid int) (*os.File, error) {
 // OpenStat is OpenTrusted with what it saw of the file.
 func OpenStat(path string, flags, uid int) (*os.File, Stat, error) {
 	// O_NONBLOCK: opening a pipe that nobody writes to must not wait.
-	f, err := os.OpenFile(path, flags|oNoFollow|syscall.O_NONBLOCK, 0)
+	f, err := os.OpenFile(path, flags|NoFollow|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, Stat{}, err
 	}

@@ -15,7 +15,7 @@ var ErrRunning = errors.New("another process runs already")
 // without waiting when another process has it. Daemons use it for their pid
 // files: the lock, not the number, tells whether one runs.
 func LockFile(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|oNoFollow, 0o644)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|NoFollow, 0o644)
 	if err != nil {
 		return nil, err
 	}

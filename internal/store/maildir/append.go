@@ -1,0 +1,242 @@
+package maildir
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"packetboat/internal/store"
+	"packetboat/internal/sys/disk"
+)
+
+// Append implements store.Mailbox: all messages are written below tmp and are
+// on disk before the first one is renamed.
+func (m *mailbox) Append(msgs []store.New) ([]uint32, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.gone {
+		return nil, store.ErrNoMailbox
+	}
+	if err := m.refresh(); err != nil {
+		return nil, err
+	}
+	a := &addition{m: m}
+	err := a.writeAll(msgs)
+	if err == nil {
+		err = a.moveAll()
+	}
+	var uids []uint32
+	if err == nil {
+		uids, err = a.number()
+	}
+	if err != nil {
+		a.undo()
+		if disk.OverQuota(err) || disk.TooLarge(err) {
+			err = errors.Join(store.ErrOverQuota, err)
+		}
+		return nil, err
+	}
+	m.count(a.octets, int64(len(uids)))
+	return uids, nil
+}
+
+// addition is messages on their way into a mailbox.
+type addition struct {
+	m      *mailbox
+	files  []added
+	octets int64
+}
+
+// added is one of them.
+type added struct {
+	path string // where it stands now
+	name string // where it is to stand
+	dir  uint8
+	head int64 // octets of the header with CRLF
+}
+
+// writeAll writes the messages below tmp.
+func (a *addition) writeAll(msgs []store.New) error {
+	w := newLFWriter()
+	for i := range msgs {
+		if err := a.write(w, &msgs[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *addition) write(w *lfWriter, msg *store.New) error {
+	kw, err := a.m.keys.claim(msg.Keywords, disk.LockOptions{Wait: a.m.store.o.LockTimeout, Stale: staleLock})
+	if err != nil {
+		return err
+	}
+	name := unique()
+	path := filepath.Join(a.m.path, "tmp", name)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	a.files = append(a.files, added{path: path})
+	w.reset(f)
+	_, err = io.Copy(w, msg.Body)
+	err = errors.Join(err, w.flush())
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if !msg.Date.IsZero() { // INTERNALDATE is the file's time
+		if err := os.Chtimes(path, time.Time{}, msg.Date); err != nil {
+			return err
+		}
+	}
+	t := &a.files[len(a.files)-1]
+	t.name, t.head = fmt.Sprintf("%s,S=%d,W=%d", name, w.size, w.size+w.bare), w.head
+	if msg.Flags != 0 || kw != 0 {
+		t.name, t.dir = withFlags(t.name, msg.Flags, a.m.keys.letters(kw), ""), inCur
+	}
+	a.octets += w.size
+	return nil
+}
+
+// moveAll renames the messages to where readers find them.
+func (a *addition) moveAll() error {
+	var touched [2]bool
+	for i := range a.files {
+		f := &a.files[i]
+		to := filepath.Join(a.m.path, folders[f.dir], f.name)
+		if err := os.Rename(f.path, to); err != nil {
+			return err
+		}
+		f.path, touched[f.dir] = to, true
+	}
+	for d, yes := range touched {
+		if !yes {
+			continue
+		}
+		if err := disk.SyncDir(filepath.Join(a.m.path, folders[d])); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// number has UIDs given to the messages, and returns them. Where only our own
+// files came, the folder need not be read for it.
+func (a *addition) number() ([]uint32, error) {
+	m := a.m
+	if err := m.scan(m.state.Load()); err != nil {
+		return nil, err
+	}
+	uids := make([]uint32, len(a.files))
+	s := *m.state.Load()
+	n := *s.snap
+	n.Msgs = append([]store.Msg(nil), n.Msgs...)
+	for i := range a.files {
+		uid := m.list.uids[base(a.files[i].name)]
+		k := find(&n, uid)
+		if k < 0 {
+			return nil, store.ErrNoMessage // somebody deleted it already
+		}
+		uids[i], n.Msgs[k].Header = uid, a.files[i].head
+	}
+	s.snap = &n
+	m.state.Store(&s)
+	return uids, nil
+}
+
+// undo removes what there is of the messages.
+func (a *addition) undo() {
+	for i := range a.files {
+		os.Remove(a.files[i].path)
+	}
+	a.m.scanAll() // what cannot be read now is read the next time
+}
+
+// lfWriter writes a message with LF line ends and counts it. A CR without LF stays.
+type lfWriter struct {
+	w    *bufio.Writer
+	size int64 // octets written
+	bare int64 // of these, line ends, each of which is CRLF on the wire
+	head int64 // octets of the header with CRLF; 0 while it goes on
+	cr   bool  // a CR waits for what comes
+	last byte
+}
+
+func newLFWriter() *lfWriter { return &lfWriter{w: bufio.NewWriterSize(nil, 32<<10)} }
+
+func (l *lfWriter) reset(w io.Writer) {
+	l.w.Reset(w)
+	l.size, l.bare, l.head, l.cr, l.last = 0, 0, 0, false, '\n'
+}
+
+// Write implements io.Writer.
+func (l *lfWriter) Write(p []byte) (int, error) {
+	n := len(p)
+	for len(p) > 0 {
+		i := bytes.IndexByte(p, '\n')
+		if i < 0 {
+			l.text(p)
+			break
+		}
+		l.text(p[:i])
+		l.lineEnd()
+		p = p[i+1:]
+	}
+	return n, nil // what failed shows at flush
+}
+
+// text writes what holds no LF; a CR at its end may belong to one.
+func (l *lfWriter) text(p []byte) {
+	if len(p) == 0 {
+		return
+	}
+	if l.cr {
+		l.put('\r')
+	}
+	if l.cr = p[len(p)-1] == '\r'; l.cr {
+		p = p[:len(p)-1]
+	}
+	if len(p) > 0 {
+		l.w.Write(p)
+		l.size += int64(len(p))
+		l.last = p[len(p)-1]
+	}
+}
+
+func (l *lfWriter) put(c byte) {
+	l.w.WriteByte(c)
+	l.size++
+	l.last = c
+}
+
+// lineEnd ends a line. Where a second CR stood before it, both stay: else the
+// one that is left would be taken for the line end's when it is read.
+func (l *lfWriter) lineEnd() {
+	empty := l.last == '\n'
+	if l.cr && l.last == '\r' {
+		l.put('\r')
+	}
+	l.cr = false
+	if l.last != '\r' {
+		l.bare++
+	}
+	l.put('\n')
+	if empty && l.head == 0 {
+		l.head = l.size + l.bare
+	}
+}
+
+func (l *lfWriter) flush() error {
+	if l.cr {
+		l.put('\r')
+	}
+	return l.w.Flush()
+}
