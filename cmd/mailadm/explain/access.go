@@ -2,11 +2,11 @@ package explain
 
 import (
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"packetboat/cmd/internal/wiring"
+	"packetboat/cmd/mailadm/where"
 	"packetboat/internal/receive/policy"
 	"packetboat/internal/receive/smtpd"
 	"packetboat/internal/route/rewrite"
@@ -176,7 +176,7 @@ func (a *asker) tree(events []event) []Restriction {
 				answer(last(*open[len(open)-1]), e)
 			}
 		case policy.Ended:
-			*list = append(*list, Restriction{Name: "defer_if_permit", Result: "reject", Reply: e.Verdict.Reply(), Place: Place{}})
+			*list = append(*list, Restriction{Name: "defer_if_permit", Result: "reject", Reply: e.Verdict.Reply(), Place: where.Place{}})
 		}
 	}
 	return top
@@ -194,7 +194,7 @@ func (a *asker) routed(r *Restriction, e *rewrite.Event) {
 	case rewrite.Classed:
 		note := string(e.From) + " is " + e.Class.String()
 		if e.Param != "" {
-			note += " by " + a.known(e.Param).short()
+			note += " by " + a.known(e.Param).Short()
 		}
 		if !slices.Contains(r.Notes, note) {
 			r.Notes = append(r.Notes, note)
@@ -215,20 +215,20 @@ func answer(r *Restriction, e policy.Event) {
 }
 
 // place finds the line of a restriction.
-func (a *asker) place(e policy.Event) Place {
+func (a *asker) place(e policy.Event) where.Place {
 	switch {
 	case e.List != "":
-		return wordPlace(a.m, e.List, e.Word)
+		return where.Word(a.m, e.List, e.Word)
 	case e.Word < 0:
-		return place(a.m, e.Name)
+		return where.Of(a.m, e.Name)
 	}
-	return Place{}
+	return where.Place{}
 }
 
 // entry finds the line of a table's answer.
 func (a *asker) entry(e policy.Event) Entry {
 	out := Entry{Table: e.Table, Key: e.Key, Value: e.Value}
-	out.File, out.Line = locate(e.Table, e.Key, e.Value, table.Options{})
+	out.File, out.Line = where.Entry(e.Table, e.Key, e.Value, table.Options{})
 	return out
 }
 
@@ -253,19 +253,4 @@ func (a *asker) note(format string, args ...any) {
 	}
 	a.notes[key] = true
 	a.r.Notes = append(a.r.Notes, s)
-}
-
-// short writes a place for people: the folder of the configuration is known.
-func (p Place) short() string {
-	switch {
-	case p.File == "" && p.Parameter == "":
-		return ""
-	case p.File == "":
-		return p.Parameter + " (default)"
-	}
-	where := fmt.Sprintf("%s:%d", filepath.Base(p.File), p.Line)
-	if p.Parameter == "" {
-		return where
-	}
-	return p.Parameter + ", " + where
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 
+	"packetboat/cmd/mailadm/where"
 	"packetboat/internal/sys/maillog"
 )
 
@@ -21,8 +22,8 @@ func (p *printer) line(indent int, format string, args ...any) {
 }
 
 // item writes a text with its place behind it.
-func (p *printer) item(indent int, text string, at Place) {
-	if s := at.short(); s != "" {
+func (p *printer) item(indent int, text string, at where.Place) {
+	if s := at.Short(); s != "" {
 		text += "   [" + s + "]"
 	}
 	p.line(indent, "%s", text)
@@ -33,7 +34,7 @@ func (r *Report) write(w io.Writer) error {
 	p.line(0, "mail for <%s> from <%s>", r.Address, r.Sender)
 	if r.Service != nil {
 		p.line(0, "")
-		p.line(0, "access, service %s   [%s]", r.Service.Name, Place{File: r.Service.File, Line: r.Service.Line}.short())
+		p.line(0, "access, service %s   [%s]", r.Service.Name, where.Place{File: r.Service.File, Line: r.Service.Line}.Short())
 		for _, x := range r.Dialogue {
 			p.exchange(x)
 		}
@@ -105,7 +106,7 @@ func (p *printer) restrictions(indent int, list []Restriction) {
 
 func (p *printer) entry(indent int, e *Entry) {
 	if e != nil {
-		p.item(indent, e.Key+" "+e.Value, Place{File: e.File, Line: e.Line, Parameter: e.Table})
+		p.item(indent, e.Key+" "+e.Value, where.Place{File: e.File, Line: e.Line, Parameter: e.Table})
 	}
 }
 
@@ -121,7 +122,7 @@ func (p *printer) aliases(indent int, list []Step) {
 	for _, s := range list {
 		at := s.Place
 		if s.Entry != nil && s.Entry.File != "" {
-			at = Place{Parameter: s.Entry.Table, File: s.Entry.File, Line: s.Entry.Line}
+			at = where.Place{Parameter: s.Entry.Table, File: s.Entry.File, Line: s.Entry.Line}
 		}
 		p.item(indent, "alias "+s.From+": "+strings.Join(s.To, ", "), at)
 	}
@@ -138,7 +139,7 @@ func (p *printer) deliveries(indent int, list []Delivery) {
 			p.entry(indent+2, c.Entry)
 		}
 		if d.Transport != "" {
-			p.item(indent+1, "transport "+d.Transport+", next hop "+d.Nexthop, Place{File: d.Agent.File, Line: d.Agent.Line})
+			p.item(indent+1, "transport "+d.Transport+", next hop "+d.Nexthop, where.Place{File: d.Agent.File, Line: d.Agent.Line})
 		}
 		p.aliases(indent+1, d.Aliases)
 		for _, e := range d.Ends {

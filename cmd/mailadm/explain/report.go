@@ -3,6 +3,8 @@ package explain
 import (
 	"encoding/json"
 	"io"
+
+	"packetboat/cmd/mailadm/where"
 )
 
 // Report is the whole explanation.
@@ -17,14 +19,6 @@ type Report struct {
 	Deliveries  []Delivery `json:"deliveries"`  // where it goes from there
 	Deliverable bool       `json:"deliverable"` // no delivery ends in a bounce or waits
 	Notes       []string   `json:"notes,omitempty"`
-}
-
-// Place is where in the configuration something stands. An empty File stands
-// for a default.
-type Place struct {
-	Parameter string `json:"parameter,omitempty"`
-	File      string `json:"file,omitempty"`
-	Line      int    `json:"line,omitempty"`
 }
 
 // Entry is an answer of a table.
@@ -57,7 +51,7 @@ type Restriction struct {
 	Warn   bool          `json:"warn_if_reject,omitempty"`
 	Result string        `json:"result"` // permit, reject, dunno, defer_if_permit ...
 	Reply  string        `json:"reply,omitempty"`
-	Place  Place         `json:"place"`
+	Place  where.Place   `json:"place"`
 	Found  []Entry       `json:"found,omitempty"`
 	Inner  []Restriction `json:"inner,omitempty"` // of a table's result or a class
 	Notes  []string      `json:"notes,omitempty"`
@@ -65,34 +59,34 @@ type Restriction struct {
 
 // Step is one rewriting of an address, or the expansion of an alias.
 type Step struct {
-	From  string   `json:"from"`
-	To    []string `json:"to"`
-	Place Place    `json:"place"`
-	Entry *Entry   `json:"entry,omitempty"`
+	From  string      `json:"from"`
+	To    []string    `json:"to"`
+	Place where.Place `json:"place"`
+	Entry *Entry      `json:"entry,omitempty"`
 }
 
 // Delivery is one recipient after all rewriting.
 type Delivery struct {
-	Address   string `json:"address"`
-	Class     string `json:"class,omitempty"`
-	ClassBy   Place  `json:"class_by"`
-	Transport string `json:"transport,omitempty"`
-	Nexthop   string `json:"nexthop,omitempty"`
+	Address   string      `json:"address"`
+	Class     string      `json:"class,omitempty"`
+	ClassBy   where.Place `json:"class_by"`
+	Transport string      `json:"transport,omitempty"`
+	Nexthop   string      `json:"nexthop,omitempty"`
 	// Choices are the parameters that gave transport and next hop, the one that
 	// counts last.
-	Choices []Choice   `json:"choices,omitempty"`
-	Agent   Place      `json:"agent"` // the transport's line in master.cf
-	Program string     `json:"program,omitempty"`
-	Aliases []Step     `json:"aliases,omitempty"`
-	Ends    []End      `json:"ends,omitempty"`
-	Result  string     `json:"result,omitempty"` // of a delivery from here: "sent: 2.0.0 delivers to mailbox"
-	Then    []Step     `json:"then,omitempty"`   // rewriting of what is forwarded
-	Next    []Delivery `json:"next,omitempty"`   // what is forwarded
+	Choices []Choice    `json:"choices,omitempty"`
+	Agent   where.Place `json:"agent"` // the transport's line in master.cf
+	Program string      `json:"program,omitempty"`
+	Aliases []Step      `json:"aliases,omitempty"`
+	Ends    []End       `json:"ends,omitempty"`
+	Result  string      `json:"result,omitempty"` // of a delivery from here: "sent: 2.0.0 delivers to mailbox"
+	Then    []Step      `json:"then,omitempty"`   // rewriting of what is forwarded
+	Next    []Delivery  `json:"next,omitempty"`   // what is forwarded
 }
 
 // Choice is a parameter that gave transport or next hop.
 type Choice struct {
-	Place
+	where.Place
 	Value string `json:"value"`
 	Entry *Entry `json:"entry,omitempty"`
 }

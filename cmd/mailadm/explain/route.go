@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"packetboat/cmd/internal/wiring"
+	"packetboat/cmd/mailadm/where"
 	"packetboat/internal/mail"
 	"packetboat/internal/route/alias"
 	"packetboat/internal/route/rewrite"
@@ -69,14 +70,14 @@ func (a *asker) steps(events []rewrite.Event) []Step {
 }
 
 // known is the place of a parameter; "" has none.
-func (a *asker) known(param string) Place {
+func (a *asker) known(param string) where.Place {
 	if param == "" {
-		return Place{}
+		return where.Place{}
 	}
 	if param == "canonical_maps" && a.base.Get(param) == "" {
 		param = "recipient_canonical_maps"
 	}
-	return place(a.base, param)
+	return where.Of(a.base, param)
 }
 
 func texts(list []mail.Address) []string {
@@ -120,7 +121,7 @@ func (a *asker) delivery(addr, sender mail.Address, depth int) Delivery {
 		d.Result = "deferred: master.cf has no unix service " + transport
 		return d
 	}
-	d.Agent, d.Program = Place{svc.Name, svc.File, svc.Line}, svc.Command
+	d.Agent, d.Program = where.Place{Parameter: svc.Name, File: svc.File, Line: svc.Line}, svc.Command
 	a.agent(&d, svc, rcpt.Addr, sender, depth)
 	return d
 }
@@ -212,11 +213,11 @@ func (a *asker) local(d *Delivery, svc *config.Service, m *config.Main, addr, se
 // aliasStep finds the line of an alias.
 func (a *asker) aliasStep(m *config.Main, s alias.Step) Step {
 	if s.File != "" {
-		return Step{From: s.Name, To: []string{":include:" + s.File}, Place: Place{File: s.File, Line: 1}}
+		return Step{From: s.Name, To: []string{":include:" + s.File}, Place: where.Place{File: s.File, Line: 1}}
 	}
-	out := Step{From: s.Name, Place: place(m, "alias_maps"), To: []string{s.Value}}
+	out := Step{From: s.Name, Place: where.Of(m, "alias_maps"), To: []string{s.Value}}
 	out.Entry = &Entry{Table: s.Table, Key: s.Name, Value: s.Value}
-	out.Entry.File, out.Entry.Line = locate(s.Table, s.Name, s.Value, table.Options{Alias: true, NoRegSub: true})
+	out.Entry.File, out.Entry.Line = where.Entry(s.Table, s.Name, s.Value, table.Options{Alias: true, NoRegSub: true})
 	return out
 }
 
@@ -331,4 +332,26 @@ func deliverable(list []Delivery) bool {
 		}
 	}
 	return true
+}
+
+// answering returns which table of a parameter knows a key, with the place of
+// the entry.
+func answering(m *config.Main, param, key, value string, o table.Options) *Entry {
+	var specs []string
+	for _, p := range strings.Split(param, "+") {
+		specs = append(specs, config.Fields(m.Get(p))...)
+	}
+	for _, spec := range specs {
+		t, err := table.Open(spec, o)
+		if err != nil {
+			continue
+		}
+		v, found, err := t.Lookup(context.Background(), key)
+		if err == nil && found && v == value {
+			e := &Entry{Table: spec, Key: key, Value: value}
+			e.File, e.Line = where.Entry(spec, key, value, o)
+			return e
+		}
+	}
+	return &Entry{Key: key, Value: value}
 }

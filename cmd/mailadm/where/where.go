@@ -1,10 +1,15 @@
-package explain
+// Package where finds the lines of a configuration that mailadm check and
+// mailadm explain speak of: of a parameter, of a word in a list, of an entry in
+// a table's source.
+package where
 
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"packetboat/internal/route/table"
@@ -12,8 +17,31 @@ import (
 	"packetboat/internal/sys/config"
 )
 
-// place returns where a parameter has its value.
-func place(m *config.Main, name string) Place {
+// Place is where in the configuration something stands. An empty File stands
+// for a default.
+type Place struct {
+	Parameter string `json:"parameter,omitempty"`
+	File      string `json:"file,omitempty"`
+	Line      int    `json:"line,omitempty"`
+}
+
+// Short writes a place for people, without the folder; "" for none.
+func (p Place) Short() string {
+	switch {
+	case p.File == "" && p.Parameter == "":
+		return ""
+	case p.File == "":
+		return p.Parameter + " (default)"
+	}
+	where := fmt.Sprintf("%s:%d", filepath.Base(p.File), p.Line)
+	if p.Parameter == "" {
+		return where
+	}
+	return p.Parameter + ", " + where
+}
+
+// Of returns where a parameter has its value.
+func Of(m *config.Main, name string) Place {
 	file, line := m.Where(name)
 	p := Place{name, file, line}
 	if filepath.Base(file) != "master.cf" {
@@ -52,10 +80,10 @@ func findOption(f *os.File, first int, name string) int {
 	return 0
 }
 
-// wordPlace returns the line on which a word of a list stands: a list may go on
+// Word returns the line on which a word of a list stands: a list may go on
 // over many lines. What a $name stands for has the place of the list.
-func wordPlace(m *config.Main, name string, n int) Place {
-	p := place(m, name)
+func Word(m *config.Main, name string, n int) Place {
+	p := Of(m, name)
 	words := config.Fields(m.Get(name))
 	if p.File == "" || filepath.Base(p.File) != "main.cf" || n < 0 || n >= len(words) {
 		return p
@@ -107,12 +135,12 @@ func findWord(f *os.File, first int, word string, same int) int {
 	return 0
 }
 
-// locate finds the line of a table's source that answers key. The table's own
+// Entry finds the line of a table's source that answers key. The table's own
 // reader tells: it is given the first lines of the source alone, and the fewest
 // lines with which it knows the key end with the one that counts, since in every
 // kind of source the first entry does.
-func locate(spec, key, value string, o table.Options) (file string, line int) {
-	kind, path := sourceOf(spec)
+func Entry(spec, key, value string, o table.Options) (file string, line int) {
+	kind, path := Source(spec)
 	if path == "" {
 		return "", 0
 	}
@@ -126,7 +154,7 @@ func locate(spec, key, value string, o table.Options) (file string, line int) {
 	}
 	defer os.RemoveAll(dir)
 	p := prober{copyAt: filepath.Join(dir, filepath.Base(path)), kind: kind, key: key, value: value, o: o}
-	p.o.Missing, p.o.Alias = nil, o.Alias || contains(o.AliasFiles, path)
+	p.o.Missing, p.o.Alias = nil, o.Alias || slices.Contains(o.AliasFiles, path)
 	all, err := os.ReadFile(path)
 	if err != nil || !p.knows(all) {
 		return path, 0
@@ -164,8 +192,8 @@ func (p *prober) knows(text []byte) bool {
 	return err == nil && found && v == p.value
 }
 
-// sourceOf returns the type and the file of a table that is read from one.
-func sourceOf(spec string) (kind, path string) {
+// Source returns the type and the file of a table that is read from one.
+func Source(spec string) (kind, path string) {
 	spec = strings.TrimPrefix(spec, "proxy:")
 	kind, path, _ = strings.Cut(spec, ":")
 	switch kind {
@@ -199,35 +227,4 @@ func logicalLines(path string) ([]logicalLine, error) {
 		}
 	}
 	return out, nil
-}
-
-func contains(list []string, s string) bool {
-	for _, v := range list {
-		if v == s {
-			return true
-		}
-	}
-	return false
-}
-
-// answering returns which table of a parameter knows a key, with the place of
-// the entry.
-func answering(m *config.Main, param, key, value string, o table.Options) *Entry {
-	var specs []string
-	for _, p := range strings.Split(param, "+") {
-		specs = append(specs, config.Fields(m.Get(p))...)
-	}
-	for _, spec := range specs {
-		t, err := table.Open(spec, o)
-		if err != nil {
-			continue
-		}
-		v, found, err := t.Lookup(context.Background(), key)
-		if err == nil && found && v == value {
-			e := &Entry{Table: spec, Key: key, Value: value}
-			e.File, e.Line = locate(spec, key, value, o)
-			return e
-		}
-	}
-	return &Entry{Key: key, Value: value}
 }
