@@ -48,6 +48,7 @@ const (
 	opClaim    = "claim"    // parent -> auth: whom does Ticket belong to?
 	opLookup   = "lookup"   // parent -> auth, lmtp -> parent: where is the mail of Name?
 	opSession  = "session"  // parent -> mail: Session, with its socket
+	opKick     = "kick"     // parent -> mail: end session Number politely
 	opDone     = "done"     // mail -> parent: session Number has ended
 	opDeliver  = "deliver"  // lmtp -> parent: a deliver process for Name (reply has its socket)
 )

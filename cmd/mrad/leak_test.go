@@ -35,7 +35,7 @@ func TestSessionsLeaveNothing(t *testing.T) {
 		b.WriteString(bye)
 		b.Close() // what it sent is still read; then comes the end
 		r.active.Add(1)
-		r.session(event{message{Session: &session{Proto: proto, User: "a", Mail: "mbox:" + dir + ":INBOX=" + dir + "/inbox"}}, []*os.File{a}})
+		r.session(event{message{Session: &session{Proto: proto, User: "a", Mail: "mbox:" + dir + ":INBOX=" + dir + "/inbox"}}, []*os.File{a}}, nil)
 	}
 	count := func() (int, int) {
 		fds, _ := os.ReadDir("/proc/self/fd")

@@ -1,17 +1,14 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"time"
 
+	"packetboat/cmd/mrad/pamcall"
 	"packetboat/internal/auth"
 	"packetboat/internal/auth/wire"
 	"packetboat/internal/sys/maillog"
@@ -53,7 +50,7 @@ func runAuth(path string) error {
 		return err
 	}
 	o.Log = r.tell
-	if pam, err := newPAMCall(); err == nil {
+	if pam, err := pamcall.New(); err == nil {
 		o.PAM = pam
 	}
 	if r.auth, err = auth.New(o); err != nil {
@@ -154,73 +151,4 @@ func (r *authRole) lookup(e event) {
 		return
 	}
 	r.p.reply(e.message, message{User: u})
-}
-
-// pamCall asks PAM through the program pamcheck.
-type pamCall struct {
-	path string
-	slot chan struct{}
-}
-
-// Limits of PAM: a module may hang, and each call is a process of some MB.
-const (
-	pamTimeout = 60 * time.Second
-	pamAtOnce  = 16
-)
-
-func newPAMCall() (*pamCall, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	path := filepath.Join(filepath.Dir(self), "pamcheck")
-	if _, err := os.Stat(path); err != nil {
-		return nil, err
-	}
-	return &pamCall{path, make(chan struct{}, pamAtOnce)}, nil
-}
-
-// Check implements auth.PAM. The password goes through a pipe: arguments and
-// environment can be read by others.
-func (p *pamCall) Check(ctx context.Context, service, user, password, rip string) (auth.PAMResult, error) {
-	var none auth.PAMResult
-	ctx, cancel := context.WithTimeout(ctx, pamTimeout)
-	defer cancel()
-	select {
-	case p.slot <- struct{}{}:
-		defer func() { <-p.slot }()
-	case <-ctx.Done():
-		return none, errors.New("too many PAM conversations at once")
-	}
-	r, w, err := os.Pipe()
-	if err != nil {
-		return none, err
-	}
-	defer r.Close()
-	// Less than a pipe's buffer: the write does not wait for pamcheck.
-	_, err = w.WriteString(service + "\x00" + user + "\x00" + rip + "\x00" + password + "\x00")
-	w.Close()
-	if err != nil {
-		return none, err
-	}
-	var out bytes.Buffer
-	code, err := proc.Run(ctx, proc.Role{Path: p.path, Args: []string{"pamcheck"}, Env: proc.CleanEnv(), Stdin: r, Stdout: &out, Stderr: os.Stderr})
-	if err != nil {
-		return none, fmt.Errorf("pamcheck: %w", err)
-	}
-	return parsePAM(code, out.String())
-}
-
-// parsePAM reads pamcheck's answer: "ok USER" or "fail STEP CODE TEXT".
-func parsePAM(code int, out string) (auth.PAMResult, error) {
-	line, _, _ := strings.Cut(out, "\n")
-	f := strings.SplitN(line, " ", 4)
-	switch {
-	case code == 0 && f[0] == "ok" && len(f) >= 2:
-		return auth.PAMResult{OK: true, User: strings.TrimPrefix(line, "ok ")}, nil
-	case code == 0 && f[0] == "fail" && len(f) == 4:
-		n, err := strconv.Atoi(f[2])
-		return auth.PAMResult{Step: f[1], Code: n, Text: f[3]}, err
-	}
-	return auth.PAMResult{}, fmt.Errorf("pamcheck ended with %d", code)
 }

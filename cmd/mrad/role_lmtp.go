@@ -16,6 +16,7 @@ import (
 	"packetboat/internal/auth"
 	"packetboat/internal/deliver/lmtpd"
 	"packetboat/internal/mail"
+	"packetboat/internal/store/location"
 	"packetboat/internal/sys/maillog"
 	"packetboat/internal/sys/proc"
 )
@@ -299,7 +300,7 @@ func (p *parent) startDeliver(q *peer, e event) {
 }
 
 func (p *parent) deliverProcess(u *auth.UserInfo) (*os.File, error) {
-	l, err := parseLocation(u.Mail)
+	l, err := location.Parse(u.Mail)
 	if err != nil {
 		return nil, err
 	}
@@ -311,8 +312,8 @@ func (p *parent) deliverProcess(u *auth.UserInfo) (*os.File, error) {
 		return nil, err
 	}
 	defer far.Close()
-	args := []string{"deliver", "-z", "--as", fmt.Sprintf("%d:%d", u.UID, u.GID), "--inbox", l.inbox}
-	if name := u.Fields["system_groups_user"]; name != "" && filepath.Base(l.inbox) == name && p.settings().MailGroup != "" {
+	args := []string{"deliver", "-z", "--as", fmt.Sprintf("%d:%d", u.UID, u.GID), "--inbox", l.Inbox}
+	if name := u.Fields["system_groups_user"]; name != "" && filepath.Base(l.Inbox) == name && p.settings().MailGroup != "" {
 		args = []string{"deliver", "-z", "-d", name} // with group mail: dotlocks in /var/mail
 	}
 	pr, err := proc.Start(proc.Role{Path: filepath.Join(filepath.Dir(p.self), "deliver"), Args: args,

@@ -12,7 +12,7 @@ import (
 	"packetboat/internal/serve/login"
 	"packetboat/internal/serve/pop3d"
 	"packetboat/internal/store"
-	"packetboat/internal/store/mbox"
+	"packetboat/internal/store/location"
 	"packetboat/internal/sys/maillog"
 	"packetboat/internal/sys/proc"
 )
@@ -28,6 +28,7 @@ type mailRole struct {
 	mu     sync.Mutex
 	u      *setup                  // nil until the process has become its user
 	stores map[string]*sharedStore // by mail location
+	kicks  map[int]chan struct{}   // by session number; closed to end that session
 	active sync.WaitGroup
 }
 
@@ -45,7 +46,7 @@ func runMail(string) error {
 	// Many of these processes stand idle: memory is given back early.
 	debug.SetGCPercent(50)
 	r := &mailRole{p: newPeer(ch), log: roleLog(), imap: roleLogger().Program("imap"),
-		stop: make(chan struct{}), stores: make(map[string]*sharedStore)}
+		stop: make(chan struct{}), stores: make(map[string]*sharedStore), kicks: make(map[int]chan struct{})}
 	r.p.serve(r.handle)
 	// The parent closed the channel: it has no session of ours, or it is gone.
 	r.end()
@@ -61,9 +62,11 @@ func (r *mailRole) handle(e event) {
 		}
 	case e.Op == opStop:
 		go r.end()
+	case e.Op == opKick:
+		r.kick(e.Number)
 	case e.Op == opSession && len(e.files) == 1 && r.settings() != nil:
 		r.active.Add(1)
-		go r.session(e)
+		go r.session(e, r.kickable(e.Session.Number))
 		return
 	}
 	e.close()
@@ -111,10 +114,11 @@ func (r *mailRole) end() {
 }
 
 // session runs one client to its end and tells the parent.
-func (r *mailRole) session(e event) {
+func (r *mailRole) session(e event, kicked <-chan struct{}) {
 	s := *e.Session
 	defer r.active.Done()
 	defer r.p.send(message{Op: opDone, Number: s.Number})
+	defer r.kick(s.Number) // forgets it
 	defer func() {
 		if p := recover(); p != nil {
 			r.log.DovecotError(fmt.Sprintf("%s(%s)", s.Proto, s.User), fmt.Sprintf("panic: %v\n%s", p, debug.Stack()))
@@ -133,7 +137,7 @@ func (r *mailRole) session(e event) {
 	}
 	defer r.release(s.Mail)
 	u := r.settings()
-	polite := politely(conn, r.stop)
+	polite := politely(conn, r.stop, kicked)
 	defer polite.Close() // ends the goroutine that waits for the stop
 	if s.Proto == login.POP3 {
 		pop3d.Serve(polite, pop3d.User{Name: s.User, Store: st},
@@ -142,6 +146,25 @@ func (r *mailRole) session(e event) {
 	}
 	imapd.Serve(polite, imapd.User{Name: s.User, Store: st},
 		imapd.Options{Log: r.imap, IdleNotify: u.IdleNotify}, imapd.Start{Tag: s.Tag, Pending: s.Pending, TLS: s.TLS, Session: s.Session})
+}
+
+// kickable notes a session, and returns what is closed when it is to end.
+func (r *mailRole) kickable(number int) <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c := make(chan struct{})
+	r.kicks[number] = c
+	return c
+}
+
+// kick ends one session as a stop of the system would, and forgets it.
+func (r *mailRole) kick(number int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c := r.kicks[number]; c != nil {
+		delete(r.kicks, number)
+		close(c)
+	}
 }
 
 // refuse tells a client whose mail cannot be opened, in its protocol.
@@ -157,43 +180,38 @@ func (r *mailRole) refuse(conn net.Conn, s session, err error) {
 }
 
 // open returns the store of a mail location; sessions of one user share it.
-func (r *mailRole) open(location string) (store.Store, error) {
+func (r *mailRole) open(where string) (store.Store, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if s := r.stores[location]; s != nil {
+	if s := r.stores[where]; s != nil {
 		s.users++
 		return s, nil
 	}
-	l, err := parseLocation(location)
+	st, err := location.Open(where, location.Options{LockTimeout: r.u.LockTimeout, DotlockStale: r.u.DotlockStale})
 	if err != nil {
 		return nil, err
 	}
-	st, err := mbox.Open(mbox.Options{Inbox: l.inbox, Folders: l.folders, Control: l.control,
-		LockTimeout: r.u.LockTimeout, DotlockStale: r.u.DotlockStale})
-	if err != nil {
-		return nil, err
-	}
-	r.stores[location] = &sharedStore{st, 1}
-	return r.stores[location], nil
+	r.stores[where] = &sharedStore{st, 1}
+	return r.stores[where], nil
 }
 
-func (r *mailRole) release(location string) {
+func (r *mailRole) release(where string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s := r.stores[location]
+	s := r.stores[where]
 	if s.users--; s.users > 0 {
 		return
 	}
-	delete(r.stores, location)
+	delete(r.stores, where)
 	if err := s.Close(); err != nil {
 		r.log.DovecotError("mail", err.Error())
 	}
 }
 
-// politely wraps a connection so that, once stop is closed, its next read ends
+// politely wraps a connection so that, once stop or kicked is closed, its next read ends
 // as if the client had been silent too long: the session finishes the command
 // in hand and says goodbye.
-func politely(c net.Conn, stop <-chan struct{}) net.Conn {
+func politely(c net.Conn, stop, kicked <-chan struct{}) net.Conn {
 	var p net.Conn
 	var g *guard
 	switch t := c.(type) {
@@ -209,6 +227,8 @@ func politely(c net.Conn, stop <-chan struct{}) net.Conn {
 	go func() {
 		select {
 		case <-stop:
+			g.stop(c)
+		case <-kicked:
 			g.stop(c)
 		case <-g.closed:
 		}

@@ -13,6 +13,7 @@ import (
 
 	"packetboat/cmd/mrad/unbuilt"
 	"packetboat/internal/auth"
+	"packetboat/internal/store/location"
 	"packetboat/internal/sys/config"
 	"packetboat/internal/sys/proc"
 )
@@ -115,7 +116,7 @@ func (s *settings) check() error {
 
 // unbuilt tells what the configuration asks for that there is not.
 func (s *settings) unbuilt() error {
-	c := unbuilt.Checker{Conf: s.conf, Protocols: s.Protocols, Location: func(mail string) error { _, err := parseLocation(mail); return err }}
+	c := unbuilt.Checker{Conf: s.conf, Protocols: s.Protocols, Location: func(mail string) error { _, err := location.Parse(mail); return err }}
 	for _, i := range inetServices {
 		c.Services = append(c.Services, i.service)
 	}

@@ -30,7 +30,13 @@ func (r *authRole) serveUserdb(l net.Listener) {
 			c.Close()
 			continue
 		}
-		go wire.ServeUserdb(c, r.userdb, mayAsk(u))
+		m := wire.Master{User: r.userdb, Allow: mayAsk(u)}
+		if m.Allow(map[string]string{}) {
+			// Root asks: doveadm -A, auth lookup, auth cache flush. Nothing is cached.
+			m.Pass, m.List = r.passdb, r.auth.Users
+			m.Flush = func([]string) int { return 0 }
+		}
+		go wire.ServeMaster(c, m)
 	}
 }
 
@@ -60,4 +66,13 @@ func (r *authRole) userdb(ctx context.Context, user, service string) (string, ma
 	fields["uid"], fields["gid"], fields["home"] = strconv.Itoa(u.UID), strconv.Itoa(u.GID), u.Home
 	fields["mail"] = u.Mail
 	return u.User, fields, nil
+}
+
+// passdb tells what the passdbs say of a user.
+func (r *authRole) passdb(ctx context.Context, user, service string) (string, map[string]string, error) {
+	name, fields, err := r.auth.Passdb(ctx, user, service)
+	if errors.Is(err, auth.ErrNoUser) {
+		return "", nil, wire.ErrNoUser
+	}
+	return name, fields, err
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -19,31 +18,10 @@ var ErrNoUser = errors.New("user doesn't exist")
 // ErrNoUser for one that it does not list.
 type Userdb func(ctx context.Context, user, service string) (name string, fields map[string]string, err error)
 
-// ServeUserdb serves one client of an auth-userdb socket (the "Server <-> Master" half of
-// the protocol, only its USER command), and closes its connection. allow is
-// asked before fields are told: the socket is open to every user of the
-// machine, and each may learn of himself.
+// ServeUserdb serves one client of an auth-userdb socket that asks for users
+// only; see ServeMaster.
 func ServeUserdb(c net.Conn, db Userdb, allow func(fields map[string]string) bool) {
-	defer c.Close()
-	fmt.Fprintf(c, "VERSION\t1\t1\nSPID\t%d\n", os.Getpid())
-	in := bufio.NewReaderSize(c, MaxLine)
-	for {
-		c.SetDeadline(time.Now().Add(answerTimeout))
-		line, err := readLine(in)
-		if err != nil {
-			return
-		}
-		args := strings.Split(line, "\t")
-		if args[0] != "USER" || len(args) < 3 {
-			if args[0] != "VERSION" && args[0] != "CPID" {
-				return // LIST and PASS are for root's own tools, which read the files
-			}
-			continue
-		}
-		if _, err := c.Write(userAnswer(args, db, allow)); err != nil {
-			return
-		}
-	}
+	ServeMaster(c, Master{User: db, Allow: allow})
 }
 
 // userAnswer answers one USER line.
