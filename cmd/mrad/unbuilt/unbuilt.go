@@ -13,48 +13,14 @@ import (
 
 	"packetboat/internal/auth"
 	"packetboat/internal/sys/config"
+	"packetboat/internal/sys/config/base"
 	"packetboat/internal/sys/config/dovecot"
 )
-
-// built are the settings of the root that mrad acts on.
-const built = ` auth_default_realm auth_failure_delay auth_mechanisms auth_username_chars auth_username_format auth_verbose
-base_dir default_internal_user default_login_user disable_plaintext_auth first_valid_gid first_valid_uid hostname
-imap_idle_notify_interval last_valid_gid last_valid_uid listen log_path login_greeting login_trusted_networks mail_gid mail_home
-mail_location mail_max_userip_connections mail_privileged_group mail_uid mbox_dotlock_change_timeout mbox_lock_timeout
-pop3_no_flag_updates pop3_uidl_format protocols recipient_delimiter ssl ssl_cert ssl_key ssl_min_protocol `
 
 // perProtocol are those that may differ between protocols; others in a
 // protocol section are an error.
 const perProtocol = ` auth_verbose disable_plaintext_auth imap_idle_notify_interval login_greeting login_trusted_networks
 mail_max_userip_connections mbox_dotlock_change_timeout mbox_lock_timeout pop3_no_flag_updates pop3_uidl_format `
-
-// ofOthers are settings that other programs of the house read, or that only
-// matter to a protocol that mrad does not speak.
-const ofOthers = ` auth_socket_path deliver_log_format lda_mailbox_autocreate lda_mailbox_autosubscribe lda_original_recipient_header
-postmaster_address quota_full_tempfail rejection_reason rejection_subject sendmail_path submission_host `
-
-// meaningless are settings whose absence nobody notices: caches and their sizes,
-// debugging, formats of Dovecot's index files, limits of its kind of
-// processes, parts that only act when another setting switches them on (and
-// that one is an error), and what Go's TLS decides better by itself.
-const meaningless = ` auth_anonymous_username auth_cache_negative_ttl auth_cache_size auth_cache_ttl
-auth_cache_verify_password_with_worker auth_debug auth_debug_passwords auth_gssapi_hostname auth_krb5_keytab auth_proxy_self
-auth_realms auth_stats auth_use_winbind auth_winbind_helper_path auth_worker_max_count config_cache_size debug_log_path
-default_client_limit default_idle_kill default_internal_group default_process_limit default_vsz_limit dict_db_config
-dotlock_use_excl import_environment instance_name libexec_dir lock_method log_core_filter log_debug login_plugin_dir
-mail_always_cache_fields mail_debug mail_fsync mail_never_cache_fields mail_plugin_dir mail_prefetch_count
-mail_sort_max_read_count mail_temp_scan_interval mail_vsize_bg_after_count mailbox_idle_check_interval mbox_dirty_syncs
-mbox_lazy_writes mbox_md5 mbox_min_index_size mbox_very_dirty_syncs mmap_disable pop3_fast_size_lookups process_shutdown_filter
-ssl_ca ssl_cert_username_field ssl_crypto_device ssl_dh ssl_prefer_server_ciphers ssl_require_crl state_dir
-stats_writer_socket_path verbose_proctitle verbose_ssl version_ignore `
-
-// meaninglessFamilies are such settings by the start of their names.
-var meaninglessFamilies = [...]string{"auth_policy_", "director_", "doveadm_", "dsync_", "imap_urlauth_", "imapc_", "login_proxy_", "login_source_ips",
-	"mail_attachment_", "mail_cache_", "mail_index_", "mailbox_list_index", "maildir_", "managesieve_", "mdbox_", "old_stats_", "pop3c_",
-	"replication_", "replicator_", "ssl_client_", "stats_http_", "submission_"}
-
-// switches are the members of those families that switch something on.
-const switches = ` auth_policy_server_url director_servers director_mail_servers mail_attachment_dir `
 
 // sameAs are values that say in other words what mrad does anyway.
 var sameAs = map[string][]string{
@@ -86,7 +52,7 @@ type Checker struct {
 // Check returns every setting that would change something and is not built,
 // joined, each a *config.Error.
 func (s Checker) Check() error {
-	errs := s.unbuiltValues(s.Conf.Root(), "")
+	errs := append(s.unbuiltValues(s.Conf.Root(), ""), s.Conf.Refused...)
 	s.Conf.Filters(func(f config.Filter, b *config.Block) {
 		if f != (config.Filter{}) {
 			errs = append(errs, s.unbuiltFilter(f, b)...)
@@ -113,27 +79,20 @@ func has(list, name string) bool {
 	return false
 }
 
-// harmless tells whether a setting has no meaning here.
-func harmless(name string) bool {
-	if has(meaningless, name) || has(ofOthers, name) {
-		return true
-	}
-	return !has(switches, name) && slices.ContainsFunc(meaninglessFamilies[:], func(f string) bool { return strings.HasPrefix(name, f) })
-}
-
 // unbuiltValues looks at the settings of the root or of a protocol section.
 func (s Checker) unbuiltValues(b *config.Block, proto string) (errs []error) {
 	for _, v := range b.Values {
 		p, _ := dovecot.Lookup("", v.Name)
-		known := has(built, v.Name) && (proto == "" || has(perProtocol, v.Name) || s.Conf.Get(v.Name) == v.Value)
-		if known || harmless(v.Name) || v.Value == p.Default || slices.Contains(sameAs[v.Name], strings.Join(strings.Fields(v.Value), " ")) {
+		built := p.State == base.StateDone
+		known := built && (proto == "" || has(perProtocol, v.Name) || s.Conf.Get(v.Name) == v.Value)
+		if known || p.State == base.StateAccepted || v.Value == p.Default || slices.Contains(sameAs[v.Name], strings.Join(strings.Fields(v.Value), " ")) {
 			continue
 		}
 		if strings.TrimSpace(v.Value) == "" && p.Default == "" {
 			continue
 		}
 		text := "is not supported"
-		if proto != "" && has(built, v.Name) {
+		if proto != "" && built {
 			text = "is not supported inside protocol " + proto + " { }"
 		}
 		errs = append(errs, notBuilt(v.File, v.Line, setting(v), text))
@@ -158,6 +117,9 @@ func (s Checker) unbuiltFilter(f config.Filter, b *config.Block) (errs []error) 
 	proto := f.Protocol
 	if f.LocalName != "" || f.Local.IsValid() || f.Remote.IsValid() || strings.HasPrefix(proto, "!") {
 		for _, v := range b.Values {
+			if p, _ := dovecot.Lookup("", v.Name); p.State == base.StateAccepted || s.Conf.Get(v.Name) == v.Value {
+				continue
+			}
 			errs = append(errs, notBuilt(v.File, v.Line, setting(v), "sections local, local_name, remote and protocol !name are not supported"))
 		}
 	} else if slices.Contains(s.Protocols, proto) {
@@ -178,9 +140,9 @@ func (s Checker) unbuiltBlocks(root *config.Block) (errs []error) {
 	for _, b := range root.Blocks {
 		switch b.Kind {
 		case "passdb":
-			errs = append(errs, unbuiltIn(b, "driver args default_fields override_fields deny name")...)
+			errs = append(errs, unbuiltIn(b)...)
 		case "userdb":
-			errs = append(errs, unbuiltIn(b, "driver args default_fields override_fields name")...)
+			errs = append(errs, unbuiltIn(b)...)
 		case "service":
 			errs = append(errs, s.unbuiltService(b)...)
 		}
@@ -200,15 +162,18 @@ func (s Checker) unbuiltBlocks(root *config.Block) (errs []error) {
 }
 
 // unbuiltIn refuses what differs from its default in b, but for the settings that
-// are acted on.
-func unbuiltIn(b *config.Block, acted string) (errs []error) {
+// are acted on or have no meaning here.
+func unbuiltIn(b *config.Block) (errs []error) {
 	path := b.Kind
-	if path == "mailbox" {
+	switch path {
+	case "mailbox":
 		path = "namespace/mailbox"
+	case "inet_listener":
+		path = "service/inet_listener"
 	}
 	for _, v := range b.Values {
 		p, _ := dovecot.Lookup(path, v.Name)
-		if !has(acted, v.Name) && v.Value != p.Default {
+		if p.State == base.StateRefused && v.Value != p.Default {
 			errs = append(errs, notBuilt(v.File, v.Line, b.Kind+" { "+setting(v)+" }", "is not supported"))
 		}
 	}
@@ -218,14 +183,14 @@ func unbuiltIn(b *config.Block, acted string) (errs []error) {
 // unbuiltNamespace holds a namespace against the one that there is: private,
 // without a prefix, separated by slashes, over mail_location.
 func (s Checker) unbuiltNamespace(b *config.Block) []error {
-	errs := unbuiltIn(b, "name inbox separator location disabled order ignore_on_failure")
+	errs := unbuiltIn(b)
 	for name, good := range map[string][]string{"separator": {"", "/"}, "location": {"", s.Conf.Get("mail_location")}, "inbox": {"yes"}} {
 		if v := b.Find(name); v != nil && !slices.Contains(good, v.Value) {
 			errs = append(errs, notBuilt(v.File, v.Line, "namespace { "+setting(*v)+" }", "is not supported"))
 		}
 	}
 	for _, m := range b.Blocks {
-		errs = append(errs, unbuiltIn(m, "name special_use comment")...)
+		errs = append(errs, unbuiltIn(m)...)
 	}
 	return errs
 }
@@ -248,9 +213,7 @@ func (s Checker) unbuiltService(b *config.Block) (errs []error) {
 		if !ours && port != nil && port.Value != "0" && !strings.HasPrefix(b.Name, "submission") {
 			errs = append(errs, notBuilt(l.File, l.Line, "service "+b.Name+" { inet_listener "+l.Name+" }", "this service has no ports here"))
 		}
-		if v := l.Find("haproxy"); v != nil && v.Value == "yes" {
-			errs = append(errs, notBuilt(v.File, v.Line, "inet_listener { haproxy = yes }", "is not supported"))
-		}
+		errs = append(errs, unbuiltIn(l)...)
 	}
 	return errs
 }
