@@ -8,16 +8,14 @@ import (
 	"strings"
 
 	"packetboat/internal/auth/wire"
+	"packetboat/internal/receive/gate"
+	"packetboat/internal/receive/smtpd/stream"
 	"packetboat/internal/receive/smtpd/syntax"
 )
 
-// maxResponse is the longest line of an AUTH dialogue in octets (RFC 4954
-// section 4 asks for 12288).
-const maxResponse = 12288
-
 // canAuth tells whether AUTH is offered now.
 func (c *session) canAuth() bool {
-	return c.s.opts.SASL && c.s.deps.Auth != nil && c.s.ehlo.has("AUTH") && (c.st.TLS || !c.s.opts.TLSAuthOnly)
+	return c.s.opts.SASL && c.s.deps.Auth != nil && c.offer.has("AUTH") && (c.st.TLS || !c.s.opts.TLSAuthOnly)
 }
 
 // mechs returns the mechanisms that may be used now: those of the server,
@@ -84,6 +82,9 @@ func (c *session) auth(cmd *syntax.Command) bool {
 	case len(cmd.Args) < 2 || len(cmd.Args) > 3:
 		return c.fail("501 5.5.4 Syntax: AUTH mechanism")
 	}
+	if c.tooOften(gate.Auth, c.s.opts.AuthRate, "AUTH command rate") {
+		return c.fail("450 4.7.1 Error: too many AUTH commands from " + c.st.Addr.Unmap().String())
+	}
 	mech := strings.ToUpper(cmd.Args[1].Text)
 	mechs := c.mechs()
 	if len(mechs) == 0 {
@@ -92,7 +93,7 @@ func (c *session) auth(cmd *syntax.Command) bool {
 	if !slices.Contains(mechs, mech) {
 		return c.denyAuth(mech, "Invalid authentication mechanism", "")
 	}
-	req := wire.Request{Service: c.s.opts.SASLService, Mech: mech, Local: addrPort(c.raw.LocalAddr()),
+	req := wire.Request{Service: c.s.opts.SASLService, Mech: mech, Local: c.local,
 		Remote: netip.AddrPortFrom(c.peer.Addr, c.peer.Port), Secured: c.st.TLS}
 	if len(cmd.Args) == 3 {
 		initial, ok := decode64(cmd.Args[2].Text)
@@ -102,6 +103,16 @@ func (c *session) auth(cmd *syntax.Command) bool {
 		req.Initial = initial
 	}
 	return c.authenticate(req)
+}
+
+// maxAuthFails is how often AUTH may be refused in one session.
+const maxAuthFails = 10
+
+// authException tells that AUTH is kept secret from clients that cannot do it
+// right (smtpd_sasl_exceptions_networks).
+func (c *session) authException() bool {
+	ok, err := c.s.noAuth.Match(c.ctx, c.st.Name, c.st.Addr)
+	return ok || err != nil
 }
 
 // decode64 reads base64; "=" is an empty initial response (RFC 4954 section 4).
@@ -184,7 +195,7 @@ func (c *session) challenge(mech string, challenge []byte) ([]byte, authStep) {
 // response reads one line of the dialogue, which may be longer than a command.
 func (c *session) response() (string, error) {
 	c.in.Grow() // a command's buffer could not hold it
-	line, long, _, err := c.in.LineIn(maxResponse)
+	line, long, _, err := c.in.LineIn(min(c.s.opts.SASLLimit, stream.LargeBuffer/2))
 	if err == nil && long {
 		err = errLongAuth
 	}
@@ -195,6 +206,8 @@ func (c *session) response() (string, error) {
 func (c *session) accepted(mech, user string) bool {
 	c.st.User, c.st.Mech = printable(user), mech
 	c.peer.User, c.peer.SASL = c.st.User, mech
+	c.s.deps.Bans.Passed(c.st.Addr, user)
+	c.fails = 0
 	c.reply("235 2.7.0 Authentication successful")
 	return true
 }
@@ -203,5 +216,12 @@ func (c *session) accepted(mech, user string) bool {
 func (c *session) denyAuth(mech, why, user string) bool {
 	c.identify()
 	c.s.deps.Log.SMTPDAuthFailed(c.st.Client(), printable(mech), why, user)
+	if d := c.s.deps.Bans.Failed(c.st.Addr, user); d > 0 && !c.spared() {
+		c.flush()
+		c.sleep(d)
+	}
+	if c.fails++; c.fails >= maxAuthFails {
+		c.errors += c.limits().hard // no client needs so many tries: RFC 4954 section 4 lets us close
+	}
 	return c.fail("535 5.7.8 Error: authentication failed: " + why)
 }

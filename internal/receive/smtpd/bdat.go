@@ -21,9 +21,9 @@ const (
 // else is looked at, so that a chunk never runs as commands; a size that cannot
 // be read ends the session, since nobody knows where the next command begins.
 func (c *session) bdat(cmd *syntax.Command) bool {
-	if !c.s.ehlo.has("CHUNKING") {
+	if !c.offer.has("CHUNKING") {
 		c.hangup = true // the chunk behind it must not run as commands
-		return c.fail("502 5.5.1 Error: command not implemented")
+		return c.fail("521 5.5.1 Error: command not implemented")
 	}
 	size, last, ok := bdatArgs(cmd)
 	if !ok {

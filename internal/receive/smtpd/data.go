@@ -1,7 +1,6 @@
 package smtpd
 
 import (
-	"strings"
 	"time"
 
 	"packetboat/internal/mail"
@@ -113,9 +112,9 @@ func (c *session) finish(d *stream.Decoder, size string) bool {
 	c.where, c.st.Where = "END-OF-MESSAGE", "END-OF-MESSAGE"
 	defer c.reset()
 	switch {
-	case d.SawBare && strings.EqualFold(c.s.opts.BareNewline, "reject"):
-		c.hangup = true
-		return c.fail("521 5.5.2 " + c.s.opts.Hostname + " Error: bare <LF> received")
+	case d.SawBare && c.forbidsBare():
+		c.bareNewline()
+		return false
 	case d.TooBig:
 		c.s.deps.Log.SMTPDSize(c.st.QueueID)
 		return c.fail("552 5.3.4 Error: message file too big")

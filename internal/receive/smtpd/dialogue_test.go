@@ -285,7 +285,32 @@ func (p *peer) answer(r *bufio.Reader, want string) string {
 // same to Postfix.
 func services() map[string]func(w *world) {
 	return map[string]func(w *world){
-		"plain":  func(*world) {},
+		"plain": func(*world) {},
+		"xclient": func(w *world) {
+			w.opts.SASL = true
+			w.opts.XClient, w.opts.XForward = words2("127.0.0.3, !127.0.0.5, 127.0.0.4/31"), []string{"127.0.0.3"}
+		},
+		"haproxy": func(w *world) { w.opts.Upstream, w.opts.UpstreamTime = "haproxy", time.Second },
+		"rates": func(w *world) {
+			w.opts.MsgRate, w.opts.RcptRate, w.opts.ClientExempt = 2, 3, []string{"127.0.0.9"}
+		},
+		"conns": func(w *world) { w.opts.ConnRate = 2 },
+		"cmds": func(w *world) {
+			w.opts.CommandFilter, w.opts.NoopCommands = "pcre:"+w.tables+"/filter", words2("FROB, XYZZY")
+			w.opts.Forbidden = words2("CONNECT GET POST pcre:" + w.tables + "/bad")
+			w.opts.DiscardEHLO, w.opts.DiscardMaps = words2("silent-discard, dsn, etrn"), []string{"inline:{127.0.0.4=chunking}"}
+		},
+		"bare":      func(w *world) { w.opts.BareNewline, w.opts.BareExempt = "reject", []string{"127.0.0.9"} },
+		"pipeproxy": func(w *world) { w.opts.ForbidPipe, w.opts.Upstream = true, "haproxy" },
+		"pipe":      func(w *world) { w.opts.ForbidPipe = true },
+		"etrn": func(w *world) {
+			w.opts.FlushDomains = []string{"relay.test"}
+			w.deps.Flush = func(string) error { return nil }
+		},
+		"except": func(w *world) {
+			w.opts.SASL, w.opts.SASLExcept, w.opts.BrokenSASL, w.opts.SASLMechs = true, []string{"127.0.0.4"}, true, []string{"plain"}
+		},
+		"arate":  func(w *world) { w.opts.SASL, w.opts.AuthRate = true, 2 },
 		"limits": limited,
 		"auth":   func(w *world) { w.opts.SASL = true },
 		"strict": func(w *world) { w.opts.Strict821, w.opts.NoVRFY = true, true },
@@ -321,8 +346,11 @@ func TestDialogues(t *testing.T) {
 	sock := t.TempDir() + "/auth.sock"
 	startAuth(t, sock)
 	worlds := map[string]*world{}
+	tables := t.TempDir()
+	writeTables(t, tables)
 	for name, change := range services() {
 		worlds[name] = newWorld()
+		worlds[name].tables = tables
 		change(worlds[name])
 		worlds[name].deps.Auth = wire.New(func(context.Context) (net.Conn, error) { return net.Dial("unix", sock) })
 		worlds[name].start(t)

@@ -1,11 +1,12 @@
 package smtpd
 
 import (
+	"strings"
+
 	"packetboat/internal/receive/smtpd/syntax"
 )
 
-// etrn is RFC 1985. No site has a queue of its own here (fast_flush_domains is
-// empty), so every site is refused as Postfix refuses those it keeps none for.
+// etrn is RFC 1985.
 func (c *session) etrn(cmd *syntax.Command) bool {
 	switch {
 	case c.s.opts.HeloRequired && c.st.Helo == "":
@@ -26,6 +27,31 @@ func (c *session) etrn(cmd *syntax.Command) bool {
 	if v := c.s.deps.Policy.Etrn(c.ctx, &c.st); v != nil {
 		return c.refused(v)
 	}
-	c.s.deps.Log.SMTPDEtrn(site, c.st.Client())
-	return c.fail("459 <" + site + ">: service unavailable")
+	return c.flushSite(site)
+}
+
+// flushSite tries the mail for a site again. Postfix keeps lists of it for
+// fast_flush_domains only, and so does not answer for others; nor do we.
+func (c *session) flushSite(site string) bool {
+	if c.s.deps.Flush == nil || !inDomains(site, c.s.opts.FlushDomains) {
+		c.s.deps.Log.SMTPDEtrn(site, c.st.Client())
+		return c.fail("459 <" + site + ">: service unavailable")
+	}
+	if err := c.s.deps.Flush(site); err != nil {
+		c.s.deps.Log.SMTPDConfig("ETRN "+site, err)
+		return c.fail("458 Unable to queue messages")
+	}
+	c.reply("250 Queuing started")
+	return true
+}
+
+// inDomains tells whether a site or a parent of it stands in a list, as
+// parent_domain_matches_subdomains has it for fast_flush_domains.
+func inDomains(site string, list []string) bool {
+	for d, more := site, true; more; _, d, more = strings.Cut(d, ".") {
+		if foldIn(list, d) {
+			return true
+		}
+	}
+	return false
 }

@@ -11,7 +11,9 @@ import (
 	"time"
 
 	"packetboat/internal/mail"
+	"packetboat/internal/receive/gate"
 	"packetboat/internal/receive/policy"
+	"packetboat/internal/route/table"
 	"packetboat/internal/sys/dns"
 	"packetboat/internal/sys/maillog"
 )
@@ -188,6 +190,8 @@ type world struct {
 	opts  Options
 	deps  Deps
 	relay []string
+
+	tables string // folder of writeTables
 }
 
 func words2(s string) []string {
@@ -211,6 +215,10 @@ func (w *world) start(t testing.TB) *world {
 	pol, err := policy.New(w.pol, policy.Deps{Log: log, Router: testRouter{w.relay}, Resolver: testResolver{}})
 	if err != nil {
 		t.Fatal(err)
+	}
+	w.deps.Table = func(spec string) (gate.Table, error) { return table.Open(spec, table.Options{}) }
+	if w.deps.Anvil == nil {
+		w.deps.Anvil = gate.NewAnvil(gate.AnvilOptions{}, nil)
 	}
 	w.deps.Log, w.deps.Policy, w.deps.Open = log, pol, w.queue.Open
 	if w.deps.Resolver == nil {

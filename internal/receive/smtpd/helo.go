@@ -1,6 +1,7 @@
 package smtpd
 
 import (
+	"slices"
 	"strings"
 
 	"packetboat/internal/receive/smtpd/syntax"
@@ -9,6 +10,8 @@ import (
 // features says which EHLO keywords are left out (smtpd_discard_ehlo_keywords).
 type features struct {
 	hidden map[string]bool
+	all    bool // nothing is offered: the table that says cannot be asked
+	silent bool // the log is not told
 }
 
 func newFeatures(discard []string) features {
@@ -16,10 +19,25 @@ func newFeatures(discard []string) features {
 	for _, w := range discard {
 		f.hidden[strings.ToUpper(w)] = true
 	}
+	f.silent = f.hidden["SILENT-DISCARD"]
 	return f
 }
 
-func (f features) has(keyword string) bool { return !f.hidden[keyword] }
+func (f features) has(keyword string) bool { return !f.all && !f.hidden[keyword] }
+
+// list names what is left out, for the log.
+func (f features) list() string {
+	var out []string
+	for w := range f.hidden {
+		out = append(out, w)
+	}
+	slices.Sort(out)
+	return strings.Join(out, " ")
+}
+
+func fields(s string) []string {
+	return strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' })
+}
 
 // greetName takes the argument of HELO or EHLO; false when there is none.
 func (c *session) greetName(cmd *syntax.Command) bool {
@@ -56,6 +74,10 @@ func (c *session) ehlo(cmd *syntax.Command) bool {
 	if !c.askHelo(old, "ESMTP") {
 		return false
 	}
+	c.offer = c.discarded()
+	if len(c.offer.hidden) > 0 && !c.offer.silent {
+		c.s.deps.Log.SMTPDDiscarding(c.offer.list())
+	}
 	lines := c.keywords()
 	for i, l := range lines {
 		sep := "-"
@@ -80,12 +102,12 @@ func (c *session) askHelo(old, proto string) bool {
 
 // keywords are the lines of an EHLO reply in Postfix's order.
 func (c *session) keywords() []string {
-	o, f := &c.s.opts, c.s.ehlo
+	o, f := &c.s.opts, c.offer
 	size := "SIZE"
 	if o.SizeLimit > 0 {
 		size += " " + itoa(o.SizeLimit)
 	}
-	lines := append(make([]string, 0, 12), o.Hostname)
+	lines := append(make([]string, 0, 16), o.Hostname)
 	add := func(on bool, keyword, line string) {
 		if on && f.has(keyword) {
 			lines = append(lines, line)
@@ -97,16 +119,22 @@ func (c *session) keywords() []string {
 	add(true, "ETRN", "ETRN")
 	add(c.canTLS(), "STARTTLS", "STARTTLS")
 	mechs := ""
-	if c.canAuth() {
+	if c.canAuth() && !c.authException() {
 		mechs = strings.Join(c.mechs(), " ")
 	}
 	add(mechs != "", "AUTH", "AUTH "+mechs)
 	add(mechs != "" && o.BrokenSASL, "AUTH", "AUTH="+mechs)
+	add(len(o.XClient) > 0 && c.mayX("XCLIENT"), "XCLIENT", xclientOffer)
+	add(len(o.XForward) > 0 && c.mayX("XFORWARD"), "XFORWARD", xforwardOffer)
 	add(true, "ENHANCEDSTATUSCODES", "ENHANCEDSTATUSCODES")
 	add(true, "8BITMIME", "8BITMIME")
 	add(true, "DSN", "DSN")
 	add(!no(o.NoUTF8), "SMTPUTF8", "SMTPUTF8")
 	add(true, "CHUNKING", "CHUNKING")
+	// Postfix 3.7 ends here. RFC 8689 section 2 wants REQUIRETLS inside TLS only;
+	// RFC 9422 lets a client know how many recipients a transaction may have.
+	add(c.st.TLS, "REQUIRETLS", "REQUIRETLS")
+	add(true, "LIMITS", "LIMITS RCPTMAX="+itoa(int64(o.RcptLimit)))
 	return lines
 }
 

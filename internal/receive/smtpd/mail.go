@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"packetboat/internal/mail"
+	"packetboat/internal/receive/gate"
 	"packetboat/internal/receive/smtpd/syntax"
 )
 
@@ -19,6 +20,9 @@ func (c *session) mail(cmd *syntax.Command) bool {
 	if c.tx.chunks != bdatNone {
 		return c.fail("503 5.5.1 Error: MAIL after BDAT")
 	}
+	if c.tooOften(gate.Message, c.s.opts.MsgRate, "Message delivery request rate") {
+		return c.fail("450 4.7.1 Error: too much mail from " + c.st.Addr.Unmap().String())
+	}
 	if len(cmd.Args) < 3 || !strings.EqualFold(cmd.Args[1].Text, "FROM:") {
 		return c.fail("501 5.5.4 Syntax: MAIL FROM:<address>")
 	}
@@ -26,7 +30,7 @@ func (c *session) mail(cmd *syntax.Command) bool {
 		return c.fail("501 5.1.7 Bad sender address syntax")
 	}
 	var env mail.Envelope
-	if !no(c.s.opts.NoUTF8) && c.s.ehlo.has("SMTPUTF8") {
+	if !no(c.s.opts.NoUTF8) && c.offer.has("SMTPUTF8") {
 		env.SMTPUTF8 = foldIn(syntax.Words(cmd.Args[3:]), "SMTPUTF8")
 	}
 	sender, ok := c.address("MAIL", cmd.Args[2].Text, syntax.PathRules{Empty: true, Strict: c.s.opts.Strict821, UTF8: env.SMTPUTF8})
@@ -101,6 +105,8 @@ func (c *session) mailOption(env *mail.Envelope, size *int64, arg string) string
 	case name == "BODY" && strings.EqualFold(value, "7BIT"):
 		env.Body = mail.Body7Bit
 	case strings.EqualFold(arg, "SMTPUTF8") && env.SMTPUTF8:
+	case strings.EqualFold(arg, "REQUIRETLS") && c.st.TLS && c.offer.has("REQUIRETLS"):
+		env.RequireTLS = true // RFC 8689 section 2
 	case name == "AUTH":
 		c.authOption(value)
 	case name == "RET":
@@ -135,10 +141,16 @@ func (c *session) authOption(value string) {
 	}
 }
 
+// noDSN refuses the parameters of an extension that is not offered.
+const noDSN = "501 5.7.1 DSN support is disabled"
+
 // retOption is RFC 3461 section 4.3.
 func (c *session) retOption(env *mail.Envelope, value string) string {
 	v := strings.ToUpper(value)
-	if env.Ret != "" || !c.s.ehlo.has("DSN") || v != "FULL" && v != "HDRS" {
+	if !c.offer.has("DSN") {
+		return noDSN
+	}
+	if env.Ret != "" || v != "FULL" && v != "HDRS" {
 		return "501 5.5.4 Bad RET parameter syntax"
 	}
 	env.Ret = v
@@ -148,7 +160,10 @@ func (c *session) retOption(env *mail.Envelope, value string) string {
 // envidOption is RFC 3461 section 4.4.
 func (c *session) envidOption(env *mail.Envelope, value string) string {
 	id, ok := syntax.Unxtext(value)
-	if !ok || id == "" || env.EnvID != "" || !c.s.ehlo.has("DSN") {
+	if !c.offer.has("DSN") {
+		return noDSN
+	}
+	if !ok || id == "" || env.EnvID != "" {
 		return "501 5.5.4 Bad ENVID parameter syntax"
 	}
 	env.EnvID = id

@@ -29,7 +29,21 @@ var postfixServices = map[string][]string{
 	"lists": {"smtpd_sender_restrictions=warn_if_reject,reject_non_fqdn_sender",
 		"smtpd_recipient_restrictions=reject_non_fqdn_recipient,reject_multi_recipient_bounce,permit_mynetworks,defer_if_permit,reject_unauth_destination",
 		"smtpd_relay_restrictions=permit_mynetworks,reject_unauth_destination"},
-	"auth": {"smtpd_sasl_auth_enable=yes", "smtpd_sasl_type=dovecot", "smtpd_sasl_path=../auth.sock"},
+	"xclient": {"smtpd_authorized_xclient_hosts=127.0.0.3, !127.0.0.5, 127.0.0.4/31", "smtpd_authorized_xforward_hosts=127.0.0.3",
+		"smtpd_sasl_auth_enable=yes", "smtpd_sasl_type=dovecot", "smtpd_sasl_path=../auth.sock"},
+	"haproxy": {"smtpd_upstream_proxy_protocol=haproxy", "smtpd_upstream_proxy_timeout=1s"},
+	"rates":   {"smtpd_client_message_rate_limit=2", "smtpd_client_recipient_rate_limit=3", "smtpd_client_event_limit_exceptions=127.0.0.9"},
+	"conns":   {"smtpd_client_connection_rate_limit=2", "smtpd_client_event_limit_exceptions="},
+	"cmds": {"smtpd_command_filter=pcre:DIR/etc/filter", "smtpd_noop_commands=FROB, XYZZY", "smtpd_forbidden_commands=CONNECT GET POST pcre:DIR/etc/bad",
+		"smtpd_discard_ehlo_keywords=silent-discard, dsn, etrn", "smtpd_discard_ehlo_keyword_address_maps=inline:{127.0.0.4=chunking}"},
+	"bare":      {"smtpd_forbid_bare_newline=reject", "smtpd_forbid_bare_newline_exclusions=127.0.0.9"},
+	"pipeproxy": {"smtpd_forbid_unauth_pipelining=yes", "smtpd_upstream_proxy_protocol=haproxy"},
+	"pipe":      {"smtpd_forbid_unauth_pipelining=yes"},
+	"etrn":      {"fast_flush_domains=relay.test"},
+	"except": {"smtpd_sasl_auth_enable=yes", "smtpd_sasl_type=dovecot", "smtpd_sasl_path=../auth.sock",
+		"smtpd_sasl_exceptions_networks=127.0.0.4", "broken_sasl_auth_clients=yes", "smtpd_sasl_mechanism_filter=plain"},
+	"arate": {"smtpd_sasl_auth_enable=yes", "smtpd_sasl_type=dovecot", "smtpd_sasl_path=../auth.sock", "smtpd_client_auth_rate_limit=2"},
+	"auth":  {"smtpd_sasl_auth_enable=yes", "smtpd_sasl_type=dovecot", "smtpd_sasl_path=../auth.sock"},
 }
 
 const postfixMain = `compatibility_level = 3.6
@@ -43,7 +57,7 @@ myorigin = mail.example.org
 mydestination = mail.example.org, localhost
 mynetworks = 127.0.0.1/32
 inet_interfaces = 127.0.0.1
-inet_protocols = ipv4
+inet_protocols = all
 smtpd_banner = $myhostname ESMTP Postfix (Debian/GNU)
 message_size_limit = 200000
 smtpd_error_sleep_time = 0
@@ -83,6 +97,7 @@ retry unix - - n - - error
 local unix - n n - - local
 virtual unix - n n - - virtual
 anvil unix - - n - 1 anvil
+flush unix n - n 1000? 0 flush
 `
 
 // startPostfix starts it, or skips the test where that is not possible.
@@ -136,15 +151,23 @@ func (p *realPostfix) layDown(t *testing.T) {
 		p.addrs[name] = addr
 		master += addr + " inet n - n - - smtpd\n"
 		for _, o := range opts {
-			k, v, _ := strings.Cut(o, "=")
+			k, v, _ := strings.Cut(strings.ReplaceAll(o, "DIR", p.dir), "=")
 			master += "  -o { " + k + " = " + v + " }\n"
 		}
 	}
+	writeTables(t, p.dir+"/etc")
 	write(t, p.dir+"/etc/main.cf", strings.ReplaceAll(postfixMain, "DIR", p.dir))
 	write(t, p.dir+"/etc/master.cf", master)
 	if b, err := os.ReadFile("/etc/postfix/postfix-files"); err == nil {
 		write(t, p.dir+"/etc/postfix-files", string(b))
 	}
+}
+
+// writeTables makes the tables of the services cmds.
+func writeTables(t *testing.T, dir string) {
+	t.Helper()
+	write(t, dir+"/filter", "/^helo(.*)/ EHLO$1\n/^EVIL/ NOOP\n/^(MAIL FROM:<.*>) NOTIFY=\\S+/ $1\n")
+	write(t, dir+"/bad", "/^BAD/ no\n")
 }
 
 func write(t *testing.T, path, text string) {

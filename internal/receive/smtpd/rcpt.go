@@ -4,7 +4,9 @@ import (
 	"strings"
 
 	"packetboat/internal/mail"
+	"packetboat/internal/receive/gate"
 	"packetboat/internal/receive/smtpd/syntax"
+	"packetboat/internal/sys/maillog"
 )
 
 // rcpt is RFC 5321 section 4.1.1.3, with the parameters of RFC 3461.
@@ -18,6 +20,9 @@ func (c *session) rcpt(cmd *syntax.Command) bool {
 		return c.fail("501 5.5.4 Syntax: RCPT TO:<address>")
 	case cmd.Args[2].Bad:
 		return c.fail("501 5.1.3 Bad recipient address syntax")
+	}
+	if c.tooOften(gate.Recipient, c.s.opts.RcptRate, "Recipient address rate") {
+		return c.fail("450 4.7.1 Error: too many recipients from " + c.st.Addr.Unmap().String())
 	}
 	to, ok := c.address("RCPT", cmd.Args[2].Text, syntax.PathRules{Strict: c.s.opts.Strict821, UTF8: c.tx.env.SMTPUTF8})
 	if !ok {
@@ -68,24 +73,27 @@ func (c *session) open() bool {
 	}
 	c.tx.msg = m
 	c.st.QueueID = m.ID()
-	c.s.deps.Log.SMTPDClient(m.ID(), c.st.Client(), c.st.Mech, c.st.User, c.peer.SASLFrom)
+	c.s.deps.Log.SMTPDClient(maillog.SMTPDPeer{ID: m.ID(), Client: c.st.Client(), Method: c.st.Mech, User: c.st.User,
+		Sender: c.peer.SASLFrom, OrigID: c.fwd.ident, OrigClient: c.fwd.origin()})
 	return true
 }
 
 // rcptOption reads one parameter of RCPT; it returns the reply that refuses it.
 func (c *session) rcptOption(rcpt *mail.Rcpt, arg string) string {
 	name, value, _ := strings.Cut(arg, "=")
-	dsn := c.s.ehlo.has("DSN")
+	dsn := c.offer.has("DSN")
 	switch {
+	case !dsn && (strings.EqualFold(name, "NOTIFY") || strings.EqualFold(name, "ORCPT")):
+		return noDSN
 	case strings.EqualFold(name, "NOTIFY"):
 		n, ok := notifyOption(value)
-		if !ok || rcpt.Notify != 0 || !dsn {
+		if !ok || rcpt.Notify != 0 {
 			return "501 5.5.4 Error: Bad NOTIFY parameter syntax"
 		}
 		rcpt.Notify = n
 	case strings.EqualFold(name, "ORCPT"):
 		o, ok := orcptOption(value)
-		if !ok || rcpt.ORCPT != "" || !dsn {
+		if !ok || rcpt.ORCPT != "" {
 			return "501 5.5.4 Error: Bad ORCPT parameter syntax"
 		}
 		rcpt.ORCPT = o

@@ -20,17 +20,25 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"packetboat/internal/receive/policy"
+	"packetboat/internal/receive/gate"
 )
 
 // Server is one service of master.cf: port 25, submission or smtps. It is safe
 // for many connections at once.
 type Server struct {
-	opts   Options
-	deps   Deps
-	exempt *policy.Networks // from ClientLimit
-	ehlo   features
-	names  *names
+	opts  Options
+	deps  Deps
+	ehlo  features
+	names *names
+
+	exempt, xclient, xforward, noAuth, bareOK *gate.Hosts
+
+	filter  gate.Table   // smtpd_command_filter; nil: none
+	discard []gate.Table // smtpd_discard_ehlo_keyword_address_maps
+	bad     []gate.Table // of smtpd_forbidden_commands
+
+	calm, stress limits
+	stressed     atomic.Bool
 
 	mu      sync.Mutex
 	all     map[*session]struct{}
@@ -48,13 +56,19 @@ func New(o Options, d Deps) (*Server, error) {
 	if d.TLS == nil && (o.TLSWrapper || o.TLSLevel == "encrypt") {
 		return nil, fmt.Errorf("service %s requires TLS, but has no certificate: set smtpd_tls_cert_file and smtpd_tls_key_file", o.Service)
 	}
-	exempt, err := policy.ParseNetworks(o.ClientExempt)
-	if err != nil {
-		return nil, fmt.Errorf("smtpd_client_event_limit_exceptions: %w", err)
+	if o.Upstream != "" && o.Upstream != "haproxy" {
+		return nil, fmt.Errorf("smtpd_upstream_proxy_protocol = %s is not known: write haproxy, or nothing", o.Upstream)
 	}
-	s := &Server{opts: o, deps: d, exempt: exempt, ehlo: newFeatures(o.DiscardEHLO),
+	s := &Server{opts: o, deps: d, ehlo: newFeatures(o.DiscardEHLO), calm: o.limits(), stress: o.limits(),
 		all: make(map[*session]struct{}), clients: make(map[netip.Prefix]int)}
+	if o.Stress != nil {
+		hard := o.Stress.withDefaults()
+		s.stress = hard.limits()
+	}
 	s.idle.L = &s.mu
+	if err := s.hosts(); err != nil {
+		return nil, err
+	}
 	if !no(o.NoPeername) && d.Resolver != nil {
 		s.names = newNames(d.Resolver)
 	}
@@ -69,6 +83,9 @@ func no(v string) bool { return v == "no" || v == "No" || v == "NO" }
 func (s *Server) ServeConn(conn net.Conn) {
 	c := newSession(s, conn)
 	defer c.end()
+	if !c.upstream() {
+		return
+	}
 	n, ok := s.enter(c)
 	if !ok {
 		c.busy()
@@ -89,6 +106,7 @@ func (s *Server) enter(c *session) (n int, ok bool) {
 	}
 	s.all[c] = struct{}{}
 	s.clients[c.network]++
+	s.weigh()
 	return s.clients[c.network], true
 }
 
@@ -96,6 +114,7 @@ func (s *Server) leave(c *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.all, c)
+	s.weigh()
 	if s.clients[c.network]--; s.clients[c.network] <= 0 {
 		delete(s.clients, c.network)
 	}
@@ -136,15 +155,4 @@ func (s *Server) closeAll() {
 	for c := range s.all {
 		c.raw.Close()
 	}
-}
-
-// countNetwork is what counts as one client: an address, or an IPv6 /64, which
-// is the least that one customer gets.
-func countNetwork(a netip.Addr) netip.Prefix {
-	bits := 32
-	if a.Is6() {
-		bits = 64
-	}
-	p, _ := a.Prefix(bits) // the zero address of a socket without one counts too
-	return p
 }

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"packetboat/internal/mail"
+	"packetboat/internal/receive/gate"
+	"packetboat/internal/receive/haproxy"
 	"packetboat/internal/receive/policy"
 	"packetboat/internal/receive/smtpd/stream"
 	"packetboat/internal/receive/smtpd/syntax"
@@ -29,6 +31,13 @@ type session struct {
 	in      stream.Input
 	out     []byte // replies that have not left yet
 	network netip.Prefix
+	ownName string // the client's name and address before XCLIENT
+	ownAddr netip.Addr
+	local   netip.AddrPort // our end, as the client sees it
+	fwd     forwarded
+	offer   features // what EHLO may offer this client
+	counted bool     // Deps.Anvil knows of the connection
+	fails   int      // refused AUTHs
 	ctx     context.Context
 	cancel  context.CancelFunc
 	waiting atomic.Bool // for a command, outside of a transaction
@@ -65,14 +74,42 @@ var errClosing = errors.New("service is ending")
 func newSession(s *Server, conn net.Conn) *session {
 	c := &session{s: s, raw: conn, conn: conn, where: "CONNECT", received: -1}
 	remote := addrPort(conn.RemoteAddr())
-	c.network = countNetwork(remote.Addr())
-	c.st = policy.Session{Name: "unknown", Reverse: "unknown", NameState: policy.NameNone,
-		RevState: policy.NameNone, Addr: remote.Addr(),
-		Proto: "SMTP", Where: "CONNECT"}
-	c.peer = mail.Peer{Name: "unknown", Proto: "SMTP", Addr: remote.Addr(), Port: remote.Port(), Service: s.opts.Service}
+	c.local = addrPort(conn.LocalAddr())
+	c.remote(remote)
+	c.offer = s.ehlo
 	c.in.Init(conn, c.flush)
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	return c
+}
+
+// remote begins the session of a client at an address.
+func (c *session) remote(remote netip.AddrPort) {
+	c.network, c.ownAddr = gate.Network(remote.Addr()), remote.Addr()
+	c.st = policy.Session{Name: "unknown", Reverse: "unknown", NameState: policy.NameNone,
+		RevState: policy.NameNone, Addr: remote.Addr(),
+		Proto: "SMTP", Where: "CONNECT"}
+	c.peer = mail.Peer{Name: "unknown", Proto: "SMTP", Addr: remote.Addr(), Port: remote.Port(), Service: c.s.opts.Service}
+}
+
+// upstream takes the client's address from a load balancer, when there is one;
+// false ends the session. The connection of a balancer that speaks for itself
+// keeps its own address.
+func (c *session) upstream() bool {
+	if c.s.opts.Upstream == "" {
+		return true
+	}
+	h, err := haproxy.Read(c.raw, c.s.opts.UpstreamTime)
+	if err != nil {
+		c.s.deps.Log.SMTPDUpstream(err)
+		c.reply("421 " + c.s.opts.Hostname + " Service unavailable - try again later")
+		c.flush()
+		return false
+	}
+	if !h.Local {
+		c.remote(h.Client)
+		c.local = h.Server
+	}
+	return true
 }
 
 func addrPort(a net.Addr) netip.AddrPort {
@@ -88,8 +125,13 @@ func addrPort(a net.Addr) netip.AddrPort {
 // has.
 func (c *session) serve(n int) {
 	c.lookup()
+	defer c.uncount()
 	if c.s.opts.TLSWrapper {
 		c.identify()
+		if c.manyTLS() {
+			c.logEnd()
+			return
+		}
 		if !c.handshake() {
 			c.s.deps.Log.SMTPDEnd("lost connection", c.where, c.st.Client(), -1)
 			c.logEnd()
@@ -106,14 +148,12 @@ func (c *session) serve(n int) {
 // welcome greets, or turns the client away; then it returns false.
 func (c *session) welcome(n int) bool {
 	o := &c.s.opts
-	if o.ClientLimit > 0 && n > o.ClientLimit && !c.s.exempt.Contains(c.st.Addr) {
-		c.identify()
-		c.s.deps.Log.SMTPDCrowd(n, c.st.Client(), o.Service)
+	if c.crowd(n) {
 		c.reply("421 4.7.0 " + o.Hostname + " Error: too many connections from " + c.st.Addr.Unmap().String())
 		return false
 	}
-	if early := c.in.Early(); len(early) > 0 && !o.TLSWrapper {
-		c.pipelined("CONNECT")
+	if early := c.in.Early(); len(early) > 0 && !o.TLSWrapper && !c.pipelined("CONNECT") {
+		return false
 	}
 	if v := c.connectVerdict(); v != nil {
 		c.reply(v.Reply())
@@ -122,6 +162,32 @@ func (c *session) welcome(n int) bool {
 	}
 	c.reply("220 " + o.Banner)
 	return true
+}
+
+// crowd counts the connection and tells whether its client has too many, now or
+// in this time unit. n is how many it has where nobody counts for all services.
+func (c *session) crowd(n int) bool {
+	o, rate := &c.s.opts, 0
+	if a := c.s.deps.Anvil; a != nil {
+		n, rate = a.Connect(o.Entry, c.st.Addr)
+		c.counted = true
+	}
+	if (o.ClientLimit <= 0 || n <= o.ClientLimit) && (o.ConnRate <= 0 || rate <= o.ConnRate) || c.spared() {
+		return false
+	}
+	if o.ClientLimit > 0 && n > o.ClientLimit {
+		c.s.deps.Log.SMTPDCrowd(n, c.st.Client(), o.Entry)
+	} else {
+		c.s.deps.Log.SMTPDRate("Connection rate", rate, c.st.Client(), o.Entry)
+	}
+	return true
+}
+
+// uncount ends what crowd began.
+func (c *session) uncount() {
+	if c.counted {
+		c.s.deps.Anvil.Disconnect(c.s.opts.Entry, c.ownAddr)
+	}
 }
 
 // connectVerdict asks about the client itself, which needs its name: only when
@@ -137,7 +203,7 @@ func (c *session) connectVerdict() *policy.Verdict {
 // loop reads and runs commands until the session ends.
 func (c *session) loop() {
 	for !c.hangup {
-		if c.errors >= c.s.opts.HardErrors {
+		if c.errors >= c.limits().hard {
 			c.identify()
 			c.end421("too many errors", "4.7.0", "Error: too many errors")
 			return
@@ -148,6 +214,10 @@ func (c *session) loop() {
 			return
 		}
 		c.tx.bare = bare
+		if bare && c.forbidsBare() {
+			c.bareNewline()
+			return
+		}
 		c.dispatch(line)
 	}
 }
@@ -156,7 +226,7 @@ func (c *session) loop() {
 func (c *session) command() (line []byte, bare bool, err error) {
 	c.waiting.Store(!c.tx.active)
 	defer c.waiting.Store(false)
-	c.deadline(c.s.opts.Timeout)
+	c.deadline(c.limits().timeout)
 	if c.s.closing.Load() && !c.tx.active {
 		return nil, false, errClosing
 	}
@@ -249,13 +319,20 @@ func (c *session) dispatch(line []byte) {
 		c.wrong("500 5.5.2 Error: bad UTF-8 syntax")
 		return
 	}
+	line, err := c.replace(line)
+	if err != nil {
+		c.s.deps.Log.SMTPDConfig("smtpd_command_filter", err)
+		c.reply("421 4.3.0 " + c.s.opts.Hostname + " Server local data error")
+		c.hangup = true
+		return
+	}
 	cmd := syntax.Tokenize(line)
 	if len(cmd.Args) == 0 {
 		c.wrong("500 5.5.2 Error: bad syntax")
 		return
 	}
 	i := findVerb(cmd.Args[0].Text)
-	if i < 0 {
+	if i < 0 || verbs[i].name == "HELP" && !c.offer.has("HELP") {
 		c.unknown(line, &cmd)
 		return
 	}
@@ -267,8 +344,8 @@ func (c *session) dispatch(line []byte) {
 
 // run checks what holds for all verbs, and runs one.
 func (c *session) run(v *verb, cmd *syntax.Command) bool {
-	if v.last && len(c.in.Unread()) > 0 {
-		c.pipelined(v.name)
+	if v.last && len(c.in.Unread()) > 0 && !c.pipelined(v.name) {
+		return false
 	}
 	if c.denied && v.name != "QUIT" {
 		return c.fail("503 5.7.0 Error: access denied for " + c.st.Client())
@@ -278,7 +355,7 @@ func (c *session) run(v *verb, cmd *syntax.Command) bool {
 	}
 	ok := v.run(c, cmd)
 	if v.junk {
-		if c.junk > c.s.opts.JunkLimit {
+		if c.junk > c.limits().junk {
 			c.errors++
 		}
 		c.junk++
@@ -313,7 +390,7 @@ func (c *session) unknown(line []byte, cmd *syntax.Command) {
 	case foldIn(c.s.opts.NoopCommands, name):
 		c.reply("250 2.0.0 Ok")
 		ok = true
-	case foldIn(c.s.opts.Forbidden, name) || isHeader(name) || !isLetter(name[0]):
+	case c.forbidden(name) || isHeader(name) || !isLetter(name[0]):
 		c.s.deps.Log.SMTPDNonSMTP(c.st.Client(), line)
 		c.reply("221 2.7.0 Error: I can break rules, too. Goodbye.")
 		c.hangup = true
@@ -338,14 +415,71 @@ func foldIn(list []string, word string) bool {
 	return false
 }
 
-// pipelined notes, once a session, that a client did not wait for an answer.
-func (c *session) pipelined(where string) {
+// forbidden looks a verb up in smtpd_forbidden_commands: words and tables.
+func (c *session) forbidden(name string) bool {
+	for _, w := range c.s.opts.Forbidden {
+		if strings.EqualFold(w, name) {
+			return true
+		}
+	}
+	for _, t := range c.s.bad {
+		if _, ok, err := t.Lookup(c.ctx, name); ok && err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// forbidsBare tells whether lines must end in CRLF (smtpd_forbid_bare_newline =
+// reject). RFC 5321 section 2.3.8: a LF alone ends no line.
+func (c *session) forbidsBare() bool {
+	if !strings.EqualFold(c.s.opts.BareNewline, "reject") {
+		return false
+	}
+	ok, err := c.s.bareOK.Match(c.ctx, c.st.Name, c.st.Addr)
+	return !ok || err != nil
+}
+
+// bareNewline ends the session of a client that breaks the rule.
+func (c *session) bareNewline() {
+	c.identify()
+	c.logReject("bare <LF> received")
+	c.reply(itoa(int64(c.s.opts.BareCode)) + " 5.5.2 " + c.s.opts.Hostname + " Error: bare <LF> received")
+}
+
+// logReject tells of a refusal that no access list decided on.
+func (c *session) logReject(text string) {
+	r := maillog.Refusal{ID: c.st.QueueID, What: "reject", Where: c.where, Client: c.st.Client(), Text: text,
+		Proto: c.st.Proto, Helo: c.st.Helo}
+	if c.st.Sender != nil {
+		from := c.st.Sender.Quoted()
+		r.From = &from
+	}
+	if one := c.only(); one != nil {
+		to := one.Quoted()
+		r.To = &to
+	}
+	c.s.deps.Log.SMTPDReject(r)
+}
+
+// pipelined notes, once a session, that a client did not wait for an answer. It
+// returns false when that ends the session (smtpd_forbid_unauth_pipelining).
+func (c *session) pipelined(where string) bool {
+	if c.s.opts.ForbidPipe {
+		c.identify()
+		c.s.deps.Log.SMTPDPipelining(where, c.st.Client(), c.in.Unread())
+		c.in.Take(len(c.in.Unread()))
+		c.reply("554 5.5.0 Error: SMTP protocol synchronization")
+		c.hangup = true
+		return false
+	}
 	if c.st.Pipelining {
-		return
+		return true
 	}
 	c.st.Pipelining = true
 	c.identify()
 	c.s.deps.Log.SMTPDPipelining(where, c.st.Client(), c.in.Unread())
+	return true
 }
 
 // reset forgets the transaction.

@@ -28,7 +28,9 @@ func (c *session) quit(*syntax.Command) bool {
 	return true
 }
 
-// noAuthority answers XCLIENT and XFORWARD to clients that may not use them.
-func (c *session) noAuthority(*syntax.Command) bool {
-	return c.fail("550 5.7.0 Error: insufficient authorization")
+// help is RFC 5321 section 4.1.1.8. Postfix does not know it; the RFC says that
+// a server should.
+func (c *session) help(*syntax.Command) bool {
+	c.reply("214 2.0.0 HELO EHLO STARTTLS AUTH MAIL RCPT DATA BDAT RSET NOOP VRFY ETRN QUIT")
+	return true
 }

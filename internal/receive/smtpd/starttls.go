@@ -12,6 +12,7 @@ import (
 	"os"
 	"strings"
 
+	"packetboat/internal/receive/gate"
 	"packetboat/internal/receive/smtpd/syntax"
 )
 
@@ -28,8 +29,12 @@ func (c *session) starttls(cmd *syntax.Command) bool {
 		return c.fail("501 5.5.4 Syntax: STARTTLS")
 	case c.st.TLS:
 		return c.fail("554 5.5.1 Error: TLS already active")
-	case !c.canTLS() || !c.s.ehlo.has("STARTTLS"):
+	case !c.canTLS() || !c.offer.has("STARTTLS"):
 		return c.fail("502 5.5.1 Error: command not implemented")
+	}
+	if a := c.s.deps.Anvil; a != nil && c.s.opts.TLSRate > 0 && !c.spared() && a.Rate(gate.NewTLS, c.s.opts.Entry, c.st.Addr) >= c.s.opts.TLSRate {
+		c.s.deps.Log.SMTPDRefuseTLS("STARTTLS request", c.st.Client(), c.s.opts.Entry)
+		return c.fail("454 4.7.0 Error: too many new TLS sessions from " + c.st.Client())
 	}
 	c.reply("220 2.0.0 Ready to start TLS")
 	if c.flush() != nil {
@@ -47,11 +52,22 @@ func (c *session) starttls(cmd *syntax.Command) bool {
 	return true
 }
 
+// manyTLS counts a TLS session that is about to be new, for a port that begins
+// with TLS, and tells whether there were too many.
+func (c *session) manyTLS() bool {
+	a := c.s.deps.Anvil
+	if a == nil || c.s.opts.TLSRate <= 0 || c.spared() || a.Rate(gate.NewTLS, c.s.opts.Entry, c.st.Addr) < c.s.opts.TLSRate {
+		return false
+	}
+	c.s.deps.Log.SMTPDRefuseTLS("TLS service request", c.st.Client(), c.s.opts.Entry)
+	return true
+}
+
 // handshake turns the connection into TLS and forgets all the client said
 // before (RFC 3207 section 4.2).
 func (c *session) handshake() bool {
 	t := tls.Server(c.raw, c.s.deps.TLS)
-	ctx, cancel := context.WithTimeout(c.ctx, c.s.opts.Timeout)
+	ctx, cancel := context.WithTimeout(c.ctx, c.limits().startTLS)
 	defer cancel()
 	if err := t.HandshakeContext(ctx); err != nil {
 		c.s.deps.Log.SMTPDNoTLS(c.st.Client(), tlsError(err))
@@ -63,6 +79,11 @@ func (c *session) handshake() bool {
 	c.st.Helo, c.peer.Helo, c.st.Proto, c.peer.Proto = "", "", "SMTP", "SMTP"
 	c.st.User, c.st.Mech, c.peer.User, c.peer.SASL, c.peer.SASLFrom = "", "", "", "", ""
 	state := t.ConnectionState()
+	if !state.DidResume && c.tooOften(gate.NewTLS, c.s.opts.TLSRate, "New TLS session rate") {
+		c.reply("421 4.7.0 " + c.s.opts.Hostname + " Error: too many new TLS sessions from " + c.st.Client())
+		c.hangup = true
+		return true
+	}
 	c.peer.TLS = describeTLS(&state, c.s.deps.TLS)
 	if c.s.opts.TLSLog > 0 {
 		c.s.deps.Log.SMTPDTLS("Anonymous", c.st.Client(), c.peer.TLS)

@@ -16,12 +16,14 @@ type verb struct {
 	last   bool                                 // nothing may follow before its reply (RFC 2920)
 }
 
-const nVerbs = 15
+const nVerbs = 16
 
 // verbs in the order in which "disconnect from" lists them.
 var verbs = [nVerbs]verb{
 	{name: "HELO", log: "helo", run: (*session).helo, junk: true, preTLS: true, last: true},
 	{name: "EHLO", log: "ehlo", run: (*session).ehlo, junk: true, preTLS: true, last: true},
+	{name: "XCLIENT", log: "xclient", run: (*session).xclientCmd, preTLS: true},
+	{name: "XFORWARD", log: "xforward", run: (*session).xforwardCmd},
 	{name: "STARTTLS", log: "starttls", run: (*session).starttls, preTLS: true},
 	{name: "AUTH", log: "auth", run: (*session).auth},
 	{name: "MAIL", log: "mail", run: (*session).mail},
@@ -33,8 +35,7 @@ var verbs = [nVerbs]verb{
 	{name: "VRFY", log: "vrfy", run: (*session).vrfy, junk: true, last: true},
 	{name: "ETRN", log: "etrn", run: (*session).etrn, junk: true},
 	{name: "QUIT", log: "quit", run: (*session).quit, preTLS: true},
-	{name: "XCLIENT", log: "xclient", run: (*session).noAuthority, preTLS: true},
-	{name: "XFORWARD", log: "xforward", run: (*session).noAuthority},
+	{name: "HELP", log: "help", run: (*session).help, junk: true, preTLS: true, last: true},
 }
 
 // findVerb returns the index of a verb, -1 for unknown ones.

@@ -9,20 +9,24 @@ import (
 // here and below.
 func (g *Log) SMTPDConnect(client string) { g.Info("connect from %s", client) }
 
-// SMTPDClient ties a queue id to the client that brings the message. method
-// and user are those of AUTH, or empty; sender is MAIL FROM's AUTH=.
-func (g *Log) SMTPDClient(id, client, method, user, sender string) {
+// SMTPDPeer is what SMTPDClient tells; empty fields are left out.
+type SMTPDPeer struct {
+	ID, Client         string
+	Method, User       string // of AUTH
+	Sender             string // MAIL FROM's AUTH=
+	OrigID, OrigClient string // what XFORWARD said
+}
+
+// SMTPDClient ties a queue id to the client that brings the message.
+func (g *Log) SMTPDClient(c SMTPDPeer) {
 	var b []byte
-	if method != "" {
-		b = fmt.Appendf(b, ", sasl_method=%s", method)
+	for _, f := range [...]struct{ name, value string }{{"sasl_method", c.Method}, {"sasl_username", c.User},
+		{"sasl_sender", c.Sender}, {"orig_queue_id", c.OrigID}, {"orig_client", c.OrigClient}} {
+		if f.value != "" {
+			b = append(append(append(append(b, ", "...), f.name...), '='), f.value...)
+		}
 	}
-	if user != "" {
-		b = fmt.Appendf(b, ", sasl_username=%s", user)
-	}
-	if sender != "" {
-		b = fmt.Appendf(b, ", sasl_sender=%s", sender)
-	}
-	g.Info("%s: client=%s%s", id, client, b)
+	g.Info("%s: client=%s%s", c.ID, c.Client, b)
 }
 
 // Refusal is what a reject line tells beside the reply.
@@ -191,6 +195,28 @@ func (g *Log) SMTPDHostname(name, addr, why string) {
 func (g *Log) SMTPDCrowd(n int, client, service string) {
 	g.Warn("Connection concurrency limit exceeded: %d from %s for service %s", n, client, service)
 }
+
+// SMTPDRate tells that a client does something too often; what is "Connection
+// rate", "Message delivery request rate" and so on.
+func (g *Log) SMTPDRate(what string, n int, client, service string) {
+	g.Warn("%s limit exceeded: %d from %s for service %s", what, n, client, service)
+}
+
+// SMTPDRefuseTLS tells that a client made too many TLS sessions.
+func (g *Log) SMTPDRefuseTLS(what, client, service string) {
+	g.Warn("Refusing %s from %s for service %s", what, client, service)
+}
+
+// SMTPDUpstream tells that a load balancer did not say who the client is.
+func (g *Log) SMTPDUpstream(err error) { g.Warn("haproxy read: %v", err) }
+
+// SMTPDReplaced tells that smtpd_command_filter changed a command.
+func (g *Log) SMTPDReplaced(client string, line []byte, by string) {
+	g.Info("%s: replacing command \"%s\" with \"%.100s\"", client, Escape(line, 100), by)
+}
+
+// SMTPDDiscarding tells which EHLO keywords a client was not offered.
+func (g *Log) SMTPDDiscarding(keywords string) { g.Info("discarding EHLO keywords: %s", keywords) }
 
 // SMTPDPanic tells of a fault of ours that ended one session.
 func (g *Log) SMTPDPanic(client string, fault any, stack []byte) {
