@@ -35,7 +35,7 @@ type engine struct {
 	kit      *wiring.Kit
 	router   *rewrite.Router
 	queue    *queue.Queue
-	intake   *intake.Intake
+	intakes  *wiring.Intakes
 	pickup   *pickup.Pickup
 	sched    *sched.Sched
 	servers  map[string]*smtpd.Server   // by service id; nil for one that cannot work
@@ -101,8 +101,7 @@ func (e *engine) open(dir string) (err error) {
 func (e *engine) wire() error {
 	var bo bounce.Options
 	var so sched.Options
-	var io intake.Options
-	if err := wiring.Decode(e.main, &bo, &so, &io); err != nil {
+	if err := wiring.Decode(e.main, &bo, &so); err != nil {
 		return err
 	}
 	transports, err := e.transports()
@@ -119,8 +118,9 @@ func (e *engine) wire() error {
 	b := bounce.New(bo, e.queue, e.logs)
 	b.Expand(e.expandRcpt)
 	e.sched = sched.New(so, e.queue, e.router, transports, b, e.logs)
-	io.Expander = e.router
-	e.intake = intake.New(io, e.queue, e.logs.Program("cleanup"), e.sched.Add)
+	if e.intakes, err = e.kit.Intakes(e.queue, e.sched.Add); err != nil {
+		return err
+	}
 	return e.openServers()
 }
 
@@ -150,7 +150,11 @@ func (e *engine) run(ctx context.Context) error {
 	if err := e.main.Decode(&po); err != nil {
 		return err
 	}
-	e.pickup = pickup.New(po, e.intake, e.logs.Program("pickup"))
+	in, err := e.pickupIntake(&po)
+	if err != nil {
+		return err
+	}
+	e.pickup = pickup.New(po, in, e.logs.Program("pickup"))
 	if err := e.serveControl(); err != nil {
 		return err
 	}
@@ -164,6 +168,21 @@ func (e *engine) run(ctx context.Context) error {
 		return err
 	}
 	return e.link.ready()
+}
+
+// pickupIntake returns the door into the queue for local mail, as the pickup
+// service of master.cf has it, and says in po how its mail is treated.
+func (e *engine) pickupIntake(po *pickup.Options) (in *intake.Intake, err error) {
+	m := e.main
+	for _, svc := range e.services {
+		if svc.Command == "pickup" {
+			m = m.With(svc.Options...)
+		}
+	}
+	if po.Source, err = e.kit.Source(m); err != nil {
+		return nil, err
+	}
+	return e.intakes.For(m)
 }
 
 // listen takes the sockets that the parent hands over and serves them.

@@ -67,11 +67,19 @@ func (e *engine) openServer(svc config.Service) (*smtpd.Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	in, err := e.intakes.For(m)
+	if err != nil {
+		return nil, err
+	}
+	src, err := e.kit.Source(m)
+	if err != nil {
+		return nil, err
+	}
 	if svc.MaxProc > 0 {
 		o.MaxSessions = svc.MaxProc // a process of Postfix's holds one session
 	}
 	return smtpd.New(o, smtpd.Deps{Log: log, Policy: pol, Resolver: e.names, Auth: e.kit.AuthClient(m), TLS: tc, Free: e.queue.Free,
-		Open: func() (smtpd.Message, error) { return e.intake.Open() }})
+		Open: func() (smtpd.Message, error) { return in.OpenFrom(src) }})
 }
 
 // missing says what is done about tables that cannot be read. At a start the mail

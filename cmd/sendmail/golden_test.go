@@ -309,7 +309,7 @@ func (s *sandbox) startPickup(t *testing.T, got chan<- string) (stop func()) {
 		t.Fatal(err)
 	}
 	l := maillog.To(io.Discard, maillog.Options{Host: "mail"})
-	in := intake.New(intake.Options{Hostname: "mail.example.org", Origin: "mail.example.org"}, q, l.Program("cleanup"),
+	in, err := intake.New(intake.Options{Hostname: "mail.example.org", Origin: "mail.example.org"}, q, l.Program("cleanup"),
 		func(id string, _ *mail.Envelope, _ int64) {
 			c, err := q.OpenContent(id, queue.Incoming)
 			if err != nil {
@@ -320,6 +320,9 @@ func (s *sandbox) startPickup(t *testing.T, got chan<- string) (stop func()) {
 			b, _ := io.ReadAll(c.Reader())
 			got <- string(b)
 		})
+	if err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {

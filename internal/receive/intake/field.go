@@ -10,11 +10,12 @@ import (
 )
 
 // headerKind is what intake does with a header field of a certain name.
-type headerKind uint16
+type headerKind uint32
 
 const (
-	addresses headerKind = 1 << iota // an address list, rewritten for local users
-	dropped                          // never passed on (message_drop_headers)
+	senders    headerKind = 1 << iota // a list of senders' addresses, rewritten for local users
+	recipients                        // a list of recipients'
+	dropped                           // never passed on (message_drop_headers)
 	received
 	messageID
 	resentMessageID
@@ -24,6 +25,9 @@ const (
 	resentFrom
 	destination // To, Cc or their Resent- forms
 	resent      // makes missing headers Resent- ones
+	mime        // says something of the body's structure
+	encoding    // Content-Transfer-Encoding
+	unnamed     // none of the above
 )
 
 // seen is the set of header kinds that a message has.
@@ -35,25 +39,32 @@ func headerKinds(drop []string) map[string]headerKind {
 		"received":                    received,
 		"message-id":                  messageID,
 		"date":                        date,
-		"from":                        from | addresses,
-		"sender":                      addresses,
-		"reply-to":                    addresses,
-		"errors-to":                   addresses,
-		"return-receipt-to":           addresses,
-		"disposition-notification-to": addresses,
-		"mail-followup-to":            addresses,
-		"apparently-to":               addresses,
-		"to":                          addresses | destination,
-		"cc":                          addresses | destination,
-		"bcc":                         addresses,
+		"from":                        from | senders,
+		"sender":                      senders,
+		"reply-to":                    senders,
+		"errors-to":                   senders,
+		"return-path":                 senders,
+		"return-receipt-to":           senders,
+		"disposition-notification-to": senders,
+		"mail-followup-to":            senders,
+		"apparently-to":               recipients,
+		"to":                          recipients | destination,
+		"cc":                          recipients | destination,
+		"bcc":                         recipients,
 		"resent-message-id":           resentMessageID | resent,
 		"resent-date":                 resentDate | resent,
-		"resent-from":                 resentFrom | resent | addresses,
-		"resent-sender":               resent | addresses,
-		"resent-reply-to":             resent | addresses,
-		"resent-to":                   resent | addresses | destination,
-		"resent-cc":                   resent | addresses | destination,
-		"resent-bcc":                  resent | addresses,
+		"resent-from":                 resentFrom | resent | senders,
+		"resent-sender":               resent | senders,
+		"resent-reply-to":             resent | recipients,
+		"resent-to":                   resent | recipients | destination,
+		"resent-cc":                   resent | recipients | destination,
+		"resent-bcc":                  resent | recipients,
+		"content-description":         mime,
+		"content-disposition":         mime,
+		"content-id":                  mime,
+		"content-transfer-encoding":   mime | encoding,
+		"content-type":                mime,
+		"mime-version":                mime,
 	}
 	for _, name := range drop {
 		name = strings.ToLower(strings.TrimSuffix(name, ":"))
@@ -77,36 +88,82 @@ func (in *Intake) kind(name []byte) headerKind {
 	return in.kinds[string(lower[:len(name)])]
 }
 
-// flushField writes the gathered field, rewritten or not, or drops it.
+// flushField judges the gathered field and writes it, rewritten or not, or drops it.
 func (m *Message) flushField() {
 	f, ok := message.ParseField(m.field)
 	if !ok {
 		return
 	}
+	if m.walker != nil {
+		m.walker.Primary(bytes.TrimSuffix(m.field, []byte{'\n'}))
+	}
 	kind := m.in.kind(f.Name)
+	if kind&received != 0 {
+		m.hops++
+	}
+	keep := true
+	if m.judges(kind) {
+		if f, keep = m.checkField(f, kind); keep {
+			kind = m.in.kind(f.Name)
+		}
+	}
+	if keep {
+		m.takeField(f, kind)
+	}
+	m.field = m.field[:0]
+}
+
+// takeField notes what a field says, and writes it.
+func (m *Message) takeField(f message.Field, kind headerKind) {
 	m.header |= kind
 	switch {
-	case kind&received != 0:
-		m.hops++
 	case kind&messageID != 0:
 		m.env.MessageID = f.Value()
 		m.in.log.MessageID(m.id, m.env.MessageID)
 	case kind&resentMessageID != 0:
 		m.in.log.ResentMessageID(m.id, f.Value())
+	case kind&received != 0:
+		m.noteHop(f)
+	case kind&encoding != 0:
+		m.detectEncoding(f.Value())
 	}
 	switch {
+	case m.stopped():
 	case kind&dropped != 0:
-	case kind&addresses != 0 && m.domain != "":
-		m.writeAddresses(f)
+	case kind&(senders|recipients) != 0 && m.domain != "":
+		m.writeAddresses(f, kind)
 	default:
 		m.writeField(f)
 	}
-	m.field = m.field[:0]
+}
+
+// noteHop refuses a message that has gone through too many hands, and keeps our
+// own Received:, the first, for milters do not get to see it.
+func (m *Message) noteHop(f message.Field) {
+	if m.hops >= m.in.o.HopcountLimit && m.errs&statHops == 0 {
+		m.in.log.HopsExceeded(m.id)
+		m.errs |= statHops
+	}
+	if m.hops == 1 {
+		m.own = string(bytes.TrimSuffix(f.Raw, []byte{'\n'}))
+	}
+}
+
+// detectEncoding corrects a client that declared a body to be 7-bit which a
+// header says it is not (detect_8bit_encoding_header).
+func (m *Message) detectEncoding(value string) {
+	if m.in.o.Content.Detect8Bit && m.env.Body == mail.Body7Bit &&
+		(strings.EqualFold(value, "8bit") || strings.EqualFold(value, "binary")) {
+		m.env.Body = mail.Body8Bit
+	}
 }
 
 // writeField writes a field as it came, but for blanks between name and
 // colon (RFC 5322 section 4.5), which some readers take for the end of the header.
 func (m *Message) writeField(f message.Field) {
+	if len(f.Raw) > m.limit {
+		f, _ = message.ParseField(cutField(f.Raw, m.limit))
+	}
 	if f.Raw[len(f.Name)] == ':' {
 		m.write(f.Raw)
 		return
@@ -116,10 +173,28 @@ func (m *Message) writeField(f message.Field) {
 	m.write(f.Body)
 }
 
-// writeAddresses writes an address field with bare addresses completed.
-func (m *Message) writeAddresses(f message.Field) {
+// cutField cuts a field down to limit octets and a line end: behind its last line
+// that fits, if that leaves nine tenths of them, else in the middle of a line.
+func cutField(raw []byte, limit int) []byte {
+	if len(raw) <= limit+1 {
+		return raw
+	}
+	end := limit
+	if i := bytes.LastIndexByte(raw[:limit+1], '\n'); i >= 0 && 10*(i+1) > 9*limit {
+		end = i
+	}
+	return append(raw[:end:end], '\n')
+}
+
+// writeAddresses writes an address field with bare addresses completed and all
+// changed as the tables say.
+func (m *Message) writeAddresses(f message.Field, kind headerKind) {
+	at := headerSender
+	if kind&recipients != 0 {
+		at = headerRecipient
+	}
 	text, changed := message.RewriteAddresses(string(f.Body), func(a mail.Address) mail.Address {
-		return m.in.rewrite(a, m.domain)
+		return m.mapAddress(m.in.rewrite(a, m.domain), at)
 	})
 	if !changed {
 		m.writeField(f)
@@ -127,7 +202,7 @@ func (m *Message) writeAddresses(f message.Field) {
 	}
 	m.out = append(append(m.out[:0], f.Name...), ": "...)
 	m.out = append(append(m.out, text...), '\n')
-	m.out = fold(m.out)
+	m.out = cutField(fold(m.out), m.limit)
 	m.write(m.out)
 }
 
@@ -153,10 +228,18 @@ func fold(b []byte) []byte {
 	return append(out, '\n')
 }
 
-// endHeader ends the header: what is missing is added behind it.
-func (m *Message) endHeader() {
+// endHeader ends the header: what is missing is added behind it. blank tells that
+// an empty line ended it.
+func (m *Message) endHeader(blank bool) {
 	if len(m.field) > 0 {
 		m.flushField()
+	}
+	if m.walker != nil {
+		m.walker.EndPrimary(blank)
+	}
+	if m.stopped() {
+		m.state = inBody
+		return
 	}
 	if m.local || m.in.o.AlwaysAddMissing {
 		m.addMissing(time.Now())
@@ -166,6 +249,7 @@ func (m *Message) endHeader() {
 	}
 	m.state = inBody
 	m.last = '\n'
+	m.headerEnd = m.size
 }
 
 // addMissing adds the headers that cleanup(8) adds, in its order. In a resent
@@ -205,8 +289,23 @@ func (m *Message) author() string {
 		return "MAILER-DAEMON"
 	case m.fullName == "":
 		return sender
+	case strings.EqualFold(m.in.o.FromFormat, "obsolete"):
+		return sender + " (" + strings.Map(noParens, clean(m.fullName)) + ")"
 	}
-	return message.QuotePhrase(m.fullName) + " <" + sender + ">"
+	// The old operators of addresses are quoted, too.
+	name := message.QuotePhrase(m.fullName)
+	if name[0] != '"' && strings.ContainsAny(name, "%!") {
+		name = `"` + name + `"`
+	}
+	return name + " <" + sender + ">"
+}
+
+// noParens keeps a name from ending the comment that it stands in.
+func noParens(r rune) rune {
+	if r == '(' || r == ')' || r == '\\' {
+		return ' '
+	}
+	return r
 }
 
 func (m *Message) writeString(s string) { m.write([]byte(s)) }

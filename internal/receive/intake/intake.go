@@ -1,57 +1,24 @@
 // Package intake is the one door into the queue: what cleanup(8) does in
 // Postfix. It writes the Received: header, completes what local users leave
-// out, removes what must not travel, expands virtual aliases, and commits the
-// message. Nothing of a message is held in memory but the header field that is
-// being looked at.
+// out, removes what must not travel, changes addresses, judges header and body,
+// lets milters have their say, expands virtual aliases, adds copies, and commits
+// the message. Nothing of a message is held in memory but the header field, or
+// 2 KiB of the body line, that is being looked at, what milters add to its header
+// (1 MiB at most), and 64 KiB while a message that they changed is written anew.
 package intake
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"strings"
 
 	"packetboat/internal/mail"
 	"packetboat/internal/queue"
+	"packetboat/internal/route/checks"
+	"packetboat/internal/route/table"
 	"packetboat/internal/sys/maillog"
 )
-
-// Options are the parameters of intake. The zero value works: headers of local
-// users are completed, but nothing is appended to bare addresses.
-type Options struct {
-	Hostname          string   `main:"myhostname"`
-	Origin            string   `main:"myorigin"` // appended to addresses without a domain
-	Domain            string   `main:"mydomain"` // with AppendDotDomain
-	MailName          string   `main:"mail_name"`
-	AppendDotDomain   bool     `main:"append_dot_mydomain"`
-	SwapBangpath      bool     `main:"swap_bangpath"`
-	PercentHack       bool     `main:"allow_percent_hack"`
-	RewriteClients    []string `main:"local_header_rewrite_clients"` // nil = permit_inet_interfaces
-	RemoteDomain      string   `main:"remote_header_rewrite_domain"` // empty = headers of strangers stay as they are
-	AlwaysAddMissing  bool     `main:"always_add_missing_headers"`
-	DropHeaders       []string `main:"message_drop_headers"` // nil = bcc, content-length, resent-bcc, return-path
-	Undisclosed       string   `main:"undisclosed_recipients_header"`
-	EmptyRecipient    string   `main:"empty_address_recipient"`       // "" = MAILER-DAEMON
-	HopcountLimit     int      `main:"hopcount_limit"`                // Received: headers; 0 = 50
-	HeaderSizeLimit   int      `main:"header_size_limit"`             // octets of one field, the rest is cut off; 0 = 102400
-	MessageSizeLimit  int64    `main:"message_size_limit"`            // octets; 0 = no limit
-	DuplicateLimit    int      `main:"duplicate_filter_limit"`        // recipients that are compared; 0 = all
-	OriginalRecipient bool     `main:"enable_original_recipient"`     // compare with what the sender wrote
-	ExpansionLimit    int      `main:"virtual_alias_expansion_limit"` // members of one alias; 0 = 1000
-	SASLHeader        bool     `main:"smtpd_sasl_authenticated_header"`
-	TLSHeader         bool     `main:"smtpd_tls_received_header"`
-
-	// Expander expands virtual_alias_maps; nil = none.
-	Expander Expander
-	// Networks tells for permit_mynetworks whether a client is in mynetworks; nil = no.
-	Networks func(netip.Addr) bool
-}
-
-// Expander expands an address through virtual_alias_maps, recursively. It
-// returns the address itself when no alias matches. An error means that nobody
-// could tell: the message must wait.
-type Expander interface {
-	Expand(addr mail.Address) ([]mail.Address, error)
-}
 
 // Intake takes messages into one queue. All methods may be called at once.
 type Intake struct {
@@ -61,6 +28,12 @@ type Intake struct {
 	queued     func(id string, env *mail.Envelope, size int64)
 	kinds      map[string]headerKind
 	interfaces map[netip.Addr]bool
+
+	addresses                                mapper
+	header, mime, nested, body, milterHeader *checks.Maps
+	reject, strip                            *charset
+	report                                   checks.Fault // MIME faults that refuse a message
+	everywhere                               *Source      // of Open
 }
 
 // file is the unfinished queue file, *queue.Writer outside of tests.
@@ -68,13 +41,16 @@ type file interface {
 	ID() string
 	Write(p []byte) (int, error)
 	Commit(env *mail.Envelope) error
+	CommitHold(env *mail.Envelope) error
 	Abort()
+	ReadAt(p []byte, off int64) (int, error)
+	Restart() error
 }
 
 // New returns the door into q. log speaks as "cleanup". queued is called with
 // every committed message, in the goroutine that committed it; send/sched's
-// Add is meant. It may be nil.
-func New(o Options, q *queue.Queue, log *maillog.Log, queued func(id string, env *mail.Envelope, size int64)) *Intake {
+// Add is meant. It may be nil. The error names a table that cannot be opened.
+func New(o Options, q *queue.Queue, log *maillog.Log, queued func(id string, env *mail.Envelope, size int64)) (*Intake, error) {
 	in := &Intake{o: o, log: log, queued: queued}
 	in.create = func() (file, error) {
 		w, err := q.Create()
@@ -83,8 +59,54 @@ func New(o Options, q *queue.Queue, log *maillog.Log, queued func(id string, env
 		}
 		return w, nil
 	}
+	return in, in.open()
+}
+
+// open fills in defaults and opens tables.
+func (in *Intake) open() error {
 	in.defaults()
-	return in
+	topts := table.Options{Missing: in.o.Missing}
+	c := &in.o.Content
+	for _, m := range []struct {
+		to    **checks.Maps
+		param string
+		specs []string
+	}{
+		{&in.header, "header_checks", c.HeaderChecks}, {&in.mime, "mime_header_checks", c.MIMEChecks},
+		{&in.nested, "nested_header_checks", c.NestedChecks}, {&in.body, "body_checks", c.BodyChecks},
+		{&in.milterHeader, "milter_header_checks", c.MilterChecks},
+	} {
+		var err error
+		if *m.to, err = checks.Open(m.param, m.specs, topts); err != nil {
+			return err
+		}
+	}
+	var err error
+	if in.reject, err = newCharset(c.RejectChars); err != nil {
+		return fmt.Errorf("message_reject_characters: %w", err)
+	}
+	if in.strip, err = newCharset(c.StripChars); err != nil {
+		return fmt.Errorf("message_strip_characters: %w", err)
+	}
+	in.report = c.faults()
+	return in.addresses.open(in, topts)
+}
+
+// faults are the MIME faults that refuse a message.
+func (c *ContentOptions) faults() (f checks.Fault) {
+	if c.Strict8Bit || c.Strict7Header {
+		f |= checks.FaultHeader8Bit
+	}
+	if c.Strict8Bit || c.Strict8Body {
+		f |= checks.FaultBody8Bit
+	}
+	if c.StrictDomain {
+		f |= checks.FaultDomain
+	}
+	if f != 0 || len(c.HeaderChecks)+len(c.MIMEChecks)+len(c.NestedChecks) > 0 {
+		f |= checks.FaultNesting
+	}
+	return f
 }
 
 func (in *Intake) defaults() {
@@ -103,6 +125,7 @@ func (in *Intake) defaults() {
 	}
 	in.kinds = headerKinds(o.DropHeaders)
 	in.interfaces = localAddresses()
+	in.everywhere = &Source{}
 }
 
 func orElse[T comparable](v, otherwise T) T {
@@ -153,10 +176,13 @@ func (in *Intake) local(p mail.Peer) bool {
 
 // Open makes the queue file, with its id, for a message that begins. The error
 // is a temporary *mail.Status. The caller ends the Message with Commit or Abort.
-func (in *Intake) Open() (*Message, error) {
+func (in *Intake) Open() (*Message, error) { return in.OpenFrom(in.everywhere) }
+
+// OpenFrom is Open for the mail of a service.
+func (in *Intake) OpenFrom(src *Source) (*Message, error) {
 	w, err := in.create()
 	if err != nil {
 		return nil, err
 	}
-	return &Message{in: in, w: w, id: w.ID()}, nil
+	return &Message{in: in, src: src, w: w, id: w.ID()}, nil
 }

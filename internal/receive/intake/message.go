@@ -6,30 +6,69 @@ import (
 
 	"packetboat/internal/mail"
 	"packetboat/internal/mail/message"
+	"packetboat/internal/receive/milter"
+	"packetboat/internal/route/checks"
 )
 
 // Message is one message on its way into the queue. It is used by one goroutine.
 type Message struct {
 	in       *Intake
+	src      *Source
 	w        file
 	id       string
 	env      *mail.Envelope
-	fullName string // for a missing From:
-	remote   bool   // sendmail -G
+	fullName string          // for a missing From:
+	remote   bool            // sendmail -G
+	milters  *milter.Session // smtpd's, or our own for local mail
 
-	state  state
-	local  bool   // headers are completed and rewritten
-	domain string // appended to bare addresses in headers; empty = headers are not rewritten
-	line   []byte // the beginning of a line whose end has not come yet
-	field  []byte // the header field that is being gathered
-	out    []byte // scratch for a rewritten field
-	header seen
-	hops   int
-	size   int64
-	last   byte  // last byte written of the body
+	state     state
+	local     bool   // headers are completed and rewritten
+	domain    string // appended to bare addresses in headers; empty = headers are not rewritten
+	limit     int    // octets of a header field
+	line      []byte // the beginning of a line whose end has not come yet
+	field     []byte // the header field that is being gathered
+	out       []byte // scratch for a rewritten field, or a line without some octets
+	header    seen
+	hops      int
+	own       string // our Received: as it was written
+	size      int64
+	headerEnd int64 // where the header ends in the file
+	last      byte  // last byte written of the body
+
+	walker  *checks.Walker // nil: the body is not looked at
+	lines   bool           // the body is taken line by line
+	checked bool           // tables judge this message (still)
+
 	err    error // first failure of the queue file
+	errs   stat
+	reason string // of a refusal, with its x.y.z code
+	reply  string // a milter's reply, as it is
+	wishes wishes
+	list   *rcptList      // the recipients, once expanded
+	asked  []mail.Address // those that somebody named, mapped
+	rcpt   string         // the one that milters hear of, for {rcpt_addr}
+	edit   *editor        // what milters changed; nil = nothing
 	ended  bool
 }
+
+// wishes are what tables and milters want to be done with the message.
+type wishes struct {
+	hold, discard bool
+	filter        string
+	redirect      mail.Address
+	bcc           []mail.Address
+}
+
+// stat is a set of things that went wrong, as cleanup(8) knows them.
+type stat uint8
+
+const (
+	statDefer   stat = 1 << iota // a temporary refusal
+	statHops                     // too many Received: headers
+	statSize                     // message_size_limit
+	statContent                  // a refusal for good
+	statWrite                    // a table or the disk failed
+)
 
 // state is where in the message the next byte stands.
 type state uint8
@@ -51,8 +90,17 @@ func (m *Message) SetFullName(name string) { m.fullName = name }
 // is added to them (sendmail -G). It is called before Start.
 func (m *Message) SetRemote() { m.remote = true }
 
+// SetMilters gives the milters of the SMTP session that brings the message; they
+// have heard of everything up to DATA. It is called before Start.
+func (m *Message) SetMilters(x *milter.Session) { m.milters = x }
+
+// milterFieldLimit is the longest header field where there are milters, in
+// octets: older libmilters take no more than 65,535 at once.
+const milterFieldLimit = 60000
+
 // Start writes the Received: header. env is kept: recipients may be added to
-// it until Commit, which rewrites and expands them in place.
+// it until Commit, which rewrites and expands them in place; what its Actions ask
+// for is done at Commit, but for Prepend, which stands above our Received:.
 func (m *Message) Start(env *mail.Envelope) error {
 	m.env = env
 	if env.Arrived.IsZero() {
@@ -63,10 +111,52 @@ func (m *Message) Start(env *mail.Envelope) error {
 	if m.local {
 		m.domain = m.in.o.Origin
 	}
-	env.Sender = m.in.complete(env.Sender)
-	m.hops = 1
-	m.write(m.in.received(m.out[:0], m.id, env))
+	m.limit = m.in.o.HeaderSizeLimit
+	if m.hasMilters() {
+		m.limit = min(m.limit, milterFieldLimit)
+	}
+	m.checked = !m.src.NoChecks
+	m.setSender(env.Sender)
+	m.look()
+	for _, text := range env.Actions.Prepend {
+		m.field = append(append(m.field[:0], text...), '\n')
+		m.flushField()
+	}
+	m.out = m.in.received(m.out[:0], m.id, env)
+	if !m.judges(received) && !m.hasMilters() {
+		m.hops = 1
+		m.write(m.out)
+		return m.failure()
+	}
+	m.field = append(m.field[:0], m.out...)
+	m.flushField()
 	return m.failure()
+}
+
+// look decides how closely the message is looked at.
+func (m *Message) look() {
+	in, c := m.in, &m.in.o.Content
+	bodies := m.checked && in.body != nil
+	headers := m.checked && (in.mime != nil || in.nested != nil || in.report != 0)
+	detect := c.Detect8Bit && m.env.Body == mail.Body7Bit
+	if bodies || headers && !c.NoMIME || detect {
+		o := checks.MIMEOptions{Nesting: c.Nesting, Boundary: c.Boundary, Header: m.limit, Disable: c.NoMIME}
+		if m.checked && !c.NoMIME {
+			o.Report = in.report
+		}
+		m.walker = checks.NewWalker(o, m)
+	}
+	m.lines = m.walker != nil || m.checked && (in.reject != nil || in.strip != nil)
+}
+
+// setSender completes and maps the envelope sender. Mail "from MAILER-DAEMON"
+// here is a notice, whose sender is the null one.
+func (m *Message) setSender(a mail.Address) {
+	a = m.in.complete(a)
+	if a.Fold() == m.in.complete("MAILER-DAEMON").Fold() {
+		a = ""
+	}
+	m.env.Sender = m.mapAddress(a, envelopeSender)
 }
 
 // Write takes bytes of the message, with LF line ends and without SMTP's
@@ -74,7 +164,10 @@ func (m *Message) Start(env *mail.Envelope) error {
 // are told by Commit.
 func (m *Message) Write(p []byte) (int, error) {
 	n := len(p)
-	for m.state != inBody && len(p) > 0 {
+	if m.in.o.Content.StrayCR && m.env.Peer.Proto == "" {
+		p = noCR(p)
+	}
+	for m.state != inBody && len(p) > 0 && !m.stopped() {
 		i := bytes.IndexByte(p, '\n')
 		if i < 0 {
 			m.partial(p)
@@ -94,9 +187,23 @@ func (m *Message) Write(p []byte) (int, error) {
 	return n, m.failure()
 }
 
+// noCR returns p with a blank in place of each CR (cleanup_replace_stray_cr_lf):
+// a CR in a line is an end of it to some, which is how a message is smuggled
+// behind another.
+func noCR(p []byte) []byte {
+	if bytes.IndexByte(p, '\r') < 0 {
+		return p
+	}
+	return bytes.ReplaceAll(p, []byte{'\r'}, []byte{' '})
+}
+
+// room is how much of a field is gathered: a line more than is written, as tables
+// get to see it.
+func (m *Message) room() int { return m.limit + pieceSize }
+
 // rest joins the kept beginning of a line with its end, up to the limit.
 func (m *Message) rest(end []byte) []byte {
-	if room := m.in.o.HeaderSizeLimit - len(m.line); len(end) > room {
+	if room := m.room() - len(m.line); len(end) > room {
 		end = append(end[:max(room, 0):max(room, 0)], '\n')
 	}
 	m.line = append(m.line, end...)
@@ -106,7 +213,7 @@ func (m *Message) rest(end []byte) []byte {
 // partial keeps the beginning of a line. What is over header_size_limit is
 // cut off a header field, but never off a body that has no header.
 func (m *Message) partial(p []byte) {
-	limit := m.in.o.HeaderSizeLimit
+	limit := m.room()
 	if len(m.line)+len(p) <= limit {
 		m.line = append(m.line, p...)
 		return
@@ -115,11 +222,12 @@ func (m *Message) partial(p []byte) {
 		m.line = append(m.line, p[:max(limit-len(m.line), 0)]...)
 		return
 	}
-	m.endHeader()
-	m.write([]byte{'\n'})
-	m.body(m.line)
-	m.body(p)
+	m.endHeader(false)
+	m.separate()
+	line := bytes.Clone(m.line)
 	m.line = m.line[:0]
+	m.body(line)
+	m.body(p)
 }
 
 // isField tells whether line, perhaps not whole, belongs to the header.
@@ -139,9 +247,12 @@ func (m *Message) headerLine(line []byte) {
 		}
 		m.state = inHeader
 	}
+	if line = m.acceptable(line); line == nil {
+		return
+	}
 	switch {
 	case len(line) == 1:
-		m.endHeader()
+		m.endHeader(true)
 		m.body(line)
 	case isBlank(line[0]) && len(m.field) > 0:
 		m.grow(line)
@@ -150,22 +261,17 @@ func (m *Message) headerLine(line []byte) {
 		m.grow(line)
 	default:
 		// A line that is no header ends the header; it is the body's first.
-		m.endHeader()
-		m.write([]byte{'\n'})
+		m.endHeader(false)
+		m.separate()
 		m.body(line)
 	}
 }
 
-// grow adds a line to the field, up to header_size_limit.
+// grow adds a line to the field, while that is below the limit.
 func (m *Message) grow(line []byte) {
-	if len(m.field)+len(line) > m.in.o.HeaderSizeLimit {
-		room := max(m.in.o.HeaderSizeLimit-len(m.field)-1, 0)
-		line = append(line[:room:room], '\n')
-		if room == 0 {
-			return
-		}
+	if len(m.field) < m.limit {
+		m.field = append(m.field, line...)
 	}
-	m.field = append(m.field, line...)
 }
 
 // isFromLine tells whether line is the "From " line of a mailbox, quoted or not.
@@ -182,100 +288,29 @@ func (m *Message) fromLine(line []byte) {
 	}
 }
 
-// body writes bytes behind the header.
-func (m *Message) body(p []byte) {
-	if len(p) > 0 {
-		m.last = p[len(p)-1]
-		m.write(p)
-	}
-}
-
 // write writes to the queue file while there is room.
 func (m *Message) write(p []byte) {
 	m.size += int64(len(p))
-	if m.err != nil || m.tooBig() {
+	if m.err != nil || m.tooBig() || m.stopped() {
 		return
 	}
 	if _, m.err = m.w.Write(p); m.err != nil {
 		m.in.log.QueueWriteError(m.id, m.err)
+		m.errs |= statWrite
 	}
+}
+
+// stopped tells that nothing more of the message is kept: it will be refused.
+// Mail of a local user goes back to him, and so is kept, if that is possible.
+func (m *Message) stopped() bool {
+	if m.errs == 0 {
+		return false
+	}
+	return m.env.Peer.Proto != "" || m.errs&(statDefer|statSize|statWrite) != 0
 }
 
 func (m *Message) tooBig() bool {
 	return m.in.o.MessageSizeLimit > 0 && m.size > m.in.o.MessageSizeLimit
-}
-
-// Refusals of Commit, in the words of Postfix's cleanup_strerror.
-const (
-	tooBigText = "message file too big"
-	hopsText   = "too many hops"
-	writeText  = "Error: queue file write error"
-)
-
-// failure returns the failure of the queue file as a status.
-func (m *Message) failure() error {
-	if m.err == nil {
-		return nil
-	}
-	return &mail.Status{Outcome: mail.Deferred, Code: "4.3.0", Reply: 451, Text: writeText}
-}
-
-// Commit ends the message: on nil it is on disk, and queued has been called.
-// On an error, always a *mail.Status, nothing is left of it. Mail of a local
-// user is never refused for what it is: it is queued to be returned to the
-// sender.
-func (m *Message) Commit() error {
-	err := m.finish()
-	if err == nil {
-		err = m.expand()
-	}
-	if err == nil {
-		if m.err = m.w.Commit(m.env); m.err != nil {
-			m.in.log.QueueWriteError(m.id, m.err)
-			err = m.failure()
-		}
-	}
-	if err != nil {
-		m.Abort()
-		return err
-	}
-	m.ended = true
-	if m.in.queued != nil {
-		m.in.queued(m.id, m.env, m.size)
-	}
-	return nil
-}
-
-// finish ends header and body and tells why the content is refused, if it is.
-func (m *Message) finish() error {
-	if len(m.line) > 0 && m.state != inBody {
-		m.headerLine(append(m.line, '\n'))
-	}
-	if m.state != inBody {
-		m.endHeader()
-	} else if m.last != '\n' {
-		m.write([]byte{'\n'})
-	}
-	switch {
-	case m.err != nil:
-		return m.failure()
-	case m.tooBig():
-		m.in.log.QueueFileTooBig(m.id)
-		return m.refuse("5.3.4", 552, tooBigText)
-	case m.hops >= m.in.o.HopcountLimit:
-		return m.refuse("5.4.0", 554, hopsText)
-	}
-	return nil
-}
-
-// refuse returns the refusal for a network client; a local user's message is
-// queued for the error transport, which returns it to the sender.
-func (m *Message) refuse(code string, reply int, text string) error {
-	if m.env.Peer.Proto != "" {
-		return &mail.Status{Outcome: mail.Bounced, Code: code, Reply: reply, Text: "Error: " + text}
-	}
-	m.env.Filter = "error:" + code + " " + text
-	return nil
 }
 
 // Abort forgets the message and its queue file. After Commit it does nothing.

@@ -1,9 +1,11 @@
 package intake
 
 import (
+	"slices"
 	"strings"
 
 	"packetboat/internal/mail"
+	"packetboat/internal/mail/message"
 )
 
 // complete brings an envelope address into the form that routing expects:
@@ -39,55 +41,123 @@ func (in *Intake) rewrite(a mail.Address, domain string) mail.Address {
 	return mail.Address(local + "@" + dom)
 }
 
-// expand completes every recipient, replaces it by what virtual_alias_maps
-// says, and removes duplicates.
-func (m *Message) expand() error {
-	list := rcptList{limit: m.in.o.DuplicateLimit, original: m.in.o.OriginalRecipient, seen: map[rcptKey]bool{}}
-	for _, r := range m.env.Rcpts {
-		if r.Addr == "" {
-			r.Addr = mail.Address(m.in.o.EmptyRecipient)
-		}
-		if r.Orig == "" {
-			r.Orig = r.Addr
-		}
-		addr := m.in.complete(r.Addr)
-		members, err := m.members(addr)
-		if err != nil {
-			return err
-		}
-		for _, a := range members {
-			r.Addr = m.in.complete(a)
-			list.add(r)
-		}
+// expand completes and maps every recipient, replaces it by what
+// virtual_alias_maps says, adds the copies that tables ask for, and removes
+// duplicates. The order is cleanup(8)'s.
+func (m *Message) expand() {
+	list := m.newList()
+	if !m.src.NoMapping {
+		m.copyFor(list, &m.in.addresses.senderBCC, m.env.Sender)
 	}
-	if len(list.rcpts) == 0 {
-		return &mail.Status{Outcome: mail.Bounced, Code: "5.5.1", Reply: 554, Text: "Error: no valid recipients"}
+	from := len(list.rcpts)
+	for _, r := range m.env.Rcpts {
+		m.addRcpt(list, r)
+	}
+	if len(list.rcpts) == from {
+		from = -1 // nobody but copies: "no recipients"
+	}
+	for _, a := range m.env.Actions.BCC {
+		m.addRcpt(list, mail.Rcpt{Addr: a, Notify: mail.NotifyNever})
+	}
+	if a := m.in.o.Maps.AlwaysBCC; a != "" && !m.src.NoMapping {
+		m.addCopy(list, mail.Address(a), mail.NotifyNever)
+	}
+	for _, a := range m.wishes.bcc {
+		m.addCopy(list, a, mail.NotifyNever)
+	}
+	if from < 0 {
+		list.rcpts = nil
 	}
 	m.env.Rcpts = list.rcpts
-	return nil
+	m.list = list
 }
 
-// members asks the expander for one address.
-func (m *Message) members(addr mail.Address) ([]mail.Address, error) {
-	if m.in.o.Expander == nil {
-		return []mail.Address{addr}, nil
+// addRcpt adds a recipient, with the copy that recipient_bcc_maps asks for.
+func (m *Message) addRcpt(list *rcptList, r mail.Rcpt) {
+	if r.Addr == "" {
+		r.Addr = mail.Address(m.in.o.EmptyRecipient)
+	}
+	if r.Orig == "" {
+		r.Orig = r.Addr
+	}
+	r.Addr = m.mapAddress(m.in.complete(r.Addr), envelopeRecipient)
+	named := r.Addr
+	if m.hasMilters() {
+		m.asked = append(m.asked, named)
+	}
+	m.out1(list, r, true)
+	if !m.src.NoMapping {
+		m.copyFor(list, &m.in.addresses.rcptBCC, named)
+	}
+}
+
+// copyFor adds the copy that a table asks for.
+func (m *Message) copyFor(list *rcptList, am *addressMap, a mail.Address) {
+	if len(am.maps) == 0 || a == "" {
+		return
+	}
+	to, _, found, err := m.find(a, am)
+	switch {
+	case err != nil:
+		m.in.log.MapProblem(m.id, am.param, "")
+		m.errs |= statWrite
+	case found:
+		for _, b := range message.Addresses(to) {
+			m.addCopy(list, b, mail.NotifyNever)
+			break // one address: the rest of the value is no address list
+		}
+	}
+}
+
+// addCopy adds a recipient that nobody named: a copy, or what a milter adds.
+func (m *Message) addCopy(list *rcptList, a mail.Address, n mail.Notify) {
+	a = m.mapAddress(m.in.complete(a), envelopeRecipient)
+	m.out1(list, mail.Rcpt{Addr: a, Orig: a, Notify: n}, false)
+}
+
+// out1 adds one mapped recipient with all that its alias leads to. named tells
+// that somebody named it, which the key of duplicates knows.
+func (m *Message) out1(list *rcptList, r mail.Rcpt, named bool) {
+	orcpt := r.ORCPT
+	if orcpt == "" && named {
+		orcpt = "rfc822;" + string(r.Addr)
+	}
+	for _, a := range m.members(r.Addr) {
+		if len(a) > 0 {
+			r.Addr = m.in.complete(a)
+			list.add(r, orcpt)
+		}
+	}
+}
+
+// members asks the expander for one address. Where it cannot tell the message
+// has to wait.
+func (m *Message) members(addr mail.Address) []mail.Address {
+	if m.in.o.Expander == nil || m.src.NoMapping {
+		return []mail.Address{addr}
 	}
 	members, err := m.in.o.Expander.Expand(addr)
 	switch {
 	case err != nil:
 		m.in.log.AliasLookup(m.id, string(addr), err)
-		return nil, &mail.Status{Outcome: mail.Deferred, Code: "4.3.0", Reply: 451, Text: writeText}
+		m.errs |= statWrite
+		if mail.AsStatus(err).Code == "4.6.0" {
+			m.refuse("4.6.0 Alias expansion error")
+		}
 	case len(members) > m.in.o.ExpansionLimit:
 		m.in.log.AliasTooLarge(m.id, string(addr))
-		return nil, &mail.Status{Outcome: mail.Deferred, Code: "4.6.0", Reply: 451, Text: "Error: alias expansion error"}
-	case len(members) == 0:
-		return []mail.Address{addr}, nil
+		m.refuse("4.6.0 Alias expansion error")
+	case len(members) > 0:
+		return members
 	}
-	return members, nil
+	return []mail.Address{addr}
 }
 
 // rcptKey is what makes two recipients the same.
-type rcptKey struct{ addr, orig, orcpt string }
+type rcptKey struct {
+	addr, orig, orcpt string
+	notify            mail.Notify
+}
 
 // rcptList gathers recipients without duplicates (duplicate_filter_limit and
 // enable_original_recipient of postconf(5)).
@@ -98,11 +168,12 @@ type rcptList struct {
 	rcpts    []mail.Rcpt
 }
 
-func (l *rcptList) add(r mail.Rcpt) {
-	key := rcptKey{addr: string(r.Addr.Fold())}
-	if l.original {
-		key.orig, key.orcpt = string(r.Orig.Fold()), strings.ToLower(r.ORCPT)
-	}
+func (m *Message) newList() *rcptList {
+	return &rcptList{limit: m.in.o.DuplicateLimit, original: m.in.o.OriginalRecipient, seen: map[rcptKey]bool{}}
+}
+
+func (l *rcptList) add(r mail.Rcpt, orcpt string) {
+	key := l.key(r, orcpt)
 	if l.seen[key] {
 		return
 	}
@@ -110,4 +181,23 @@ func (l *rcptList) add(r mail.Rcpt) {
 		l.seen[key] = true
 	}
 	l.rcpts = append(l.rcpts, r)
+}
+
+func (l *rcptList) key(r mail.Rcpt, orcpt string) rcptKey {
+	key := rcptKey{addr: string(r.Addr.Fold())}
+	if l.original {
+		key.orig, key.orcpt, key.notify = string(r.Orig.Fold()), strings.ToLower(orcpt), r.Notify
+	}
+	return key
+}
+
+// drop removes what a recipient was expanded to, by the address as it was named.
+// The address may come again later.
+func (l *rcptList) drop(named mail.Address) {
+	l.rcpts = slices.DeleteFunc(l.rcpts, func(r mail.Rcpt) bool { return r.Orig == named })
+	for key := range l.seen {
+		if l.original && key.orig == string(named.Fold()) || key.addr == string(named.Fold()) {
+			delete(l.seen, key)
+		}
+	}
 }

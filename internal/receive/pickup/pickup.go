@@ -29,6 +29,8 @@ type Options struct {
 	MinFree        int64         `main:"queue_minfree"` // octets of the queue that stay free, see Serve
 	Parallel       int           // files at once, so that commits share flushes; 0 = 16
 	Rescan         time.Duration // between looks at the whole folder, for what a notice missed; 0 = 60 s
+	// Source says how the service's mail is treated (content_filter and so on); nil = as all mail.
+	Source *intake.Source
 }
 
 const (
@@ -65,6 +67,9 @@ type Pickup struct {
 func New(o Options, in *intake.Intake, log *maillog.Log) *Pickup {
 	if o.Parallel <= 0 {
 		o.Parallel = defaultParallel
+	}
+	if o.Source == nil {
+		o.Source = &intake.Source{}
 	}
 	if o.Rescan <= 0 {
 		o.Rescan = defaultRescan
@@ -289,7 +294,7 @@ func (p *Pickup) setAside(path, name string) {
 // submit writes one message into the queue. The messages of one user and of
 // many wait together for the disk: commits share its flushes.
 func (p *Pickup) submit(d *maildrop.Message) error {
-	m, err := p.in.Open()
+	m, err := p.in.OpenFrom(p.o.Source)
 	if err != nil {
 		return err
 	}

@@ -69,8 +69,11 @@ func startIn(t testing.TB, dir string, o Options) *system {
 	}
 	s.q = q
 	l := maillog.To(&s.log, maillog.Options{Host: "mail"})
-	in := intake.New(intake.Options{Hostname: "mail.example.org", Origin: "example.org"}, q, l.Program("cleanup"),
+	in, err := intake.New(intake.Options{Hostname: "mail.example.org", Origin: "example.org"}, q, l.Program("cleanup"),
 		func(id string, _ *mail.Envelope, _ int64) { s.queued <- id })
+	if err != nil {
+		t.Fatal(err)
+	}
 	o.QueueDirectory = s.dir
 	p := New(o, in, l.Program("pickup"))
 	s.p = p
