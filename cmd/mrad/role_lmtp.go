@@ -312,7 +312,7 @@ func (p *parent) deliverProcess(u *auth.UserInfo) (*os.File, error) {
 		return nil, err
 	}
 	defer far.Close()
-	args := []string{"deliver", "-z", "--as", fmt.Sprintf("%d:%d", u.UID, u.GID), "--inbox", l.Inbox}
+	args := []string{"deliver", "-z", "--as", fmt.Sprintf("%d:%d", u.UID, u.GID), "--inbox", l.Mailbox()}
 	if name := u.Fields["system_groups_user"]; name != "" && filepath.Base(l.Inbox) == name && p.settings().MailGroup != "" {
 		args = []string{"deliver", "-z", "-d", name} // with group mail: dotlocks in /var/mail
 	}

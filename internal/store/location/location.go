@@ -9,24 +9,27 @@ import (
 	"time"
 
 	"packetboat/internal/store"
+	"packetboat/internal/store/maildir"
 	"packetboat/internal/store/mbox"
 )
 
 // Location is a mail_location whose variables and "~" are expanded.
 type Location struct {
-	Kind    string // "mbox"
+	Kind    string // "mbox" or "maildir"
 	Inbox   string // path of the inbox
 	Folders string // root of the other folders; empty = there are none
-	Control string // CONTROL=, or INDEX= where that is missing; empty = the kind's default
+	Control string // CONTROL=, or for mbox INDEX= where that is missing; empty = the kind's default
+	Index   string // INDEX= of a Maildir
+	Tree    bool   // LAYOUT=fs of a Maildir
 }
 
-// Parse reads "mbox:/home/a/mail:INBOX=/var/mail/a[:CONTROL=..][:INDEX=..]". Its
-// error names what is not supported.
+// Parse reads "KIND:/home/a/mail[:INBOX=/var/mail/a][:CONTROL=..][:INDEX=..][:LAYOUT=..]".
+// Its error names what is not supported.
 func Parse(s string) (Location, error) {
 	var l Location
 	kind, rest, _ := strings.Cut(s, ":")
-	if kind != "mbox" {
-		return l, fmt.Errorf("mail driver %q is not supported: only mbox is", kind)
+	if kind != "mbox" && kind != "maildir" {
+		return l, fmt.Errorf("mail driver %q is not supported: only mbox and maildir are", kind)
 	}
 	l.Kind = kind
 	parts := strings.Split(rest, ":")
@@ -37,7 +40,10 @@ func Parse(s string) (Location, error) {
 		}
 	}
 	if l.Inbox == "" && l.Folders != "" {
-		l.Inbox = l.Folders + "/inbox" // MailLocation/Mbox of Dovecot
+		l.Inbox = l.Folders
+		if kind == "mbox" {
+			l.Inbox += "/inbox" // MailLocation/Mbox of Dovecot
+		}
 	}
 	if !strings.HasPrefix(l.Inbox, "/") || (l.Folders != "" && !strings.HasPrefix(l.Folders, "/")) {
 		return l, fmt.Errorf("mail location is no absolute path")
@@ -54,17 +60,36 @@ func (l *Location) option(p string) error {
 	case "CONTROL":
 		l.Control = value
 	case "INDEX":
-		if l.Control == "" && value != "MEMORY" {
+		if l.Index = value; l.Kind == "mbox" && l.Control == "" && value != "MEMORY" {
 			l.Control = value
 		}
 	case "LAYOUT":
-		if value != "fs" {
-			return fmt.Errorf("LAYOUT=%s is not supported for mbox", value)
+		switch l.Tree = value == "fs"; {
+		case l.Kind == "mbox" && value != "fs", l.Kind == "maildir" && value != "fs" && value != "maildir++":
+			return fmt.Errorf("LAYOUT=%s is not supported for %s", value, l.Kind)
 		}
-	case "UTF-8":
-		return fmt.Errorf("mail location option UTF-8 is not supported")
+	case "UTF-8", "DIRNAME", "SUBSCRIPTIONS", "ALT", "VOLATILEDIR", "LISTINDEX", "FULLDIRNAME", "MAILBOXDIR":
+		return fmt.Errorf("mail location option %s is not supported", key)
 	}
 	return nil
+}
+
+// Mailbox returns the inbox as deliveries name it: a "/" at its end says that
+// it is a Maildir (postconf(5) home_mailbox).
+func (l Location) Mailbox() string {
+	if l.Kind == "maildir" {
+		return strings.TrimRight(l.Inbox, "/") + "/"
+	}
+	return l.Inbox
+}
+
+// Separator returns what stands between the levels of a folder's name where no
+// namespace says otherwise.
+func (l Location) Separator() byte {
+	if l.Kind == "maildir" && !l.Tree {
+		return '.'
+	}
+	return '/'
 }
 
 // Options are the settings of a store that do not stand in mail_location.
@@ -78,6 +103,9 @@ func Open(s string, o Options) (store.Store, error) {
 	l, err := Parse(s)
 	if err != nil {
 		return nil, err
+	}
+	if l.Kind == "maildir" {
+		return maildir.Open(maildir.Options{Root: l.Folders, Inbox: l.Inbox, Control: l.Control, Index: l.Index, Tree: l.Tree})
 	}
 	return mbox.Open(mbox.Options{Inbox: l.Inbox, Folders: l.Folders, Control: l.Control,
 		LockTimeout: o.LockTimeout, DotlockStale: o.DotlockStale})

@@ -139,19 +139,15 @@ func (m *mailbox) assign(names []file) ([]file, error) {
 	files, fresh := m.number(names)
 	slices.SortFunc(fresh, earlier)
 	fresh = slices.Compact(fresh)
-	m.list.begin(m.newValidity())
+	if m.list.validity == 0 {
+		m.list.begin(m.store.nextValidity())
+	}
 	err = m.list.add(fresh, len(files)+len(fresh))
 	files, _ = m.number(names)
 	if errors.Is(err, errRewrite) {
 		err = m.list.rewrite(files)
 	}
 	return files, err
-}
-
-// newValidity is for a mailbox that has no list: the clock, above what the
-// mailbox had before, so that no client takes new messages for old ones.
-func (m *mailbox) newValidity() uint32 {
-	return max(uint32(time.Now().Unix()), m.state.Load().snap.UIDValidity+1)
 }
 
 // describe makes the snapshot of s.files: what is known of a message stays,

@@ -195,14 +195,9 @@ func (l *uidlist) entry(line []byte) bool {
 
 // begin makes the head of a list that has none.
 func (l *uidlist) begin(validity uint32) {
-	if l.validity == 0 {
-		l.validity, l.next = validity, 1
-	}
-	if l.guid == "" {
-		var g [16]byte
-		rand.Read(g[:]) // never fails
-		l.guid = " G" + hex.EncodeToString(g[:])
-	}
+	var g [16]byte
+	rand.Read(g[:]) // never fails
+	l.validity, l.next, l.guid = validity, 1, " G"+hex.EncodeToString(g[:])
 }
 
 // add gives UIDs to files, in this order, and writes them; keep tells which
