@@ -34,6 +34,7 @@ type compiled[T any] struct {
 // source is a table's text file and what it was compiled to.
 type source[T any] struct {
 	path    string
+	o       Options
 	compile func(f *os.File) (T, []string, error)
 
 	mu      sync.RWMutex
@@ -44,7 +45,7 @@ type source[T any] struct {
 
 // openSource reads the file at path for the first time.
 func openSource[T any](path string, o Options, compile func(*os.File) (T, []string, error)) (*source[T], error) {
-	s := &source[T]{path: path, compile: compile, checked: time.Now()}
+	s := &source[T]{path: path, o: o, compile: compile, checked: time.Now()}
 	s.reload()
 	switch {
 	case s.err == nil:
@@ -77,8 +78,15 @@ func (s *source[T]) get() (T, error) {
 // check reads the file again when it is another one than we know.
 func (s *source[T]) check() {
 	fi, err := os.Stat(s.path)
-	if err != nil {
+	if s.o.OpenFile != nil && os.IsPermission(err) && s.err == nil {
+		return // in a folder that we cannot look into: a reload reads it again
+	}
+	if err != nil && (s.o.OpenFile == nil || !os.IsPermission(err)) {
 		s.err = err
+		return
+	}
+	if fi == nil {
+		s.reload()
 		return
 	}
 	if s.err == nil && s.now.stat != nil && same(fi, s.now.stat) {
@@ -93,7 +101,7 @@ func (s *source[T]) check() {
 // reload reads the file. A file that cannot be read is an error of every
 // look-up from then on, until it can be read again.
 func (s *source[T]) reload() {
-	f, err := os.Open(s.path)
+	f, err := s.o.open(s.path)
 	if err != nil {
 		s.err = err
 		return

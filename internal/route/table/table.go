@@ -11,9 +11,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 
 	"packetboat/internal/route/table/mapfile"
+	"packetboat/internal/route/table/nettable"
 )
 
 // Table answers look-ups. All methods may be called from many goroutines.
@@ -62,6 +64,12 @@ type Options struct {
 	// Missing is told of a source that cannot be read when the table is opened;
 	// each look-up fails then, until the source can be read. nil: it is an error.
 	Missing func(err error)
+	// OpenFile opens a file that this process has not the rights to read (root's
+	// own tables, files with a database's password), nil = nobody can.
+	OpenFile func(path string) (*os.File, error)
+	// Param returns a parameter of main.cf, expanded, for tables whose settings
+	// stand there (ldap:NAME); ok is false where main.cf does not set it.
+	Param func(name string) (value string, ok bool)
 	// Dir is where relative file names begin; empty = the working directory.
 	Dir string
 }
@@ -72,8 +80,7 @@ const maxDepth = 8
 // opener makes a table of the part after "type:".
 type opener func(name string, o Options, depth int) (Table, error)
 
-// types names every table type that can be opened. The types of later issues
-// (tcp, socketmap, memcache, mysql, pgsql, sqlite, ldap) get their lines here.
+// types names every table type that can be opened.
 func types() map[string]opener {
 	return map[string]opener{
 		"hash": openIndexed("hash"), "btree": openIndexed("btree"), "lmdb": openIndexed("lmdb"),
@@ -91,6 +98,11 @@ func types() map[string]opener {
 		"pipemap":  openPipe,
 		"randmap":  openRandom,
 		"proxy":    openProxy,
+
+		"mysql": openExternal("mysql", makeMySQL), "pgsql": openExternal("pgsql", makePgSQL),
+		"sqlite": openExternal("sqlite", makeSQLite), "ldap": openExternal("ldap", makeLDAP),
+		"memcache": openExternal("memcache", makeMemcache),
+		"tcp":      openSocket("tcp", nettable.TCP), "socketmap": openSocket("socketmap", nettable.Socketmap),
 	}
 }
 

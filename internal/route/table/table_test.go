@@ -175,7 +175,7 @@ func TestSmall(t *testing.T) {
 func TestOpenErrors(t *testing.T) {
 	only := write(t, "m.db", "x")
 	for spec, want := range map[string]string{
-		"foo:bar": "unsupported dictionary type: foo", "mysql:/x": "unsupported dictionary type: mysql", "novalue": "type:name",
+		"foo:bar": "unsupported dictionary type: foo", "mysql:/x": "mysql: open /x: no such file", "novalue": "type:name",
 		"hash:/nonexistent/x": "no such file", "unix:shadow": "unknown table", "inline:{a}": "missing '='", "randmap:{}": "bad syntax",
 		"hash:" + strings.TrimSuffix(only, ".db"): "only the compiled", "hash:" + filepath.Dir(only): "not a regular file",
 		strings.Repeat("proxy:", 20) + "static:x": "inside each other", "pipemap:{proxy:nosuch:x}": "unsupported dictionary type: nosuch",

@@ -1,0 +1,87 @@
+package ldaptable
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/url"
+	"time"
+
+	"github.com/go-ldap/ldap/v3"
+)
+
+// connectTime is how long a connection may take to be made.
+const connectTime = 10 * time.Second
+
+// conn is a connection to a directory.
+type conn struct{ *ldap.Conn }
+
+// connect dials a server, encrypts and binds.
+func (t *Table) connect(ctx context.Context, server string) (*conn, error) {
+	c, err := t.dial(ctx, server)
+	if err != nil {
+		return nil, fmt.Errorf("connect to ldap server %s: %w", server, err)
+	}
+	if err := t.identify(c, server); err != nil {
+		c.Close()
+		return nil, fmt.Errorf("bind to ldap server %s as %q: %w", server, t.bind.dn, err)
+	}
+	return &conn{c}, nil
+}
+
+// dial makes a connection, encrypted where the settings say so.
+func (t *Table) dial(ctx context.Context, server string) (*ldap.Conn, error) {
+	u, err := url.Parse(server)
+	if err != nil {
+		return nil, fmt.Errorf("server_host is not understood")
+	}
+	d := &net.Dialer{Timeout: connectTime}
+	if end, ok := ctx.Deadline(); ok {
+		d.Deadline = end
+	}
+	var tc *tls.Config
+	if t.startTLS || u.Scheme == "ldaps" {
+		if tc, err = t.tls.Config(t.env, u.Hostname()); err != nil {
+			return nil, err
+		}
+	}
+	options := []ldap.DialOpt{ldap.DialWithDialer(d)}
+	if u.Scheme == "ldaps" {
+		options = []ldap.DialOpt{ldap.DialWithTLSDialer(tc, d)}
+	}
+	c, err := ldap.DialURL(server, options...)
+	if err != nil {
+		return nil, err
+	}
+	if t.timeout > 0 {
+		c.SetTimeout(t.timeout)
+	}
+	if t.startTLS && u.Scheme != "ldaps" {
+		if err := c.StartTLS(tc); err != nil {
+			c.Close()
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+// identify binds as the settings say.
+func (t *Table) identify(c *ldap.Conn, server string) error {
+	switch t.bind.method {
+	case "none":
+		return nil
+	case "EXTERNAL":
+		return c.ExternalBind()
+	case "DIGEST-MD5":
+		u, err := url.Parse(server)
+		if err != nil {
+			return err
+		}
+		return c.MD5Bind(u.Hostname(), t.bind.dn, t.bind.pw)
+	}
+	if t.bind.pw == "" {
+		return c.UnauthenticatedBind(t.bind.dn)
+	}
+	return c.Bind(t.bind.dn, t.bind.pw)
+}

@@ -1,0 +1,274 @@
+package table
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// server starts a program that runs until the end of the test and waits until
+// ready says so. as is the account it runs as when the test is root.
+func server(t *testing.T, as string, ready func() error, path string, args ...string) {
+	t.Helper()
+	cmd := exec.Command(path, args...)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: credential(t, as)}
+	if err := cmd.Start(); err != nil {
+		t.Skipf("%s does not start here: %v", path, err)
+	}
+	ended := make(chan struct{})
+	go func() { cmd.Wait(); close(ended) }()
+	t.Cleanup(func() {
+		syscall.Kill(cmd.Process.Pid, syscall.SIGTERM)
+		select {
+		case <-ended:
+		case <-time.After(5 * time.Second):
+			syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+			<-ended
+		}
+	})
+	for end := time.Now().Add(15 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		err := ready()
+		if err == nil {
+			return
+		}
+		select {
+		case <-ended:
+			t.Skipf("%s ended: %s", path, out.String())
+		default:
+		}
+		if time.Now().After(end) {
+			t.Skipf("%s does not answer: %v", path, err)
+		}
+	}
+}
+
+// credential is the account that a server runs as; nil for our own.
+func credential(t *testing.T, name string) *syscall.Credential {
+	t.Helper()
+	if os.Geteuid() != 0 || name == "" {
+		return nil
+	}
+	u, err := user.Lookup(name)
+	if err != nil {
+		t.Skipf("no account %s here", name)
+	}
+	uid, _ := strconv.Atoi(u.Uid)
+	gid, _ := strconv.Atoi(u.Gid)
+	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+}
+
+// find returns the path of a server's program, or skips.
+func find(t *testing.T, names ...string) string {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("starts a database server")
+	}
+	for _, n := range names {
+		if list, _ := filepath.Glob(n); len(list) > 0 {
+			return list[len(list)-1]
+		}
+	}
+	t.Skipf("%s is not installed", filepath.Base(names[0]))
+	return ""
+}
+
+// run runs a program to its end.
+func run(t *testing.T, as, stdin, path string, args ...string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.Stdin, cmd.Dir = strings.NewReader(stdin), "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: credential(t, as)}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Skipf("%s: %v: %s", path, err, out)
+	}
+}
+
+// scratch is a short folder that the account owns: socket paths are short.
+func scratch(t *testing.T, as string) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "pbt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	os.Chmod(dir, 0o755)
+	if c := credential(t, as); c != nil {
+		os.Chown(dir, int(c.Uid), int(c.Gid))
+	}
+	return dir
+}
+
+// answersUnix tells whether somebody listens on a socket.
+func answersUnix(path string) func() error {
+	return func() error {
+		c, err := net.Dial("unix", path)
+		if err == nil {
+			c.Close()
+		}
+		return err
+	}
+}
+
+// freePort returns a port of 127.0.0.1 that nobody listens on.
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	return port
+}
+
+// postmap asks Postfix's own postmap: "value", "!" for absent, "?" for an error.
+// ok is false where it is not installed or has not the type.
+func postmap(t *testing.T, spec, key string) (answer string, ok bool) {
+	t.Helper()
+	const bin = "/usr/sbin/postmap"
+	real, err := filepath.EvalSymlinks(bin)
+	if err != nil || filepath.Base(real) != "postmap" {
+		return "", false
+	}
+	kinds, err := exec.Command("/usr/sbin/postconf", "-m").Output()
+	kind, _, _ := strings.Cut(spec, ":")
+	if err != nil || !strings.Contains("\n"+string(kinds), "\n"+kind+"\n") {
+		return "", false
+	}
+	dir := t.TempDir()
+	os.WriteFile(filepath.Join(dir, "main.cf"), []byte("compatibility_level = 3.6\n"), 0o644)
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, bin, "-c", dir, "-q", key, spec)
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	switch {
+	case err == nil:
+		return strings.TrimSuffix(string(out), "\n"), true
+	case errs.Len() == 0 || !strings.Contains(errs.String(), "fatal") && !strings.Contains(errs.String(), "error"):
+		return "!", true
+	}
+	t.Logf("postmap: %s", errs.String())
+	return "?", true
+}
+
+// ourAnswer asks our table in the same form.
+func ourAnswer(t *testing.T, tab Table, key string) string {
+	t.Helper()
+	v, found, err := tab.Lookup(context.Background(), key)
+	switch {
+	case err != nil:
+		t.Logf("%s: %v", key, err)
+		return "?"
+	case !found:
+		return "!"
+	}
+	return v
+}
+
+// trickyKeys are keys that a stranger could send to see what a database does.
+var trickyKeys = []string{"alice@example.org", "ALICE@Example.Org", "bob@example.org", "carol@other.example", "nobody@example.org", "example.org",
+	"@example.org", "alice", "multi@example.org", "null@example.org", "empty@example.org", "o'brien@example.org", `back\slash@example.org`,
+	`x' OR '1'='1`, `x" OR "1"="1`, `\' OR 1=1 -- `, `x\`, `'; DROP TABLE a; --`, "a%b@example.org", "a_b@example.org", "%s", "%", "*", "*)(mail=*", "ali*",
+	"per%cent@example.org", "tab\tkey", "gr\xc3\xbcn@example.org", "bad\xff\xfe@example.org", "a@b@example.org", "two words@example.org", "x@sub.deep.example.org", "plus+ext@example.org"}
+
+// tableRows are the rows (key, value) of the databases of these tests; "NULL" is one.
+var tableRows = [][2]string{{"alice@example.org", "alice"}, {"bob@example.org", "bob@inner.example"}, {"carol@other.example", "carol@other.example"},
+	{"multi@example.org", "one@a.example"}, {"multi@example.org", "two@b.example"}, {"null@example.org", "NULL"}, {"empty@example.org", ""},
+	{"o'brien@example.org", "irish@x.example"}, {`back\slash@example.org`, "slash"}, {"example.org", "OK"}, {"alice", "short"},
+	{"gr\xc3\xbcn@example.org", "green@x.example"}, {"x@sub.deep.example.org", "deep"}, {"a%b@example.org", "percent"}, {"plus+ext@example.org", "plus"},
+	{"a@b@example.org", "twoat"}, {"two words@example.org", "words"}}
+
+// rowsSQL is the statements that make the table a(k, v) with tableRows, each
+// value between single quotes that quote makes safe.
+func rowsSQL(quote func(string) string) string {
+	var b strings.Builder
+	b.WriteString("CREATE TABLE a (k VARCHAR(200), v VARCHAR(200));\n")
+	for _, r := range tableRows {
+		v := "'" + quote(r[1]) + "'"
+		if r[1] == "NULL" {
+			v = "NULL"
+		}
+		fmt.Fprintf(&b, "INSERT INTO a VALUES ('%s', %s);\n", quote(r[0]), v)
+	}
+	return b.String()
+}
+
+// sqlSettings are the lines that vary in the tests of the SQL types.
+var sqlSettings = []string{
+	"query = SELECT v FROM a WHERE k = '%s'",
+	"query = SELECT v FROM a WHERE k = '%u@%d'\nresult_format = <%s>",
+	"query = SELECT v FROM a WHERE k = '%s'\nresult_format = %u=%d",
+	"query = SELECT v FROM a WHERE k = '%S'\nresult_format = %S/%U/%D/%1/%2/%%",
+	"query = SELECT v FROM a WHERE k = '%u@%3.%2.%1'",
+	"query = SELECT v FROM a WHERE k = '%s'\nexpansion_limit = 1",
+	"query = SELECT v FROM a WHERE k = '%s'\nexpansion_limit = 2",
+	"query = SELECT v FROM a WHERE k = '%s'\ndomain = example.org, !other.example",
+	"query = SELECT v FROM a WHERE k = '%D' OR k = '%U'",
+	"query = SELECT 'all%%'",
+	"table = a\nselect_field = v\nwhere_field = k",
+	"table = a\nselect_field = v\nwhere_field = k\nadditional_conditions = AND v <> 'alice' ORDER BY v DESC",
+}
+
+// compare asks ours and Postfix's table of each setting all keys. Without
+// Postfix it still holds what must be true of every database.
+func compare(t *testing.T, kind, common string, settings, keys []string) {
+	t.Helper()
+	dir := scratch(t, "")
+	compared := 0
+	for i, s := range settings {
+		path := filepath.Join(dir, fmt.Sprintf("%d.cf", i))
+		if err := os.WriteFile(path, []byte(common+s+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		tab, err := Open(kind+":"+path, Options{})
+		if err != nil {
+			t.Errorf("%s: %v", s, err)
+			continue
+		}
+		for n, k := range keys {
+			got := ourAnswer(t, tab, k)
+			// A process of postmap a key takes time: each setting takes some of the keys.
+			if i > 0 && (n+i)%4 != 0 && n > 8 {
+				continue
+			}
+			want, ok := postmap(t, kind+":"+path, k)
+			if ok && got != want {
+				t.Errorf("%s %q: ours %q, Postfix %q (%s)", kind, k, got, want, s)
+			}
+			if ok {
+				compared++
+			}
+		}
+	}
+	t.Logf("%s: %d answers compared with Postfix", kind, compared)
+	path := filepath.Join(dir, "0.cf")
+	tab, err := Open(kind+":"+path, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range [][2]string{{"alice@example.org", "alice"}, {"ALICE@example.org", "alice"}, {"x' OR '1'='1", "!"}, {"nobody@example.org", "!"}} {
+		if got := ourAnswer(t, tab, c[0]); got != c[1] {
+			t.Errorf("%s %s: %q, want %q", kind, c[0], got, c[1])
+		}
+	}
+}
+
+// runQuiet runs a program and returns its exit as an error.
+func runQuiet(path string, args ...string) error { return exec.Command(path, args...).Run() }
