@@ -55,6 +55,8 @@ func (c *session) start() bool {
 	env.Arrived = time.Now()
 	env.UID = -1
 	env.Peer = c.peer
+	env.Actions = c.st.Actions
+	c.tx.sent = env
 	if err := c.tx.msg.Start(env); err != nil {
 		defer c.reset()
 		return c.unqueued(err)
@@ -119,11 +121,12 @@ func (c *session) finish(d *stream.Decoder, size string) bool {
 		c.s.deps.Log.SMTPDSize(c.st.QueueID)
 		return c.fail("552 5.3.4 Error: message file too big")
 	}
-	c.st.Rcpt = c.only()
+	c.st.Rcpt, c.st.Size = c.only(), d.Size
 	if v := c.s.deps.Policy.EndOfData(c.ctx, &c.st); v != nil {
 		return c.refused(v)
 	}
 	err := d.Err
+	c.tx.sent.Actions = c.st.Actions // END-OF-MESSAGE may have asked for more
 	if err == nil {
 		err = c.tx.msg.Commit()
 	}

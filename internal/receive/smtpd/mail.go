@@ -1,7 +1,10 @@
 package smtpd
 
 import (
+	"os"
+	"strconv"
 	"strings"
+	"time"
 
 	"packetboat/internal/mail"
 	"packetboat/internal/receive/gate"
@@ -51,6 +54,8 @@ func (c *session) mail(cmd *syntax.Command) bool {
 func (c *session) beginMail(env *mail.Envelope, size int64) bool {
 	sender := env.Sender
 	c.st.Sender = &sender
+	c.st.Size, c.st.SMTPUTF8, c.st.SASLSender = size, env.SMTPUTF8, c.peer.SASLFrom
+	c.st.Instance = c.instance()
 	if limit := c.s.opts.SizeLimit; limit > 0 && size > limit {
 		v := c.s.deps.Policy.Reject(&c.st, 552, "5.3.4", "Message size exceeds fixed limit")
 		c.st.ResetMail()
@@ -69,6 +74,14 @@ func (c *session) beginMail(env *mail.Envelope, size int64) bool {
 	c.tx.env = *env
 	c.reply("250 2.1.0 Ok")
 	return true
+}
+
+// instance names a transaction for policy servers: no other of this server has
+// the same name (SMTPD_POLICY_README).
+func (c *session) instance() string {
+	b := strconv.AppendInt(make([]byte, 0, 32), int64(os.Getpid()), 16)
+	b = strconv.AppendInt(append(b, '.'), time.Now().UnixNano(), 16)
+	return string(strconv.AppendUint(append(b, '.'), c.s.instances.Add(1), 16))
 }
 
 // spaceFactor is how much room there must be for the largest message: its queue

@@ -11,6 +11,7 @@ import (
 	"packetboat/internal/receive/gate"
 	"packetboat/internal/receive/policy"
 	"packetboat/internal/receive/smtpd/stream"
+	"packetboat/internal/sys/cert"
 	"packetboat/internal/sys/maillog"
 )
 
@@ -68,6 +69,8 @@ type Options struct {
 	TLSWrapper      bool          `main:"smtpd_tls_wrappermode"`
 	TLSAuthOnly     bool          `main:"smtpd_tls_auth_only"`
 	TLSLog          int           `main:"smtpd_tls_loglevel"`
+	TLSDigest       string        `main:"smtpd_tls_fingerprint_digest"` // of client certificates; empty = sha256
+	NeedCert        bool          `main:"smtpd_tls_req_ccert"`          // where TLS is required
 	SASL            bool          `main:"smtpd_sasl_auth_enable"`
 	SASLService     string        `main:"smtpd_sasl_service"` // empty = smtp
 	SASLOptions     []string      `main:"smtpd_sasl_security_options"`
@@ -103,17 +106,18 @@ type Auth interface {
 
 // Deps are what a Server needs of the rest of the house.
 type Deps struct {
-	Log      *maillog.Log
-	Policy   *policy.Policy
-	Open     func() (Message, error) // begins a message, at the first accepted RCPT
-	Free     func() (int64, error)   // octets that are free in the queue; nil: enough
-	Resolver Resolver                // nil: every client is "unknown"
-	Auth     Auth                    // nil: no AUTH
-	TLS      *tls.Config             // nil: no STARTTLS
-	Anvil    *gate.Anvil             // counts events for the limits; nil: none hold
-	Bans     *gate.Bans              // slows down who guesses passwords; nil: nobody
-	Table    gate.Open               // opens look-up tables; nil: none can be used
-	Flush    func(site string) error // tries the mail for a site now (ETRN); nil: no site is served
+	Log         *maillog.Log
+	Policy      *policy.Policy
+	Open        func() (Message, error) // begins a message, at the first accepted RCPT
+	Free        func() (int64, error)   // octets that are free in the queue; nil: enough
+	Resolver    Resolver                // nil: every client is "unknown"
+	Auth        Auth                    // nil: no AUTH
+	TLS         *tls.Config             // nil: no STARTTLS
+	Authorities *cert.Authorities       // of client certificates; nil: none is verified
+	Anvil       *gate.Anvil             // counts events for the limits; nil: none hold
+	Bans        *gate.Bans              // slows down who guesses passwords; nil: nobody
+	Table       gate.Open               // opens look-up tables; nil: none can be used
+	Flush       func(site string) error // tries the mail for a site now (ETRN); nil: no site is served
 }
 
 // withDefaults fills what the zero value stands for.

@@ -44,7 +44,9 @@ type Server struct {
 	all     map[*session]struct{}
 	clients map[netip.Prefix]int
 	closing atomic.Bool
-	idle    sync.Cond // on mu: all became empty
+
+	instances atomic.Uint64 // transactions begun
+	idle      sync.Cond     // on mu: all became empty
 }
 
 // New returns a Server. The error names an option that cannot work.

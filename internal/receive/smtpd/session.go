@@ -61,6 +61,7 @@ type session struct {
 type transaction struct {
 	active bool
 	env    mail.Envelope
+	sent   *mail.Envelope // what Message.Start was given
 	msg    Message
 	over   int            // recipients above the limit
 	chunks bdatState      // what BDAT has done
@@ -86,7 +87,7 @@ func newSession(s *Server, conn net.Conn) *session {
 func (c *session) remote(remote netip.AddrPort) {
 	c.network, c.ownAddr = gate.Network(remote.Addr()), remote.Addr()
 	c.st = policy.Session{Name: "unknown", Reverse: "unknown", NameState: policy.NameNone,
-		RevState: policy.NameNone, Addr: remote.Addr(),
+		RevState: policy.NameNone, Addr: remote.Addr(), Port: remote.Port(), Server: c.local,
 		Proto: "SMTP", Where: "CONNECT"}
 	c.peer = mail.Peer{Name: "unknown", Proto: "SMTP", Addr: remote.Addr(), Port: remote.Port(), Service: c.s.opts.Service}
 }
@@ -106,8 +107,8 @@ func (c *session) upstream() bool {
 		return false
 	}
 	if !h.Local {
-		c.remote(h.Client)
 		c.local = h.Server
+		c.remote(h.Client)
 	}
 	return true
 }
@@ -138,7 +139,7 @@ func (c *session) serve(n int) {
 			return
 		}
 	}
-	if c.welcome(n) {
+	if !c.hangup && c.welcome(n) {
 		c.loop()
 	}
 	c.flush()
@@ -277,6 +278,10 @@ func (c *session) reply(line string) {
 	if c.errors >= c.s.opts.SoftErrors && c.s.opts.ErrorSleep > 0 && (line[0] == '4' || line[0] == '5') {
 		c.flush()
 		c.sleep(c.s.opts.ErrorSleep)
+	}
+	// RFC 5321 section 3.8: 421 and 521 say that the connection ends.
+	if strings.HasPrefix(line, "421") || strings.HasPrefix(line, "521") {
+		c.hangup = true
 	}
 	c.out = append(append(c.out, line...), '\r', '\n')
 	if len(c.out) > stream.SmallBuffer {

@@ -2,18 +2,15 @@ package smtpd
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/rsa"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"strings"
 
 	"packetboat/internal/receive/gate"
 	"packetboat/internal/receive/smtpd/syntax"
+	"packetboat/internal/sys/cert"
 )
 
 // canTLS tells whether STARTTLS is offered now.
@@ -77,6 +74,7 @@ func (c *session) handshake() bool {
 	c.conn, c.in.Conn = t, t
 	c.st.TLS = true
 	c.st.Helo, c.peer.Helo, c.st.Proto, c.peer.Proto = "", "", "SMTP", "SMTP"
+	c.fails = 0
 	c.st.User, c.st.Mech, c.peer.User, c.peer.SASL, c.peer.SASLFrom = "", "", "", "", ""
 	state := t.ConnectionState()
 	if !state.DidResume && c.tooOften(gate.NewTLS, c.s.opts.TLSRate, "New TLS session rate") {
@@ -84,10 +82,46 @@ func (c *session) handshake() bool {
 		c.hangup = true
 		return true
 	}
-	c.peer.TLS = describeTLS(&state, c.s.deps.TLS)
-	if c.s.opts.TLSLog > 0 {
-		c.s.deps.Log.SMTPDTLS("Anonymous", c.st.Client(), c.peer.TLS)
+	c.peer.TLS = cert.Describe(&state, c.s.deps.TLS)
+	c.st.TLSProtocol = cert.VersionName(state.Version)
+	c.st.TLSCipher, c.st.TLSBits = cert.CipherName(state.CipherSuite)
+	return c.clientCert(&state)
+}
+
+// clientCert looks at the client's certificate and tells the access lists and
+// the log. Without one that is trusted the session ends where one is required
+// (smtpd_tls_req_ccert).
+func (c *session) clientCert(state *tls.ConnectionState) bool {
+	o := &c.s.opts
+	who, err := cert.Inspect(state, c.s.deps.Authorities, o.TLSDigest)
+	if err != nil {
+		c.s.deps.Log.SMTPDConfig("smtpd_tls_fingerprint_digest", err)
 	}
+	c.st.Verified, c.st.Fingerprint, c.st.PubkeyFingerprint = who.Verified, who.Finger, who.PubKey
+	c.st.Subject, c.st.Issuer = who.Subject, who.Issuer
+	trust := "Anonymous"
+	if who.Present {
+		trust = "Untrusted"
+		if who.Verified {
+			trust = "Trusted"
+		}
+		if o.TLSLog > 0 {
+			c.s.deps.Log.SMTPDCert(c.st.Client(), who.Subject, who.Issuer, who.Finger, who.PubKey, who.Why)
+		}
+	}
+	if o.TLSLog > 0 {
+		c.s.deps.Log.SMTPDTLS(trust, c.st.Client(), c.peer.TLS)
+	}
+	if !o.NeedCert || who.Verified || o.TLSLevel != "encrypt" && !o.TLSWrapper {
+		return true
+	}
+	why := "No client certificate presented"
+	if who.Present {
+		why = "Client certificate not trusted"
+	}
+	c.s.deps.Log.SMTPDNoCert(c.st.Client(), why)
+	c.reply("421 4.7.1 " + o.Hostname + " Error: " + why)
+	c.hangup = true
 	return true
 }
 
@@ -100,61 +134,4 @@ func tlsError(err error) string {
 		return "Connection timed out"
 	}
 	return strings.TrimPrefix(err.Error(), "tls: ")
-}
-
-// describeTLS says what was agreed on in OpenSSL's words, as the log and the
-// Received header have it.
-func describeTLS(s *tls.ConnectionState, conf *tls.Config) string {
-	name, bits := cipherName(s.CipherSuite)
-	b := fmt.Appendf(nil, "%s with cipher %s (%d/%d bits)", tlsVersion(s.Version), name, bits, bits)
-	if s.Version < tls.VersionTLS13 {
-		return string(b)
-	}
-	b = fmt.Appendf(b, " key-exchange %s", s.CurveID)
-	return string(append(b, signature(s, conf)...))
-}
-
-func tlsVersion(v uint16) string {
-	return strings.Replace(strings.Replace(tls.VersionName(v), "TLS ", "TLSv", 1), "TLSv1.0", "TLSv1", 1)
-}
-
-// cipherName turns TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 into OpenSSL's
-// ECDHE-RSA-AES128-GCM-SHA256; names of TLS 1.3 are the same in both.
-func cipherName(id uint16) (name string, bits int) {
-	name = tls.CipherSuiteName(id)
-	bits = 256
-	switch {
-	case strings.Contains(name, "AES_128"):
-		bits = 128
-	case strings.Contains(name, "3DES"):
-		bits = 168
-	}
-	if !strings.Contains(name, "_WITH_") {
-		return name, bits
-	}
-	name = strings.TrimPrefix(name, "TLS_")
-	name = strings.TrimPrefix(name, "RSA_WITH_")
-	name = strings.NewReplacer("_WITH_", "-", "AES_128_CBC_SHA", "AES128-SHA", "AES_256_CBC_SHA", "AES256-SHA",
-		"AES_128", "AES128", "AES_256", "AES256", "CHACHA20_POLY1305_SHA256", "CHACHA20-POLY1305", "_", "-").Replace(name)
-	return name, bits
-}
-
-// signature names the server's key, which TLS 1.3 signs with.
-func signature(s *tls.ConnectionState, conf *tls.Config) string {
-	if conf.GetCertificate == nil || s.DidResume {
-		return ""
-	}
-	c, err := conf.GetCertificate(&tls.ClientHelloInfo{ServerName: s.ServerName})
-	if err != nil || c == nil || c.Leaf == nil {
-		return ""
-	}
-	switch k := c.Leaf.PublicKey.(type) {
-	case *rsa.PublicKey:
-		return fmt.Sprintf(" server-signature RSA-PSS (%d bits)", k.N.BitLen())
-	case *ecdsa.PublicKey:
-		return " server-signature ECDSA (" + k.Curve.Params().Name + ")"
-	case ed25519.PublicKey:
-		return " server-signature ED25519"
-	}
-	return ""
 }

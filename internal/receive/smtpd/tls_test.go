@@ -205,7 +205,7 @@ func TestCipherNames(t *testing.T) {
 		tls.TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA:            "ECDHE-RSA-AES256-SHA 256",
 		tls.TLS_RSA_WITH_AES_128_GCM_SHA256:               "AES128-GCM-SHA256 128",
 	} {
-		name, bits := cipherName(id)
+		name, bits := cert.CipherName(id)
 		if got := fmt.Sprint(name, " ", bits); got != want {
 			t.Errorf("cipherName(%d) = %s, want %s", id, got, want)
 		}

@@ -134,7 +134,7 @@ func (c *session) setXClient(name, value string) (known, ok bool) {
 		return true, ok || gone
 	case "PORT":
 		p, err := strconv.ParseUint(value, 10, 16)
-		c.peer.Port = uint16(p)
+		c.peer.Port, c.st.Port = uint16(p), uint16(p)
 		return true, err == nil || gone
 	case "HELO":
 		if gone {

@@ -13,6 +13,10 @@ type Options struct {
 	AskClientCert bool     // smtpd_tls_ask_ccert: ask, and take whatever comes
 	NeedClient    bool     // smtpd_tls_req_ccert: no handshake without a client certificate
 	NoTickets     bool     // hand out no session tickets (SSL_OP_NO_TICKET)
+	Ciphers       string   // smtpd_tls_ciphers: a grade
+	Exclude       []string // smtpd_tls_exclude_ciphers, in OpenSSL's words; TLS 1.3 has no ciphers to exclude
+	CurveGrade    string   // smtpd_tls_eecdh_grade
+	Curves        []string // tls_eecdh_auto_curves, for the grade auto; empty = Go's
 	ALPN          []string // application protocols; SMTP and IMAP have none
 }
 
@@ -31,7 +35,17 @@ func (s *Store) TLSConfig(o Options) (*tls.Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	ciphers, err := suites(o.Ciphers, o.Exclude)
+	if err != nil {
+		return nil, err
+	}
+	groups, err := curves(o.CurveGrade, o.Curves)
+	if err != nil {
+		return nil, err
+	}
 	c := &tls.Config{
+		CipherSuites:           ciphers,
+		CurvePreferences:       groups,
 		MinVersion:             lo,
 		MaxVersion:             hi,
 		GetCertificate:         s.certificate,

@@ -178,6 +178,17 @@ func (g *Log) SMTPDTLS(trust, client, what string) {
 	g.Info("%s TLS connection established from %s: %s", trust, client, what)
 }
 
+// SMTPDCert tells of a client's certificate; why says why it is not verified.
+func (g *Log) SMTPDCert(client, subject, issuer, finger, pubkey, why string) {
+	if why != "" {
+		g.Info("certificate verification failed for %s: %s", client, why)
+	}
+	g.Info("%s: subject_CN=%s, issuer_CN=%s, fingerprint=%s, pkey_fingerprint=%s", client, subject, issuer, finger, pubkey)
+}
+
+// SMTPDNoCert tells that a client without a good certificate was sent away.
+func (g *Log) SMTPDNoCert(client, why string) { g.Info("NOQUEUE: abort: TLS from %s: %s", client, why) }
+
 // SMTPDNoTLS tells that a TLS handshake failed.
 func (g *Log) SMTPDNoTLS(client string, why string) {
 	g.Info("SSL_accept error from %s: %s", client, why)
