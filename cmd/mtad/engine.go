@@ -11,6 +11,7 @@ import (
 	"packetboat/cmd/internal/wiring"
 	"packetboat/internal/mail"
 	"packetboat/internal/queue"
+	"packetboat/internal/receive/gate"
 	"packetboat/internal/receive/intake"
 	"packetboat/internal/receive/pickup"
 	"packetboat/internal/receive/smtpd"
@@ -41,6 +42,8 @@ type engine struct {
 	servers  map[string]*smtpd.Server   // by service id; nil for one that cannot work
 	byName   map[string]sched.Transport // by master.cf name
 	sockets  []net.Listener
+	anvil    *gate.Anvil
+	bans     *gate.Bans
 
 	rehearsal bool // a configuration is tried: it must be without a fault
 }
@@ -164,6 +167,7 @@ func (e *engine) run(ctx context.Context) error {
 			os.Exit(1) // the parent starts us again
 		}
 	}()
+	go e.anvil.Run(ctx)
 	if err := e.listen(); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"packetboat/cmd/internal/wiring"
+	"packetboat/internal/receive/gate"
 	"packetboat/internal/receive/smtpd"
 	"packetboat/internal/sys/config"
 )
@@ -15,6 +16,11 @@ import (
 // by a smtpd(8) of Postfix's that dies at its start.
 func (e *engine) openServers() error {
 	e.servers = map[string]*smtpd.Server{}
+	var ao gate.AnvilOptions
+	if err := e.main.Decode(&ao); err != nil {
+		return err
+	}
+	e.anvil, e.bans = gate.NewAnvil(ao, e.logs.Program("anvil")), gate.NewBans()
 	for _, svc := range e.services {
 		if svc.Type != "inet" {
 			continue
@@ -63,7 +69,7 @@ func (e *engine) openServer(svc config.Service) (*smtpd.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	tc, err := e.kit.ServerTLS(m, &o, e.log)
+	tc, ca, err := e.kit.ServerTLS(m, &o, e.log)
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +84,13 @@ func (e *engine) openServer(svc config.Service) (*smtpd.Server, error) {
 	if svc.MaxProc > 0 {
 		o.MaxSessions = svc.MaxProc // a process of Postfix's holds one session
 	}
-	return smtpd.New(o, smtpd.Deps{Log: log, Policy: pol, Resolver: e.names, Auth: e.kit.AuthClient(m), TLS: tc, Free: e.queue.Free,
+	o.Entry = svc.Name
+	return smtpd.New(o, smtpd.Deps{Log: log, Policy: pol, Resolver: e.names, Auth: e.kit.AuthClient(m), TLS: tc, Authorities: ca,
+		Free: e.queue.Free, Anvil: e.anvil, Bans: e.bans, Table: e.gateTable,
+		Flush: func(site string) error {
+			_, err := e.sched.FlushSite(site)
+			return err
+		},
 		Open: func() (smtpd.Message, error) { return in.OpenFrom(src) }})
 }
 
@@ -90,3 +102,6 @@ func (e *engine) missing() func(error) {
 	}
 	return func(err error) { e.log.Warn("%s: mail that needs it will wait", err.Error()) }
 }
+
+// gateTable opens a table for the lists of clients and commands.
+func (e *engine) gateTable(spec string) (gate.Table, error) { return e.kit.OpenTable(spec) }

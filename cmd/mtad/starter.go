@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"packetboat/cmd/internal/wiring"
 	"packetboat/internal/sys/config"
 	"packetboat/internal/sys/proc"
 )
@@ -353,6 +354,9 @@ func keyFiles(m *config.Main, services []config.Service) map[string]bool {
 			for _, f := range strings.FieldsFunc(m.Get(name), func(r rune) bool { return r == ',' || r == ' ' || r == '\t' }) {
 				out[f] = true
 			}
+		}
+		for _, f := range wiring.SNIFiles(m) {
+			out[f] = true
 		}
 		for _, f := range secretFiles(m) {
 			out[f] = true

@@ -31,6 +31,11 @@ func SMTPDOptions(m *config.Main) (o smtpd.Options, po policy.Options, err error
 	if err := Decode(m, &o, &po, &sp); err != nil {
 		return o, po, err
 	}
+	// What postconf(5) makes stricter under stress, as master(8) asks for it.
+	o.Stress = new(smtpd.Options)
+	if err := m.With(config.Setting{Name: "stress", Value: "yes"}).Decode(o.Stress); err != nil {
+		return o, po, err
+	}
 	if sp.Enable && sp.Type != "dovecot" {
 		file, line := m.Where("smtpd_sasl_type")
 		return o, po, &config.Error{File: file, Line: line,
