@@ -106,7 +106,7 @@ type subject struct{ value, class string }
 func (e *eval) access(ctx context.Context, st *step, about subject, keys []table.Key) (r result, found bool) {
 	value, key, found, err := st.maps.FindKeys(ctx, keys)
 	if err != nil {
-		e.p.deps.Log.SMTPDConfig(st.arg+" lookup error", err)
+		e.p.deps.Log.SMTPDRestriction(err.Error())
 		return e.hard("4.3.5", "%s", rejected(about.value, about.class, "Server configuration error")), true
 	}
 	if !found {
@@ -120,7 +120,7 @@ func (e *eval) access(ctx context.Context, st *step, about subject, keys []table
 // subdomains too (parent_domain_matches_subdomains); otherwise only ".domain"
 // does.
 func (p *Policy) parents() bool {
-	return len(p.opts.ParentMatches) == 0 || slices.Contains(p.opts.ParentMatches, "smtpd_access_maps")
+	return slices.Contains(p.opts.ParentMatches, "smtpd_access_maps")
 }
 
 // maxKeys bounds the look-ups that one hostile name can cause.

@@ -198,7 +198,7 @@ func (p *Policy) fixDSN(dsn, class string) string {
 	fixed := dsn[:1] + ".0.0"
 	switch class {
 	case senderClass:
-		fixed = dsn[:1] + ".1." + pick(detail, map[string]string{"2": "8", "3": "7", "7": "7", "8": "8"})
+		fixed = dsn[:1] + ".1." + pick(detail, map[string]string{"1": "7", "2": "8", "3": "7", "4": "7", "5": "7", "6": "7", "7": "7", "8": "8"})
 	case rcptClass:
 		fixed = dsn[:1] + ".1." + pick(detail, map[string]string{"1": "1", "2": "2", "3": "3", "4": "4", "5": "5", "6": "6", "7": "3", "8": "2"})
 	}

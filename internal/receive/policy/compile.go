@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -49,10 +50,13 @@ type step struct {
 type list []step
 
 // class is a restriction class. What a bare table in it means depends on the
-// list that names the class, so it is compiled for each kind of list.
+// list that names the class, so it is compiled for each kind of list; bad holds
+// why it makes no sense in one.
 type class struct {
 	name  string
 	lists [nStages]list
+	bad   [nStages]error
+	ready bool
 }
 
 func (c *class) at(s stage) list { return c.lists[s] }
@@ -60,29 +64,39 @@ func (c *class) at(s stage) list { return c.lists[s] }
 // maxDepth is how deep classes and results of tables may name each other.
 const maxDepth = 100
 
-// declare reads a restriction class. One that names a class declared after it
-// finds it when it runs, as in Postfix; so all are declared when the first is.
-func (p *Policy) declare(name string) error {
-	if p.classes[name] == nil {
-		for _, n := range p.opts.ClassNames {
-			p.classes[n] = &class{name: n}
-		}
+// declare reads a restriction class. Classes that it names are read first; those
+// that name each other in a ring are found when they run, as in Postfix.
+func (p *Policy) declare(name string) (*class, error) {
+	c := p.classes[name]
+	if c.ready {
+		return c, nil
 	}
+	c.ready = true
 	var words []string
 	if p.deps.Class != nil {
 		words = p.deps.Class(name)
 	}
 	if len(words) == 0 {
-		return fmt.Errorf("restriction class `%s' needs a definition", name)
+		return nil, fmt.Errorf("restriction class `%s' needs a definition", name)
 	}
-	c := p.classes[name]
 	for s := range c.lists {
 		var err error
-		if c.lists[s], err = p.compile(name, words, stage(s), 0); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+		c.lists[s], err = p.compile(name, words, stage(s), 0)
+		if _, misplaced := errors.AsType[*bareError](err); err != nil && !misplaced {
+			return nil, fmt.Errorf("%s: %w", name, err)
 		}
+		c.bad[s] = err
 	}
-	return nil
+	return c, nil
+}
+
+// bareError tells of a table without a check before it, where none is implied.
+type bareError struct{ word string }
+
+// Error says what to write, in Postfix's words.
+func (e *bareError) Error() string {
+	return fmt.Sprintf("specify one of (check_client_access, check_reverse_client_hostname_access, check_helo_access, "+
+		"check_sender_access, check_recipient_access, check_etrn_access) before restriction %q", e.word)
 }
 
 // compile turns the words of a list into steps. in is the parameter that they
@@ -103,12 +117,11 @@ func (p *Policy) compile(in string, words []string, at stage, depth int) (list, 
 		// A bare table means the access check of the list it stands in.
 		if strings.Contains(words[i], ":") {
 			if st.written = bareTable(at); st.written == "" {
-				return nil, fmt.Errorf("specify one of (check_client_access, check_reverse_client_hostname_access, check_helo_access, "+
-					"check_sender_access, check_recipient_access, check_etrn_access) before restriction %q", words[i])
+				return nil, &bareError{words[i]}
 			}
 			i--
 		}
-		used, err := p.fill(&st, words[i+1:])
+		used, err := p.fill(&st, words[i+1:], at)
 		if err != nil {
 			return nil, err
 		}
@@ -124,18 +137,22 @@ func (p *Policy) compile(in string, words []string, at stage, depth int) (list, 
 
 // fill completes a step whose word is known; rest are the words behind it, of
 // which it returns how many are its argument.
-func (p *Policy) fill(st *step, rest []string) (used int, err error) {
-	if c := p.classes[st.written]; c != nil {
+func (p *Policy) fill(st *step, rest []string, at stage) (used int, err error) {
+	if p.classes[st.written] != nil {
+		c, err := p.declare(st.written)
+		if err != nil {
+			return 0, err
+		}
 		st.name, st.class, st.run = c.name, c, runClass
-		return 0, nil
+		return 0, c.bad[at]
 	}
 	e, ok := p.table[strings.ToLower(st.written)]
 	if !ok {
 		return 0, fmt.Errorf("unknown smtpd restriction: %q", st.written)
 	}
 	st.name, st.run = e.name, e.run
-	if st.name == "reject_sender_login_mismatch" {
-		st.run = checkLoginMismatch
+	if now := map[string]string{"check_relay_domains": "reject_unauth_destination", "reject_maps_rbl": "reject_rbl_client domain-name"}[st.name]; now != "" {
+		p.deps.Log.SMTPDRestriction("support for restriction \"" + st.name + "\" will be removed from Postfix; use \"" + now + "\" instead")
 	}
 	if e.arg == noArg {
 		return 0, nil

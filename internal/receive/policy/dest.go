@@ -174,6 +174,9 @@ func (e *eval) unlisted(ctx context.Context, a mail.Address, class, dsn string) 
 		return dunno
 	}
 	code, table := e.unknown(d.class)
+	if d.class == VirtualAlias {
+		dsn = e.p.fixDSN("5.1.1", class) // what trivial-rewrite(8) says of such a domain
+	}
 	return e.refuse(code, dsn, "<%s>: %s rejected: User unknown%s", a, class, table)
 }
 

@@ -107,11 +107,7 @@ func (e *eval) permit(ctx context.Context, action, class, value, extra string) r
 		return permit
 	}
 	if ok, err := e.p.permitLog.Match(ctx, action); err == nil && ok {
-		text := "action=" + action + " for " + class + "=" + value
-		if extra != "" {
-			text += " " + extra
-		}
-		e.p.note(e.s, "permit", text)
+		e.p.note(e.s, "permit", "action="+action+" for "+class+"="+value+" "+extra)
 	}
 	return permit
 }

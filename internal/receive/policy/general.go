@@ -65,7 +65,7 @@ func checkMyNetworks(ctx context.Context, e *eval, st *step) result {
 
 // tableFault refuses because a table of ours does not answer.
 func (e *eval) tableFault(what string, err error) result {
-	e.p.deps.Log.SMTPDConfig(what+" lookup error", err)
+	e.p.deps.Log.SMTPDConfig(what, err)
 	value, _ := e.subject()
 	return e.hard("4.3.0", "<%s>: Temporary lookup failure", value)
 }

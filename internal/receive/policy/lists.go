@@ -83,7 +83,7 @@ func (e *eval) listReply(ctx context.Context, z dnslist.Zone, a dnslist.Answer, 
 	text, ok := "", false
 	if found {
 		if text, ok = e.p.expand(template, e.s, own); !ok {
-			e.p.deps.Log.SMTPDRestriction("bad rbl reply template for domain " + z.Text + ": " + template)
+			e.p.deps.Log.SMTPDRestriction("rbl_reject_reply: bad rbl reply template for domain " + z.Text + ": " + template)
 		}
 	}
 	if !ok {

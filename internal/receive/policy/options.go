@@ -29,8 +29,8 @@ type Options struct {
 	SwapBang      string   `main:"swap_bangpath"`                // empty = yes
 	Untrusted     bool     `main:"allow_untrusted_routing"`
 	Delimiter     string   `main:"recipient_delimiter"`
-	ParentMatches []string `main:"parent_domain_matches_subdomains"`
-	NullKey       string   `main:"smtpd_null_access_lookup_key"` // empty = <>
+	ParentMatches []string `main:"parent_domain_matches_subdomains"` // smtpd_access_maps in it: "domain" counts for what is below it
+	NullKey       string   `main:"smtpd_null_access_lookup_key"`     // empty = <>
 	PermitLog     []string `main:"smtpd_log_access_permit_actions"`
 
 	SASL           bool     `main:"smtpd_sasl_auth_enable"`

@@ -133,10 +133,8 @@ func New(o Options, d Deps) (*Policy, error) {
 	if p.opts.Greylist && d.Grey == nil {
 		return nil, fmt.Errorf("smtpd_greylist = yes, but there is no place to remember clients")
 	}
-	for _, name := range p.opts.ClassNames {
-		if err := p.declare(name); err != nil {
-			return nil, err
-		}
+	if err := p.readClasses(); err != nil {
+		return nil, err
 	}
 	for _, l := range []struct {
 		into  *list
@@ -159,6 +157,19 @@ func New(o Options, d Deps) (*Policy, error) {
 		}
 	}
 	return p, p.closed()
+}
+
+// readClasses reads smtpd_restriction_classes.
+func (p *Policy) readClasses() error {
+	for _, name := range p.opts.ClassNames {
+		p.classes[name] = &class{name: name}
+	}
+	for _, name := range p.opts.ClassNames {
+		if _, err := p.declare(name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // openLists opens what is not part of an access list.

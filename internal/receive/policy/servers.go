@@ -80,11 +80,11 @@ func (e *eval) servers(ctx context.Context, st *step, rec record, domain, target
 	if domain == "" {
 		return dunno
 	}
-	r := e.serverAccess(ctx, st, rec, domain, about)
+	r := e.serverAccess(ctx, st, rec, domain, target, about)
 	return e.forbidPermit(st, r, target)
 }
 
-func (e *eval) serverAccess(ctx context.Context, st *step, rec record, domain string, about subject) result {
+func (e *eval) serverAccess(ctx context.Context, st *step, rec record, domain, target string, about subject) result {
 	if domain[0] == '[' {
 		// A literal is its own mail exchanger; nobody answers for it.
 		if a, ok := literal(domain); ok && rec != recNS {
@@ -93,7 +93,7 @@ func (e *eval) serverAccess(ctx context.Context, st *step, rec record, domain st
 		}
 		return dunno
 	}
-	hosts, ok := e.hostsOf(ctx, rec, domain)
+	hosts, ok := e.hostsOf(ctx, rec, domain, target)
 	if !ok {
 		return dunno
 	}
@@ -129,7 +129,7 @@ func (e *eval) hostAccess(ctx context.Context, st *step, rec record, host string
 
 // hostsOf returns the hosts that stand behind a domain: its MX or itself, the NS
 // of it or of the next domain above that has some.
-func (e *eval) hostsOf(ctx context.Context, rec record, domain string) ([]string, bool) {
+func (e *eval) hostsOf(ctx context.Context, rec record, domain, target string) ([]string, bool) {
 	domain = strings.TrimSuffix(dns.ASCII(domain), ".")
 	var hosts []string
 	var err error
@@ -145,7 +145,7 @@ func (e *eval) hostsOf(ctx context.Context, rec record, domain string) ([]string
 		hosts, err = e.nameServers(ctx, &domain)
 	}
 	if err != nil {
-		e.p.deps.Log.SMTPDServerLookup(rec.String(), domain, dnsError(err))
+		e.p.deps.Log.SMTPDServerLookup(rec.String(), orElse(domain, target), dnsError(err))
 		return nil, false
 	}
 	return hosts, true
@@ -167,7 +167,8 @@ func (e *eval) exchangers(ctx context.Context, domain string) ([]string, error) 
 }
 
 // nameServers looks for a zone's servers; where the domain is no zone, in the
-// domains above it. domain becomes the one that was asked last.
+// domains above it. domain becomes the one that could not be asked, empty when
+// all were.
 func (e *eval) nameServers(ctx context.Context, domain *string) ([]string, error) {
 	if e.p.deps.Servers == nil {
 		return nil, errNoResolver
@@ -175,8 +176,12 @@ func (e *eval) nameServers(ctx context.Context, domain *string) ([]string, error
 	for {
 		hosts, err := e.p.deps.Servers.NS(ctx, *domain)
 		_, above, more := strings.Cut(*domain, ".")
-		if err == nil || !absent(err) || !more || above == "" {
+		if err == nil || !absent(err) {
 			return hosts, err
+		}
+		if !more || above == "" {
+			*domain = ""
+			return nil, err
 		}
 		*domain = above
 	}

@@ -92,8 +92,6 @@ func (x *expansion) braced(inner string, depth int) {
 		if v == "" {
 			no, _ := branches(rest[1:])
 			x.text(no, depth+1)
-		} else {
-			x.b.WriteString(v)
 		}
 	default:
 		x.ok = false
