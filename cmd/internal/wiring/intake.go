@@ -74,7 +74,7 @@ func (k *Kit) IntakeOptions(m *config.Main) (intake.Options, error) {
 	if err := Decode(m, &o, &nets); err != nil {
 		return o, err
 	}
-	o.Missing = k.Missing
+	o.Missing, o.Trace = k.Missing, k.TraceIntake
 	if k.Router != nil {
 		o.Expander = k.Router
 		o.Local = func(domain string) (bool, error) {

@@ -10,6 +10,7 @@ package wiring
 import (
 	"os"
 
+	"packetboat/internal/mail"
 	"packetboat/internal/receive/policy"
 	"packetboat/internal/route/alias"
 	"packetboat/internal/route/rewrite"
@@ -41,6 +42,7 @@ type Kit struct {
 	TracePolicy func(policy.Event)
 	TraceRoute  func(rewrite.Event)
 	TraceAlias  func(alias.Step)
+	TraceIntake func(param string, from, to mail.Address)
 }
 
 // NewRouter opens route/rewrite with what main.cf says. The caller puts it into

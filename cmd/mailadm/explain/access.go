@@ -7,6 +7,8 @@ import (
 
 	"packetboat/cmd/internal/wiring"
 	"packetboat/cmd/mailadm/where"
+	"packetboat/internal/mail"
+	"packetboat/internal/receive/gate"
 	"packetboat/internal/receive/policy"
 	"packetboat/internal/receive/smtpd"
 	"packetboat/internal/route/rewrite"
@@ -25,13 +27,14 @@ type asker struct {
 	r    *Report
 	d    *dialogue
 
+	kept  *mail.Envelope // of a message that smtpd took
 	notes map[string]bool
 }
 
 // asideFrom are the parameters of a service that would make it talk to others:
 // they are no part of the decision that is explained.
 func asideFrom() []config.Setting {
-	return []config.Setting{{Name: "smtpd_proxy_filter"}, {Name: "smtpd_milters"}, {Name: "smtpd_upstream_proxy_protocol"},
+	return []config.Setting{{Name: "smtpd_proxy_filter"}, {Name: "smtpd_milters"}, {Name: "non_smtpd_milters"}, {Name: "smtpd_upstream_proxy_protocol"},
 		{Name: "smtpd_error_sleep_time", Value: "0"}, {Name: "smtpd_client_connection_count_limit", Value: "0"}}
 }
 
@@ -73,8 +76,8 @@ func (a *asker) access(svc *config.Service, log *maillog.Log) error {
 	if err != nil {
 		return fmt.Errorf("service %s: %w", svc.Name, err)
 	}
-	d := smtpd.Deps{Log: log, Policy: pol, Auth: believer{a.q.User}, Resolver: a.clientName(),
-		Open: func() (smtpd.Message, error) { return &nowhere{}, nil }}
+	d := smtpd.Deps{Log: log, Table: a.openHosts, Policy: pol, Auth: believer{a.q.User}, Resolver: a.clientName(),
+		Open: func() (smtpd.Message, error) { return &nowhere{a}, nil }}
 	if d.TLS, err = throwaway(); err != nil {
 		return err
 	}
@@ -86,6 +89,9 @@ func (a *asker) access(svc *config.Service, log *maillog.Log) error {
 	defer a.d.conn.Close()
 	return a.talk(o.TLSWrapper)
 }
+
+// openHosts opens a table for lists of clients.
+func (a *asker) openHosts(spec string) (gate.Table, error) { return a.kit.OpenTable(spec) }
 
 // clientName answers what the client is called: what was said on the command
 // line, else what name servers say, if they may be asked.

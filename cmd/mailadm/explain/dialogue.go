@@ -167,14 +167,14 @@ func (n named) Name(context.Context, netip.Addr) (name, reverse string, err erro
 }
 
 // nowhere is the message of a dialogue that nobody keeps.
-type nowhere struct{ env *mail.Envelope }
+type nowhere struct{ a *asker }
 
 // ID implements smtpd.Message.
 func (*nowhere) ID() string { return "EXPLAIN" }
 
 // Start implements smtpd.Message.
 func (n *nowhere) Start(env *mail.Envelope) error {
-	n.env = env
+	n.a.kept = env
 	return nil
 }
 

@@ -91,8 +91,8 @@ func texts(list []mail.Address) []string {
 // maxDepth bounds mail that is forwarded from alias to alias.
 const maxDepth = 20
 
-// expand rewrites an address as it is queued and follows what comes of it.
-func (a *asker) expand(addr mail.Address, sender mail.Address, depth int) (steps []Step, out []Delivery) {
+// expand follows an address that an alias leads to: it is queued again.
+func (a *asker) expand(addr, sender mail.Address, depth int) (steps []Step, out []Delivery) {
 	a.heardRoute()
 	list, err := a.kit.Router.Expand(addr)
 	steps = a.steps(a.heardRoute())
@@ -100,16 +100,16 @@ func (a *asker) expand(addr mail.Address, sender mail.Address, depth int) (steps
 		return steps, []Delivery{{Address: string(addr), Result: resultText(mail.AsStatus(err))}}
 	}
 	for _, to := range list {
-		out = append(out, a.delivery(to, sender, depth))
+		out = append(out, a.delivery(to, sender, "", depth))
 	}
 	return steps, out
 }
 
 // delivery explains where one queued recipient goes.
-func (a *asker) delivery(addr, sender mail.Address, depth int) Delivery {
+func (a *asker) delivery(addr, sender mail.Address, filter string, depth int) Delivery {
 	a.heardRoute()
 	rcpt := mail.Rcpt{Addr: addr}
-	transport, nexthop, err := a.kit.Router.Route(&mail.Envelope{Sender: sender, Filter: a.base.Get("content_filter")}, &rcpt)
+	transport, nexthop, err := a.kit.Router.Route(&mail.Envelope{Sender: sender, Filter: filter}, &rcpt)
 	d := Delivery{Address: string(rcpt.Addr), Transport: transport, Nexthop: nexthop}
 	a.choices(&d, a.heardRoute())
 	if err != nil {
@@ -309,7 +309,9 @@ func Explain(q Question) (*Report, error) {
 		a.note("master.cf has no smtpd service: mail comes from this machine alone")
 		a.r.Accepted = true
 	}
-	a.r.Rewriting, a.r.Deliveries = a.expand(q.Address, q.Sender, 0)
+	if err := a.accept(a.m.With(asideFrom()...)); err != nil {
+		return nil, err
+	}
 	a.r.Deliverable = deliverable(a.r.Deliveries)
 	return a.r, nil
 }
@@ -320,7 +322,7 @@ func newAsker(q Question, m *config.Main, services []config.Service) *asker {
 	a := &asker{q: q, m: m, base: m, notes: map[string]bool{}, r: &Report{Address: string(q.Address), Sender: string(q.Sender)}}
 	a.d = &dialogue{q: &a.q}
 	a.kit = &wiring.Kit{Main: m, Services: services, Logs: a.listen(), TracePolicy: a.d.hear,
-		TraceRoute: a.d.hearRoute, Missing: func(err error) { a.note("%v: mail that needs it waits", err) }}
+		TraceRoute: a.d.hearRoute, TraceIntake: a.d.hearIntake, Missing: func(err error) { a.note("%v: mail that needs it waits", err) }}
 	a.names()
 	return a
 }

@@ -134,9 +134,18 @@ func (m *Message) mapAddress(a mail.Address, at class) mail.Address {
 		}
 	}
 	if mp.masqueradeOn&at != 0 {
+		from := a
 		a = m.masquerade(a)
+		m.in.trace("masquerade_domains", from, a)
 	}
 	return a
+}
+
+// trace tells who asked for it what a parameter made of an address.
+func (in *Intake) trace(param string, from, to mail.Address) {
+	if in.o.Trace != nil && from != to {
+		in.o.Trace(param, from, to)
+	}
 }
 
 // maxCanonical is how often one address is looked up again, as in cleanup(8).
@@ -158,6 +167,7 @@ func (m *Message) canonical(a mail.Address, am *addressMap) mail.Address {
 			m.in.log.MapMultiple(m.id, am.param, a.Quoted())
 		}
 		same := to[0].Fold() == a.Fold()
+		m.in.trace(am.param, a, to[0])
 		if a = to[0]; same {
 			return a
 		}

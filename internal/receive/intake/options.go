@@ -39,6 +39,9 @@ type Options struct {
 
 	// Expander expands virtual_alias_maps; nil = none.
 	Expander Expander
+	// Trace is told what canonical_maps and its like make of addresses; nil in a
+	// daemon.
+	Trace func(param string, from, to mail.Address)
 	// Networks tells for permit_mynetworks whether a client is in mynetworks; nil = no.
 	Networks func(netip.Addr) bool
 	// Local tells whether mail for a domain is delivered here (mydestination): such

@@ -1,0 +1,204 @@
+package check
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"packetboat/cmd/mailadm/where"
+	"packetboat/internal/route/alias"
+	"packetboat/internal/route/rewrite"
+	"packetboat/internal/route/table"
+	"packetboat/internal/route/table/mapfile"
+	"packetboat/internal/sys/config"
+	"packetboat/internal/sys/disk"
+	"packetboat/internal/sys/proc"
+)
+
+// tableTypes are the types of tables that words of a value may begin with; other
+// words with a colon are addresses of servers or transports.
+const tableTypes = ` hash btree lmdb cdb dbm sdbm texthash regexp pcre cidr inline static environ fail unix unionmap pipemap
+randmap proxy tcp socketmap memcache mysql pgsql ldap sqlite `
+
+// secretTables are read by the parent of mtad, with root's rights.
+const secretTables = " smtp_sasl_password_maps lmtp_sasl_password_maps smtp_tls_policy_maps lmtp_tls_policy_maps "
+
+// tables opens every table that main.cf and the services name.
+func (c *checker) tables() {
+	names := map[string]bool{"alias_maps": true}
+	for _, m := range c.mains() {
+		for _, s := range m.Settings() {
+			names[s.Name] = true
+		}
+	}
+	for _, svc := range c.services {
+		for _, s := range svc.Options {
+			names[s.Name] = true
+		}
+	}
+	sorted := make([]string, 0, len(names))
+	for n := range names {
+		sorted = append(sorted, n)
+	}
+	slices.Sort(sorted)
+	for _, m := range c.mains() {
+		for _, n := range sorted {
+			c.tablesOf(m, n)
+		}
+	}
+}
+
+// tablesOf opens the tables of one parameter.
+func (c *checker) tablesOf(m *config.Main, name string) {
+	if strings.HasPrefix(name, "default_database_type") || where.Of(m, name).File == "" && name != "alias_maps" {
+		return
+	}
+	for i, w := range config.Fields(m.Get(name)) {
+		at := where.Word(m, name, i)
+		for strings.HasPrefix(w, "!") {
+			w = w[1:]
+		}
+		inner := []string{w}
+		if strings.HasPrefix(w, "{") && strings.HasSuffix(w, "}") {
+			inner = config.Fields(w[1 : len(w)-1])
+		}
+		for _, spec := range inner {
+			kind, rest, ok := strings.Cut(spec, ":")
+			if !ok || !strings.Contains(strings.ReplaceAll(tableTypes, "\n", " "), " "+kind+" ") || kind == "unix" && !strings.HasSuffix(rest, ".byname") {
+				continue
+			}
+			c.table(name, spec, at)
+		}
+	}
+}
+
+// table opens one table and tells what its reader had to skip.
+func (c *checker) table(name, spec string, at where.Place) {
+	o := c.tableOptions(name)
+	t, err := table.Open(spec, o)
+	if err != nil {
+		c.place(at, config.SeverityError, openHint(spec, err), "%s: %v", spec, err)
+		return
+	}
+	kind, path := where.Source(spec)
+	if r, ok := t.(table.Reporter); ok {
+		for _, text := range r.Problems() {
+			c.skipped(path, text, o.Alias || slices.Contains(o.AliasFiles, path))
+		}
+	}
+	if path != "" {
+		c.readable(name, path)
+	}
+	_ = kind
+}
+
+// tableOptions are those with which the parameter's reader opens its tables.
+func (c *checker) tableOptions(name string) table.Options {
+	if name == "alias_maps" || name == "alias_database" {
+		return table.Options{Alias: true, NoRegSub: true}
+	}
+	return table.Options{AliasFiles: rewrite.AliasFiles(config.Fields(c.main.Get("alias_maps")), config.Fields(c.main.Get("alias_database")))}
+}
+
+func openHint(spec string, err error) string {
+	_, path := where.Source(spec)
+	switch {
+	case errors.Is(err, table.ErrType):
+		return "use a type that is built in: hash, cdb, lmdb, texthash, pcre, regexp, cidr, inline, unionmap, pipemap or one of a data base"
+	case errors.Is(err, fs.ErrNotExist) && path != "":
+		return "make " + path + ", or take the table out: mail that needs it waits"
+	case errors.Is(err, fs.ErrPermission):
+		return "run mailadm check as root"
+	}
+	return "correct the table, or take it out: mail that needs it waits"
+}
+
+// placed finds file and line in what a reader of tables says.
+var placed = regexp.MustCompile(`^(?:[a-z]+ map )?(/.*), line ([0-9]+): (.*)$`)
+
+// skipped adds what a table's reader had to say about a line.
+func (c *checker) skipped(path, text string, isAlias bool) {
+	p := config.Problem{File: path, Severity: config.SeverityWarning, Text: text,
+		Hint: "correct the line: without it the table answers as if it were not there"}
+	if m := placed.FindStringSubmatch(text); m != nil {
+		p.Text = m[3]
+		p.Line, _ = strconv.Atoi(m[2])
+	}
+	if _, key, ok := strings.Cut(text, "duplicate entry: "); ok {
+		key, _ = strconv.Unquote(key)
+		first, again := entryLines(path, key, isAlias)
+		p.Line, p.Text = again, "duplicate entry for "+key
+		p.Hint = "take one of them out: line " + strconv.Itoa(first) + " counts, this one is never used"
+	}
+	c.add(p)
+}
+
+// entryLines finds the first two lines that give a key a value.
+func entryLines(path, key string, isAlias bool) (first, second int) {
+	eachEntry(path, isAlias, func(k, _ string, line int) bool {
+		switch {
+		case !strings.EqualFold(k, key):
+		case first == 0:
+			first = line
+		default:
+			second = line
+			return false
+		}
+		return true
+	})
+	return first, second
+}
+
+// eachEntry calls fn for the entries of a text source until it returns false.
+func eachEntry(path string, isAlias bool, fn func(key, value string, line int) bool) {
+	f, err := os.Open(path)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	for l := mapfile.NewLines(io.LimitReader(f, maxSource)); ; {
+		text, n, err := l.Next()
+		if err != nil {
+			return
+		}
+		var k, v string
+		if isAlias {
+			k, v, err = alias.ParseLine(string(text))
+		} else {
+			kb, vb := mapfile.SplitKey(bytes.Clone(text))
+			k, v = string(kb), string(vb)
+		}
+		if err == nil && !fn(k, v, n) {
+			return
+		}
+	}
+}
+
+// maxSource is how much of a table is looked at line by line, in octets.
+const maxSource = 64 << 20
+
+// readable warns of a table that the engine cannot read, and of one that
+// everybody may write.
+func (c *checker) readable(name, path string) {
+	st, err := disk.StatPath(path)
+	if err != nil {
+		return
+	}
+	if st.Mode.Perm()&0o002 != 0 {
+		c.warn(path, "chmod o-w "+path, "everybody may write this table: whoever does decides about all mail")
+	}
+	owner, err := proc.LookupUser(c.main.Get("mail_owner"))
+	if err != nil || strings.Contains(secretTables, " "+name+" ") {
+		return
+	}
+	mode := st.Mode.Perm()
+	if mode&0o004 == 0 && !(st.UID == owner.UID && mode&0o400 != 0) && !(st.GID == owner.GID && mode&0o040 != 0) {
+		c.warn(path, "chmod a+r "+path+", or chgrp "+owner.Name+" and chmod g+r", "%s cannot read this table (mode %04o): mail that needs it waits", owner.Name, mode)
+	}
+}
