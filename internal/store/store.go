@@ -21,13 +21,17 @@ const (
 	Draft
 )
 
+// Unknown is the Size of a message that nobody has looked at: its Date means
+// nothing either, until Mailbox.Look was asked for them.
+const Unknown = -1
+
 // Msg describes one message of a mailbox.
 type Msg struct {
 	UID      uint32
 	Flags    Flag
 	Keywords uint64 // bit i stands for Snapshot.Keywords[i]; at most 64 in one mailbox
 	Date     int64  // INTERNALDATE, seconds since 1970
-	Size     int64  // octets with CRLF line ends, without the store's own header lines
+	Size     int64  // octets with CRLF line ends, without the store's own header lines; Unknown
 	Header   int64  // octets of the header with CRLF line ends, empty line included; 0 = not known
 	ModSeq   uint64 // RFC 7162; grows with every change of the flags
 	Pos      int64  // the implementation's own: where the message stands
@@ -118,6 +122,10 @@ type Mailbox interface {
 	Sync() (*Snapshot, error)
 	// Snapshot returns the mailbox as this process saw it last.
 	Snapshot() *Snapshot
+	// Look finds Date and Size of messages where they are Unknown, because each
+	// stands in a file of its own, and returns a snapshot that has them. nil asks
+	// for all. A message that is gone stays Unknown.
+	Look(uids []uint32) (*Snapshot, error)
 	// Read returns the message's bytes with CRLF line ends, without the store's
 	// own header lines (X-UID, Status ...). off and n cut a part out, n < 0 for
 	// all: what lies outside is not read from disk where it can be helped.

@@ -48,7 +48,12 @@ func (s *session) fetch(args []syntax.Arg) error {
 		f.flags = f.flags || it.Kind == syntax.ItemFlags
 		f.seen = f.seen || it.Kind == syntax.ItemSection && !it.Section.Peek && !s.view.readOnly
 	}
-	err = f.run(list)
+	if f.needsLook() {
+		err = s.know(list)
+	}
+	if err == nil {
+		err = f.run(list)
+	}
 	if markErr := f.mark(); err == nil {
 		err = markErr
 	}
@@ -61,6 +66,11 @@ func (s *session) fetch(args []syntax.Arg) error {
 		return s.done("OK [EXPUNGEISSUED] Some messages were already expunged")
 	}
 	return s.done("OK Fetch completed")
+}
+
+// needsLook tells whether some item wants more than UIDs and flags.
+func (f *fetcher) needsLook() bool {
+	return slices.ContainsFunc(f.items, func(it syntax.Item) bool { return it.Kind != syntax.ItemUID && it.Kind != syntax.ItemFlags })
 }
 
 // arrange puts the items in the order in which Dovecot answers them: what
@@ -112,6 +122,9 @@ func (f *fetcher) mark() error {
 func (f *fetcher) one(i int) error {
 	m := f.view.msgs[i]
 	o := &f.out
+	if m.Size == store.Unknown {
+		m.Size, f.missing = 0, f.missing || f.needsLook()
+	}
 	newly := f.seen && m.Flags&store.Seen == 0
 	if newly {
 		m.Flags |= store.Seen

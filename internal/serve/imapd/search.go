@@ -1,6 +1,7 @@
 package imapd
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -41,7 +42,23 @@ func (s *session) search(args []syntax.Arg) error {
 		sr.last = s.view.msgs[n-1].UID
 	}
 	sr.prepare(&sr.key)
+	if needsLook(&sr.key) {
+		if err := s.know(nil); err != nil {
+			return s.failed(err, s.view.name, "")
+		}
+	}
 	return sr.run()
+}
+
+// needsLook tells whether a key asks for more than numbers and flags.
+func needsLook(k *syntax.Key) bool {
+	switch k.Op {
+	case syntax.KeyAll, syntax.KeySeq, syntax.KeyUID, syntax.KeyFlag:
+		return false
+	case syntax.KeyAnd, syntax.KeyOr:
+		return slices.ContainsFunc(k.Keys, func(k syntax.Key) bool { return needsLook(&k) })
+	}
+	return true
 }
 
 // prepare does once what would cost on every message: sets are resolved,

@@ -11,6 +11,8 @@ import (
 // them, whatever the order of the question.
 var statusItems = [...]string{"MESSAGES", "RECENT", "UIDNEXT", "UIDVALIDITY", "UNSEEN", "SIZE"}
 
+const statusSize = len(statusItems) - 1 // SIZE
+
 // status: RFC 3501 section 6.3.10; SIZE is RFC 8438's.
 func (s *session) status(args []syntax.Arg) error {
 	if len(args) < 2 {
@@ -26,7 +28,7 @@ func (s *session) status(args []syntax.Arg) error {
 	name, err := mailboxName(args[0])
 	var snap *store.Snapshot
 	if err == nil {
-		snap, err = s.peek(name)
+		snap, err = s.peek(name, want[statusSize])
 	}
 	if err != nil {
 		return s.failed(err, name, "")
@@ -62,14 +64,18 @@ func statusWanted(list []syntax.Arg) (want [len(statusItems)]bool, err error) {
 	return want, nil
 }
 
-// peek looks into a mailbox without selecting it.
-func (s *session) peek(name string) (*store.Snapshot, error) {
+// peek looks into a mailbox without selecting it, also at the sizes if asked.
+func (s *session) peek(name string, sizes bool) (*store.Snapshot, error) {
 	box, err := s.user.Store.Open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer box.Close()
-	return box.Sync()
+	snap, err := box.Sync()
+	if err == nil && sizes {
+		snap, err = box.Look(nil)
+	}
+	return snap, err
 }
 
 func (s *session) writeStatus(name string, snap *store.Snapshot, want [len(statusItems)]bool) {
@@ -109,7 +115,7 @@ func statusValue(snap *store.Snapshot, item string) (n int64) {
 		m := &snap.Msgs[i]
 		switch {
 		case item == "SIZE":
-			n += m.Size
+			n += max(m.Size, 0)
 		case item == "UNSEEN" && m.Flags&store.Seen == 0:
 			n++
 		case item == "RECENT" && m.UID >= snap.FirstRecent:

@@ -132,6 +132,9 @@ func (s *session) planCopy(args []syntax.Arg) (*copyPlan, error) {
 // run copies the messages, all or none, and returns "[COPYUID ...]".
 func (p *copyPlan) run(s *session) (from []uint32, code string, err error) {
 	from = s.view.uids(p.list)
+	if err := s.know(p.list); err != nil { // for the dates
+		return nil, "", err
+	}
 	msgs := make([]store.New, len(p.list))
 	at := make([]spool.Place, len(p.list))
 	sp := spool.Spool{Dir: s.opts.TempDir}

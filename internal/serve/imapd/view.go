@@ -140,6 +140,55 @@ func (v *view) addRecent(msgs []store.Msg, from uint32) bool {
 	return true
 }
 
+// know finds sizes and dates of the messages at list where the store has not
+// looked for them yet; nil stands for all. One that is gone stays unknown.
+func (s *session) know(list []int) error {
+	v := &s.view
+	var uids []uint32
+	if list == nil {
+		list = allOf(v.msgs)
+	}
+	for _, i := range list {
+		if v.msgs[i].Size == store.Unknown {
+			uids = append(uids, v.msgs[i].UID)
+		}
+	}
+	if len(uids) == 0 {
+		return nil
+	}
+	snap, err := s.box.Look(uids)
+	if err != nil {
+		return err
+	}
+	v.learn(snap)
+	return nil
+}
+
+func allOf(msgs []store.Msg) []int {
+	list := make([]int, len(msgs))
+	for i := range list {
+		list[i] = i
+	}
+	return list
+}
+
+// learn takes sizes and dates out of a snapshot, and nothing else: the client
+// has not been told of what changed.
+func (v *view) learn(snap *store.Snapshot) {
+	msgs := slices.Clone(v.msgs)
+	j := 0
+	for i := range msgs {
+		for j < len(snap.Msgs) && snap.Msgs[j].UID < msgs[i].UID {
+			j++
+		}
+		if j < len(snap.Msgs) && snap.Msgs[j].UID == msgs[i].UID {
+			now := &snap.Msgs[j]
+			msgs[i].Date, msgs[i].Size, msgs[i].Header, msgs[i].Raw = now.Date, now.Size, now.Header, now.Raw
+		}
+	}
+	v.msgs = msgs
+}
+
 // sync tells the client what has changed in its mailbox since it was told last.
 func (s *session) sync(expunges bool) error {
 	if s.box == nil {

@@ -98,7 +98,7 @@ type listing struct {
 }
 
 func (x *session) sizes() listing {
-	return listing{fmt.Sprintf("+OK %d messages:", x.left), func(i int) string { return strconv.FormatInt(x.snap.Msgs[i].Size, 10) }}
+	return listing{fmt.Sprintf("+OK %d messages:", x.left), func(i int) string { return strconv.FormatInt(max(x.snap.Msgs[i].Size, 0), 10) }}
 }
 
 func (x *session) uidls() listing { return listing{"+OK", x.uidl} }
@@ -168,7 +168,7 @@ func (x *session) dele(args string) {
 	}
 	x.gone[i] = true
 	x.left--
-	x.size -= x.snap.Msgs[i].Size
+	x.size -= max(x.snap.Msgs[i].Size, 0)
 	x.reply("+OK Marked to be deleted.")
 }
 

@@ -145,6 +145,9 @@ func (x *session) open() error {
 		return err
 	}
 	snap, err := box.Sync()
+	if err == nil {
+		snap, err = box.Look(nil)
+	}
 	if err != nil {
 		box.Close()
 		return err
@@ -161,7 +164,7 @@ func (x *session) unmark() {
 	clear(x.gone)
 	x.left, x.size = len(x.snap.Msgs), 0
 	for i := range x.snap.Msgs {
-		x.size += x.snap.Msgs[i].Size
+		x.size += max(x.snap.Msgs[i].Size, 0)
 	}
 }
 

@@ -24,7 +24,7 @@ func (x *session) retr(args string) error {
 	if !ok {
 		return nil
 	}
-	head := fmt.Sprintf("+OK %d octets\r\n", x.snap.Msgs[i].Size)
+	head := fmt.Sprintf("+OK %d octets\r\n", max(x.snap.Msgs[i].Size, 0))
 	n, err := x.send(i, head, func(w *stuffer, r *bufio.Reader) error { return w.all(r) })
 	if n > 0 {
 		x.stats.Retr++

@@ -54,6 +54,9 @@ func (m *mailbox) Watch() (<-chan struct{}, func()) { return m.watch.Add(m.path)
 // Snapshot returns the mailbox as this process saw it last.
 func (m *mailbox) Snapshot() *store.Snapshot { return m.state.Load().snap }
 
+// Look implements store.Mailbox: the scan has found everything.
+func (m *mailbox) Look([]uint32) (*store.Snapshot, error) { return m.Snapshot(), nil }
+
 // Sync implements store.Mailbox.
 func (m *mailbox) Sync() (*store.Snapshot, error) {
 	if st, err := disk.StatPath(m.path); err == nil && st.ID == m.state.Load().id {

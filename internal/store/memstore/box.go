@@ -34,6 +34,9 @@ func newBox(home *Store, validity uint32) *box {
 // Sync returns the mailbox as it is: nothing outside the process can change it.
 func (b *box) Sync() (*store.Snapshot, error) { return b.Snapshot(), nil }
 
+// Look implements store.Mailbox: everything is known.
+func (b *box) Look([]uint32) (*store.Snapshot, error) { return b.Snapshot(), nil }
+
 // Snapshot returns the mailbox as it is.
 func (b *box) Snapshot() *store.Snapshot {
 	b.mu.Lock()

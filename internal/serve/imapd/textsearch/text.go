@@ -40,15 +40,15 @@ func FieldText(name string, address bool, value []byte) string {
 			line = list
 		}
 	}
-	line = decodeWords(line)
+	line = Words(line)
 	if strings.EqualFold(name, "Subject") {
 		line = strings.Join(strings.Fields(line), " ")
 	}
 	return Fold(line)
 }
 
-// decodeWords decodes RFC 2047's encoded words; what cannot be decoded stays.
-func decodeWords(s string) string {
+// Words decodes RFC 2047's encoded words; what cannot be decoded stays.
+func Words(s string) string {
 	if !strings.Contains(s, "=?") {
 		return s
 	}
@@ -142,7 +142,7 @@ func fieldEnd(b []byte) int {
 // HeaderHolds looks for text in "Name: value" of every field.
 func HeaderHolds(header []byte, text string) (found bool) {
 	EachField(header, func(name, value []byte) bool {
-		line := string(name) + ": " + decodeWords(string(render.Unfold(value)))
+		line := string(name) + ": " + Words(string(render.Unfold(value)))
 		found = strings.Contains(Fold(line), text)
 		return !found
 	})
