@@ -136,22 +136,35 @@ func (c *pgConn) escape(dst []byte, s string) []byte {
 
 // query runs statements; the last one's rows count, as for PQexec().
 func (c *pgConn) query(ctx context.Context, sql string, value func(string) error) error {
-	results, err := c.Exec(ctx, sql).ReadAll()
-	if err != nil {
+	var values []string
+	rows := false
+	results := c.Exec(ctx, sql)
+	for results.NextResult() {
+		r := results.ResultReader()
+		rows, values = len(r.FieldDescriptions()) > 0, values[:0]
+		for r.NextRow() {
+			for _, v := range r.Values() {
+				values = append(values, string(v)) // NULL is empty
+			}
+			if len(values) > maxRows {
+				break
+			}
+		}
+		r.Close() // results.Close tells its error
+	}
+	if err := results.Close(); err != nil {
 		var pe *pgconn.PgError
 		if errors.As(err, &pe) && !c.IsClosed() {
 			return &pool.Answered{Err: told(err)}
 		}
 		return fmt.Errorf("pgsql query failed: %w", told(err))
 	}
-	if len(results) == 0 || len(results[len(results)-1].FieldDescriptions) == 0 {
-		return stop(errors.New("the pgsql query returned no rows' format"))
+	if !rows {
+		return stop(errors.New("the pgsql query returned no rows at all: it is no SELECT"))
 	}
-	for _, row := range results[len(results)-1].Rows {
-		for _, v := range row {
-			if err := value(string(v)); err != nil {
-				return stop(err)
-			}
+	for _, v := range values {
+		if err := value(v); err != nil {
+			return stop(err)
 		}
 	}
 	return nil
