@@ -9,10 +9,13 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"runtime"
+	"slices"
 	"strings"
 
 	"packetboat/internal/sys/config/base"
 	"packetboat/internal/sys/config/dovecot"
+	"packetboat/internal/sys/config/dovecot/checks"
 	"packetboat/internal/sys/config/dovecot/upgrade"
 )
 
@@ -45,6 +48,7 @@ type options struct {
 	filter   dovecot.Context
 	names    []string
 	to       string // 2.3 or 2.4: translate
+	module   string // -m: only settings that this program of Dovecot reads
 	// filtering says that the settings of a filter are printed: what is set there
 	// counts, whatever the default is.
 	filtering bool
@@ -73,7 +77,31 @@ func Run(args []string, stdout, stderr io.Writer) int {
 	if o.to != "" {
 		return translate(o, d, out, stderr)
 	}
-	return show(o, d, out, stderr)
+	code := show(o, d, out, stderr)
+	if problems := slices.Concat(checks.Check(d), checks.Users(d)); len(problems) > 0 && code == 0 && !o.defaults && (len(o.names) == 0 || o.simple) {
+		out.Flush()
+		return whole(problems, stderr)
+	}
+	return code
+}
+
+// whole prints what is wrong with the settings together: the first problem as
+// Dovecot does, which stops there, then the others, each with its place.
+func whole(problems []error, stderr io.Writer) int {
+	for i, e := range problems {
+		var ce *base.Error
+		if !errors.As(e, &ce) {
+			continue
+		}
+		if i == 0 {
+			fmt.Fprintf(stderr, "doveconf: Error: %s\n", ce.Text)
+		}
+		fmt.Fprintf(stderr, "doveconf: Fatal: %s\n", ce.Postfix)
+		if ce.Line > 0 {
+			fmt.Fprintf(stderr, "doveconf: Hint: see %s line %d\n", ce.File, ce.Line)
+		}
+	}
+	return exitConfig
 }
 
 // translate writes the whole configuration in the syntax of another version,
@@ -112,7 +140,7 @@ func show(o *options, d *dovecot.Config, out *bufio.Writer, stderr io.Writer) in
 		d = d.For(o.filter)
 	}
 	root := d.Merged()
-	if o.scope == scopeAll || o.scope == scopeHidden {
+	if o.scope == scopeAll || o.scope == scopeHidden || o.simple || len(o.names) > 0 {
 		builtin, err := dovecot.BuiltinServices()
 		if err != nil {
 			report(err, stderr)
@@ -122,39 +150,65 @@ func show(o *options, d *dovecot.Config, out *bufio.Writer, stderr io.Writer) in
 	}
 	switch {
 	case o.simple:
-		p.simpleBlock("", p.items(root, "", false))
+		p.simple(root, "", "")
 	case len(o.names) > 0:
 		for _, name := range o.names {
 			p.one(root, name)
 		}
 	default:
-		header(o, out)
-		p.print(p.items(root, "", false), "")
+		header(o, d, out)
+		items := p.items(root, "", false)
+		if o.module != "" {
+			items = p.module(items)
+		}
+		p.print(items, "")
 		p.filters(d)
 	}
 	return 0
 }
 
 // header prints the comment lines after the first.
-func header(o *options, out *bufio.Writer) {
+func header(o *options, d *dovecot.Config, out *bufio.Writer) {
 	host, _ := os.Hostname()
-	fmt.Fprintf(out, "# OS: %s\n# Hostname: %s\n", system(), host)
+	fmt.Fprintf(out, "# OS: %s\n# Hostname: %s\n", system(d.Get("mail_location")), host)
 	if o.scope == scopeAll {
 		out.WriteString("# NOTE: Send doveconf -n output instead when asking for help.\n")
 	}
 }
 
-// system names the kernel and the distribution.
-func system() string {
-	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease")
-	release, _ := os.ReadFile("/etc/os-release")
-	name := ""
-	for line := range strings.Lines(string(release)) {
-		if v, ok := strings.CutPrefix(line, "PRETTY_NAME="); ok {
-			name = strings.Trim(strings.TrimSpace(v), `"`)
+// system names the kernel, the distribution and, where mail_location is a path, the
+// file system that it is on.
+func system(location string) string {
+	read := func(path string) string {
+		text, _ := os.ReadFile(path)
+		return strings.TrimSpace(string(text))
+	}
+	machine := map[string]string{"amd64": "x86_64", "arm64": "aarch64", "386": "i686"}[runtime.GOARCH]
+	distro := "Debian " + read("/etc/debian_version")
+	if distro == "Debian " {
+		distro = ""
+	}
+	return "Linux " + read("/proc/sys/kernel/osrelease") + " " + machine + " " + distro + " " + fileSystem(location)
+}
+
+// fileSystem returns the type of the file system that a mail_location is on, "" when
+// that depends on the user.
+func fileSystem(location string) (kind string) {
+	_, path, _ := strings.Cut(location, ":")
+	path, _, _ = strings.Cut(path, ":")
+	path, _, _ = strings.Cut(path, "%")
+	if !strings.HasPrefix(path, "/") {
+		return ""
+	}
+	mounts, _ := os.ReadFile("/proc/self/mounts")
+	longest := 0
+	for line := range strings.Lines(string(mounts)) {
+		f := strings.Fields(line)
+		if len(f) > 2 && len(f[1]) >= longest && (f[1] == "/" || path == f[1] || strings.HasPrefix(path, f[1]+"/")) {
+			longest, kind = len(f[1]), f[2]
 		}
 	}
-	return strings.TrimSpace("Linux " + strings.TrimSpace(string(kernel)) + " " + name)
+	return kind
 }
 
 // report prints every error of a configuration in Dovecot's words.
@@ -272,7 +326,8 @@ func (o *options) option(c byte, value string) error {
 		o.path = value
 	case 'f':
 		return o.addFilter(value)
-	case 'm': // a module's settings: the table does not separate them
+	case 'm':
+		o.module = value
 	default:
 		return fmt.Errorf("option -%c is not supported", c)
 	}

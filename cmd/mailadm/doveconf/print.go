@@ -45,6 +45,12 @@ func (p *printer) items(b *dovecot.Block, path string, inside bool) []item {
 		}
 	}
 	count := map[string]int{}
+	if p.copied(path) {
+		b = &dovecot.Block{}
+		if path == "namespace" {
+			list = slices.DeleteFunc(list, func(it item) bool { t, _ := dovecot.Lookup(path, it.name); return t.Type != "vars" })
+		}
+	}
 	for _, s := range b.Blocks {
 		key := strconv.Itoa(count[s.Kind])
 		count[s.Kind]++
@@ -63,6 +69,12 @@ func (p *printer) items(b *dovecot.Block, path string, inside bool) []item {
 	}
 	slices.SortStableFunc(list, func(a, b item) int { return strings.Compare(sortKey(a.sort), sortKey(b.sort)) })
 	return list
+}
+
+// copied tells where the original, asked with -f, forgets what was set: it copies
+// namespaces and listeners without the marks by which it knows.
+func (p *printer) copied(path string) bool {
+	return (path == "namespace" || path == "service") && p.options.filter != (dovecot.Context{}) && p.scope == scopeChanged
 }
 
 // sortKey makes strings.Compare sort as Dovecot does: the end of a name first,
@@ -95,6 +107,8 @@ func (p *printer) shown(b *dovecot.Block, t dovecot.Param, inside bool) (string,
 	}
 	if v == nil {
 		switch {
+		case p.scope == scopeSet && !p.filtering && t.Name == "name" && isList(t.Block):
+			return "", true
 		case t.Type == "alias" || t.Type == "map" || t.Unset || inside && isKey(t.Name, t.Block):
 			return "", false
 		case p.scope == scopeChanged && isCapability(t.Name):
@@ -103,7 +117,7 @@ func (p *printer) shown(b *dovecot.Block, t dovecot.Param, inside bool) (string,
 			return t.Default, true
 		}
 		// The original shows these of a section whether set or not.
-		return t.Default, p.scope == scopeChanged && inside && t.Type == "vars"
+		return t.Default, (p.scope == scopeChanged || p.scope == scopeSet && !p.filtering) && inside && t.Type == "vars"
 	}
 	value := p.value(*v)
 	if p.scope == scopeChanged && !inside && !p.filtering && value == t.Default {
@@ -312,7 +326,12 @@ func isSection(root *dovecot.Block, name string) bool {
 // sections prints the sections that match a path such as service/auth, or the
 // settings of one: plugin/quota.
 func (p *printer) sections(root *dovecot.Block, path []string) {
-	for _, it := range p.items(root, "", false) {
+	list := p.items(root, "", false)
+	if len(path) > 2 {
+		p.inside(list, path, path)
+		return
+	}
+	for _, it := range list {
 		switch {
 		case !it.block || it.label != path[0]:
 		case len(path) == 1 || len(path) == 2 && it.name == path[1]:
@@ -329,51 +348,26 @@ func (p *printer) sections(root *dovecot.Block, path []string) {
 	}
 }
 
-// simpleBlock prints key=value lines with whole paths as keys (-S).
-func (p *printer) simpleBlock(prefix string, items []item) {
-	lists := map[string][]string{}
-	var order []string
-	for _, it := range items {
-		if !it.block {
-			p.simpleLine(prefix+it.name, it.value)
-			continue
-		}
-		if lists[it.label] == nil {
-			order = append(order, it.label)
-		}
-		key := strings.TrimSuffix(strings.TrimPrefix(it.sort, it.label+"/"), "/")
-		lists[it.label] = append(lists[it.label], key)
-	}
-	for _, kind := range order {
-		keys := strings.Join(lists[kind], " ")
-		if kind == "plugin" || kind == "dict" {
-			keys = ""
-		}
-		p.simpleLine(prefix+kind, keys)
-		for _, it := range items {
-			if it.block && it.label == kind {
-				p.simpleSection(prefix, it)
-			}
+// inside prints the setting, or the section, that stands at a longer path:
+// service/imap/executable.
+func (p *printer) inside(list []item, rest, path []string) {
+	for _, it := range list {
+		switch {
+		case len(rest) == 1 && !it.block && it.name == rest[0]:
+			p.named(strings.Join(path, "/"), it.value)
+		case len(rest) > 1 && it.block && it.label == rest[0] && escapeSection(it.name) == rest[1] && len(rest) == 2:
+			p.print([]item{it}, "")
+		case len(rest) > 1 && it.block && it.label == rest[0] && escapeSection(it.name) == rest[1]:
+			p.inside(it.items, rest[2:], path)
 		}
 	}
 }
 
-func (p *printer) simpleSection(prefix string, it item) {
-	at := prefix + strings.TrimSuffix(it.sort, "/") + "/"
-	if it.label == "plugin" || it.label == "dict" {
-		at = prefix + it.label + "/"
-	} else if it.name != "" {
-		p.simpleLine(at+"name", it.name)
+// named prints a setting that was asked for.
+func (p *printer) named(name, value string) {
+	if p.hideName {
+		fmt.Fprintln(p.out, value)
+		return
 	}
-	p.simpleBlock(at, it.items)
-}
-
-// simpleLine prints a line unless names were asked for and it is none of them.
-func (p *printer) simpleLine(key, value string) {
-	wanted := len(p.names) == 0 || slices.ContainsFunc(p.names, func(n string) bool {
-		return key == n || strings.HasPrefix(key, n+"/")
-	})
-	if wanted {
-		p.out.WriteString(key + "=" + value + "\n")
-	}
+	fmt.Fprintf(p.out, "%s = %s\n", name, value)
 }

@@ -53,19 +53,19 @@ func TestDovecotValues(t *testing.T) {
 
 func TestDovecotErrors(t *testing.T) {
 	for text, want := range map[string]string{
-		"nosuch = x":                          "dovecot.conf:1: Unknown setting: nosuch",
-		"a {\n}":                              "dovecot.conf:1: Unknown setting: a",
-		"service x { y = z }":                 "dovecot.conf:1: Garbage after '{'",
-		"service imap\n{":                     "dovecot.conf:1: Expecting '{'",
-		"}":                                   "dovecot.conf:1: Unexpected '}'",
-		"disable_plaintext_auth = maybe":      "dovecot.conf:1: Invalid boolean value: maybe (use yes or no)",
-		"auth_failure_delay = 30":             "dovecot.conf:1: Time interval '30' is missing units (add e.g. 's' for seconds)",
-		"\n!include nosuch":                   "dovecot.conf:2: No matches",
-		"service auth {\n":                    "dovecot.conf:1: missing '}' of the section that starts here",
-		"auth_cache_size = 1 X":               "dovecot.conf:1: Invalid size: 1 X",
-		"hostname = $nosuch":                  "dovecot.conf:1: Unknown variable: $nosuch",
-		"protocol a {\nprotocol b {\n}\n}":    "dovecot.conf:2: Nested protocol { protocol { .. } } block not allowed",
-		"passdb {\n  driver = pam\n  x=1\n}":  "dovecot.conf:3: Unknown setting: passdb { x",
+		"nosuch = x":                         "dovecot.conf:1: Unknown setting: nosuch",
+		"a {\n}":                             "dovecot.conf:1: Unknown setting: a",
+		"service x { y = z }":                "dovecot.conf:1: Garbage after '{'",
+		"service imap\n{":                    "dovecot.conf:1: Expecting '{'",
+		"}":                                  "dovecot.conf:1: Unexpected '}'",
+		"disable_plaintext_auth = maybe":     "dovecot.conf:1: Invalid boolean value: maybe (use yes or no)",
+		"auth_failure_delay = 30":            "dovecot.conf:1: Time interval '30' is missing units (add e.g. 's' for seconds)",
+		"\n!include nosuch":                  "dovecot.conf:2: No matches",
+		"service auth {\n":                   "dovecot.conf:1: missing '}' of the section that starts here",
+		"auth_cache_size = 1 X":              "dovecot.conf:1: Invalid size: 1 X",
+		"hostname = $nosuch":                 "dovecot.conf:1: Unknown variable: $nosuch",
+		"protocol a {\nprotocol b {\n}\n}":   "dovecot.conf:2: Nested protocol { protocol { .. } } block not allowed",
+		"passdb {\n  driver = pam\n  x=1\n}": "dovecot.conf:3: Unknown setting: passdb { x",
 	} {
 		_, err := Parse(filepath.Join(t.TempDir(), "dovecot.conf"), text)
 		if err == nil || !strings.Contains(err.Error(), want) {

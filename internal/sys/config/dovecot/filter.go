@@ -1,0 +1,26 @@
+package dovecot
+
+// Covers tells whether every connection for which g's settings hold is one of f's,
+// too: the conditions of f are among those of g.
+func (f Filter) Covers(g Filter) bool {
+	switch {
+	case f.Protocol != "" && f.Protocol != g.Protocol && !(f.Protocol[0] == '!' && g.Protocol != "" && g.Protocol[0] != '!' && f.Protocol[1:] != g.Protocol):
+		return false
+	case f.LocalName != "" && f.LocalName != g.LocalName:
+		return false
+	case f.Local.IsValid() && !(g.Local.IsValid() && f.Local.Bits() <= g.Local.Bits() && f.Local.Contains(g.Local.Addr())):
+		return false
+	}
+	return !f.Remote.IsValid() || g.Remote.IsValid() && f.Remote.Bits() <= g.Remote.Bits() && f.Remote.Contains(g.Remote.Addr())
+}
+
+// FilterBlock returns the settings of a filter, nil for one that the configuration does
+// not have.
+func (d *Config) FilterBlock(f Filter) *Block {
+	for _, x := range d.filters {
+		if x.Filter == f {
+			return x.block
+		}
+	}
+	return nil
+}
