@@ -212,7 +212,7 @@ func (m *masterEditor) replace(e *masterEdit, r *row, name, kind string) (*row, 
 
 func (m *masterEditor) badValue(err error, e *masterEdit) error {
 	var ce *config.Error
-	if errors.As(err, &ce) && strings.HasSuffix(ce.Postfix, "bad field count") {
+	if errors.As(err, &ce) && strings.HasSuffix(ce.Postfix, "bad field count") || strings.HasPrefix(err.Error(), "bad field count") {
 		return fatalf("bad field count: \"%s\"", e.text)
 	}
 	return err

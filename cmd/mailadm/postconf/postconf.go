@@ -20,7 +20,7 @@ const (
 	saslServer mode = 1 << iota // -a
 	saslClient                  // -A
 	expandDSN                   // -b
-	class                       // -C
+	_                           // -C, which only chooses
 	defaults                    // -d
 	edit                        // -e
 	fold                        // -f
@@ -71,6 +71,9 @@ type fatal struct{ text string }
 
 func (e fatal) Error() string { return e.text }
 
+// errSilent ends the program with exit code 1 after a warning has said why.
+var errSilent = errors.New("")
+
 func fatalf(format string, args ...any) error { return fatal{fmt.Sprintf(format, args...)} }
 
 // Run runs postconf with args, the arguments without the program's name, and
@@ -82,17 +85,32 @@ func Run(args []string, stdout, stderr io.Writer) int {
 	if err == nil {
 		return 0
 	}
+	if errors.Is(err, errSilent) {
+		return 1
+	}
 	var ce *config.Error
 	if errors.As(err, &ce) && ce.Postfix != "" {
 		err = fatal{ce.Postfix}
 	}
-	fmt.Fprintf(stderr, "%s: fatal: %v\n", t.name, err)
+	fmt.Fprintf(stderr, "%s: fatal: %s\n", t.name, printable(err.Error()))
 	return 1
 }
 
 func (t *tool) warn(format string, args ...any) {
 	t.out.Flush()
-	fmt.Fprintf(t.err, "%s: warning: %s\n", t.name, fmt.Sprintf(format, args...))
+	fmt.Fprintf(t.err, "%s: warning: %s\n", t.name, printable(fmt.Sprintf(format, args...)))
+}
+
+// printable puts question marks in the place of bytes that are not ASCII letters
+// or signs, as messages of Postfix's programs have it.
+func printable(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if c < ' ' || c > '~' {
+			b[i] = '?'
+		}
+	}
+	return string(b)
 }
 
 func (t *tool) run(args []string) error {
@@ -126,8 +144,10 @@ func (t *tool) act(names []string) error {
 		return t.printLines(mapTypes)
 	case t.mode&locks != 0:
 		return t.printLines("flock\nfcntl\ndotlock")
-	case t.mode&(saslServer|saslClient) != 0:
+	case t.mode&saslServer != 0:
 		return t.printLines("dovecot")
+	case t.mode&saslClient != 0:
+		return t.printLines("cyrus") // the name of the one that is built in
 	case t.mode&tlsInfo != 0:
 		return t.showTLS()
 	case t.mode&(expandDSN|dumpDSN) != 0:
@@ -148,20 +168,26 @@ func (t *tool) act(names []string) error {
 
 // mapTypes are the table types that look-ups know.
 const mapTypes = `btree
+cdb
 cidr
 environ
 fail
 hash
 inline
 internal
+ldap
+lmdb
 memcache
+mysql
 nis
 pcre
+pgsql
 pipemap
 proxy
 randmap
 regexp
 socketmap
+sqlite
 static
 tcp
 texthash
@@ -178,9 +204,10 @@ func (t *tool) showTLS() error {
 	case "compile-version", "run-version":
 		return t.printLines("Go crypto/tls")
 	case "public-key-algorithms":
-		return t.printLines("rsaEncryption\nid-ecPublicKey\nED25519")
+		return t.printLines("ecdsa\ned25519\nrsa")
 	}
-	return fatalf("unknown 'postconf -T' mode: %s", t.explain)
+	t.warn("unknown 'postconf -T' mode: %s", t.explain)
+	return errSilent
 }
 
 // options reads the options as getopt(3) does, up to the first argument.
@@ -238,8 +265,7 @@ func (t *tool) option(c byte, value string, custom *bool) error {
 	case 'c':
 		t.dir, *custom = value, true
 	case 'C':
-		t.mode |= class
-		return t.setClasses(value)
+		return t.setClasses(value) // -C alone asks for nothing
 	case 'o':
 		t.mode |= override
 		t.over = append(t.over, value)
@@ -285,11 +311,10 @@ var exclusive = [...]mode{
 // compatible names, for an option, the only others that may go with it.
 var compatible = [...][2]mode{
 	{saslServer, 0}, {saslClient, 0}, {expandDSN, 0}, {locks, 0}, {showMaps, 0}, {tlsInfo, 0}, {dumpDSN, 0},
-	{mainParams, change | showing | class | defaults | nonDefault},
+	{mainParams, change | showing | defaults | nonDefault},
 	{entries, change | fold | override | evaluate},
 	{fields, edit | showing},
 	{params, edit | exclude | showing},
-	{class, mainParams | defaults | nonDefault | showing},
 }
 
 // checkOptions refuses options that contradict each other.

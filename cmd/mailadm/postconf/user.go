@@ -55,6 +55,9 @@ func (t *tool) userParams() error {
 			}
 		}
 	}
+	if err := t.machineDefaults(); err != nil {
+		return err
+	}
 	for _, name := range slices.Sorted(maps.Keys(t.table)) {
 		p := t.table[name]
 		if _, set := t.values.set[name]; !p.raw && !set {

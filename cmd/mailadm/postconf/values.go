@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"packetboat/internal/sys/config"
@@ -191,9 +192,51 @@ func (t *tool) lookup(m mode, name string, r *row) (string, bool) {
 func (t *tool) expand(value string, r *row) (string, error) {
 	m := t.mode &^ nonDefault
 	out, err := config.ExpandWith(value, func(name string, _ bool) (string, bool) { return t.lookup(m, name, r) })
-	if err != nil {
-		t.warn("%v", err)
-		return "", fatalf("macro processing error")
+	return out, t.badMacro(err, "macro processing error")
+}
+
+// badMacro tells of a reference that cannot be understood, and what ends there.
+func (t *tool) badMacro(err error, text string) error {
+	switch {
+	case err == nil:
+		return nil
+	case strings.HasPrefix(err.Error(), config.BadConversion):
+		return fatal{err.Error()}
 	}
-	return out, nil
+	t.warn("%v", err)
+	return fatal{text}
+}
+
+// machineDefaults evaluates, as Postfix's own does at its start, what the
+// defaults of mydomain, myhostname and mynetworks are made from where main.cf
+// does not set them.
+func (t *tool) machineDefaults() error {
+	for _, d := range [...]struct{ name, from string }{{"mydomain", "myhostname"}, {"myhostname", "mydomain"},
+		{"mynetworks", "inet_interfaces"}, {"mynetworks", "inet_protocols"}, {"mynetworks", "mynetworks_style"}} {
+		if _, set := t.values.set[d.name]; set {
+			continue
+		}
+		value, set := t.values.set[d.from]
+		if !set && d.from != "mynetworks_style" {
+			continue
+		}
+		if !set {
+			value, _ = t.values.main.Default(d.from)
+		}
+		_, err := config.ExpandWith(value, func(name string, _ bool) (string, bool) {
+			v, ok := t.values.set[name]
+			if p := t.table[name]; !ok && p != nil && d.from == "mynetworks_style" {
+				return t.standard(p), true
+			}
+			return v, ok
+		})
+		text := "macro processing error"
+		if set {
+			text = "dictionary mail_dict: " + text
+		}
+		if err := t.badMacro(err, text); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -13,8 +13,8 @@ import (
 	"packetboat/internal/sys/config/dovecot"
 )
 
-// maxNesting is the depth of $name references, as in Postfix.
-const maxNesting = 100
+// maxNesting is the depth of $name references, as in Postfix, which counts from 0.
+const maxNesting = 101
 
 // Warning is something in a configuration file that does not stop the reader.
 type Warning = base.Warning

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"strconv"
 	"strings"
 
 	"packetboat/internal/sys/config/base"
@@ -244,8 +245,8 @@ func (x *expander) relation(s string) (value, rest string, err error) {
 		n++
 	}
 	op := after[:n]
-	if !isRelation(op) {
-		return "", "", base.Bad("\"==\" or \"!=\" or \"<\" or \"<=\" or \">=\" or \">\" expected at: \"...%s}>>>%s\"", left, clip(after))
+	if !isRelation(op) { // the words, quotes included, are Postfix's
+		return "", "", base.Bad("\"==\" or \"!=\"\" or \"<\"\" or \"<=\"\" or \">=\"\" or \">\" expected at: \"...%s}>>>%s\"", left, clip(after))
 	}
 	k := n
 	for k < len(after) && isName(after[k]) && after[k] != '_' {
@@ -279,6 +280,10 @@ func isRelation(op string) bool {
 	return false
 }
 
+// BadConversion begins the text of an error about a number that does not fit
+// into 64 bits: it ends Postfix's programs at once, without a warning.
+const BadConversion = "mac_exp_eval: bad conversion"
+
 // compare expands both sides and compares them: as numbers when both are, as
 // strings otherwise.
 func (x *expander) compare(left, op, suffix, right string) (bool, error) {
@@ -298,6 +303,11 @@ func (x *expander) compare(left, op, suffix, right string) (bool, error) {
 			return false, err
 		}
 	case base.IsDigits(l) && base.IsDigits(r):
+		for _, n := range [...]string{l, r} {
+			if _, err := strconv.ParseInt(n, 10, 64); err != nil {
+				return false, base.Bad("%s: %s", BadConversion, n)
+			}
+		}
 		d = compareDigits(l, r)
 	default:
 		d = strings.Compare(l, r)

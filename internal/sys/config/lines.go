@@ -111,6 +111,9 @@ func SplitNameValue(line string) (name, value, problem string) {
 	for i < len(line) && line[i] != '=' && !isSpace(line[i]) {
 		i++
 	}
+	if i == 0 {
+		return "", "", "missing attribute name"
+	}
 	rest := skipSpace(line[i:])
 	if rest == "" || rest[0] != '=' {
 		return "", "", "missing '=' after attribute name"

@@ -99,9 +99,13 @@ func parseMain(dir, path, text string) (*Main, []Warning, []*Error) {
 	return m, r.warns, errs
 }
 
-// equalsColumn returns the column where a line without "=" should have it.
+// equalsColumn returns the column where a line without "=" should have it, or
+// without a name the name.
 func equalsColumn(line string) int {
 	i := 0
+	if strings.HasPrefix(line, "=") {
+		return 1
+	}
 	for i < len(line) && line[i] != '=' && !isSpace(line[i]) {
 		i++
 	}

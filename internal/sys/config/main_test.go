@@ -64,7 +64,7 @@ func TestMainErrors(t *testing.T) {
 		"a=1\nrelayhost = ${x\n":    "/etc/postfix/main.cf:2: parameter relayhost: truncated macro reference: \"${x\"",
 		"relayhost = ${a b}\n":      "/etc/postfix/main.cf:1: parameter relayhost: attribute name syntax error at: \"...a>>> b\"",
 		"relayhost = a$\n":          "/etc/postfix/main.cf:1: parameter relayhost: empty macro name: \"a$\"",
-		"relayhost = ${{a}~{b}?x}":  "/etc/postfix/main.cf:1: parameter relayhost: \"==\" or \"!=\" or \"<\" or \"<=\" or \">=\" or \">\" expected at: \"...a}>>>~{b}?x\"",
+		"relayhost = ${{a}~{b}?x}":  "/etc/postfix/main.cf:1: parameter relayhost: \"==\" or \"!=\"\" or \"<\"\" or \"<=\"\" or \">=\"\" or \">\" expected at: \"...a}>>>~{b}?x\"",
 		"relayhost = ${a?{b}c:{d}}": "/etc/postfix/main.cf:1: parameter relayhost: \":\" expected at: \"...b}>>>c:{d}\"",
 	} {
 		if _, err := parse(t, text).Lookup("relayhost"); err == nil || err.Error() != want {
