@@ -35,12 +35,48 @@ func commands() map[string]command {
 
 		"doveadm": runDoveadm, // doveadm.go
 
+		"check":   runCheck,   // checks.go
+		"explain": runExplain, // checks.go
+
 		"self-signed": runSelfSigned, // selfsigned.go
+
+		"help": runHelp,
 	}
 }
 
 func main() {
 	os.Exit(dispatch(os.Args, os.Stdin, os.Stdout, os.Stderr))
+}
+
+// summaries says in a few words what each command does, in the order in which
+// help prints them. A test holds that no command is left out.
+func summaries() [][2]string {
+	return [][2]string{
+		{"check", "read the whole configuration and tell every problem, with the line to write instead"},
+		{"explain", "tell what happens to mail for an address, and which lines make it so"},
+		{"postconf", "show and change main.cf and master.cf"},
+		{"doveconf", "show dovecot.conf, translate it"},
+		{"postfix", "start, stop, reload, check, status, flush"},
+		{"postqueue", "list and flush the queue"},
+		{"postsuper", "hold, release, requeue, delete queued mail"},
+		{"postcat", "show queued mail"},
+		{"postmap", "check and ask lookup tables"},
+		{"postalias", "check and ask alias tables"},
+		{"newaliases", "check the aliases of alias_database"},
+		{"postlog", "write to the mail log"},
+		{"doveadm", "users, passwords, mailboxes, sessions"},
+		{"self-signed", "make a certificate that nobody has vouched for"},
+		{"help", "print this"},
+	}
+}
+
+// runHelp lists all commands.
+func runHelp(_ []string, _ io.Reader, stdout, _ io.Writer) int {
+	fmt.Fprint(stdout, "mailadm COMMAND [ARGUMENTS], or a link of the command's name to mailadm. See mailadm(8).\n\n")
+	for _, s := range summaries() {
+		fmt.Fprintf(stdout, "  %-12s %s\n", s[0], s[1])
+	}
+	return 0
 }
 
 // dispatch runs the command that argv[0] names, or, called as mailadm, the one
@@ -55,6 +91,9 @@ func dispatch(argv []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	}
 	if len(argv) < 2 {
 		return usage(table, stderr)
+	}
+	if argv[1] == "--help" || argv[1] == "-h" {
+		return runHelp(nil, stdin, stdout, stderr)
 	}
 	run := table[argv[1]]
 	if run == nil {
