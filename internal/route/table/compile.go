@@ -25,7 +25,7 @@ const maxPattern = 64 << 10
 // compilePOSIX makes an expression of a regexp_table(5) pattern: POSIX
 // extended, case-insensitive unless flag i turns that off; m makes ^ and $
 // match at lines; x asks for basic syntax.
-func compilePOSIX(pattern, flags string) (*regexp.Regexp, error) {
+func compilePOSIX(pattern, flags string) (matcher, error) {
 	fold, multi, extended := true, false, true
 	for _, f := range flags {
 		switch f {
@@ -43,6 +43,11 @@ func compilePOSIX(pattern, flags string) (*regexp.Regexp, error) {
 		pattern = fromBasic(pattern)
 	}
 	goish, err := fromPOSIX(pattern)
+	var other *unsupportedError
+	if errors.As(err, &other) {
+		// Back-references: the other engine's are leftmost-first, not longest.
+		return compileBacktracking(pattern, map[rune]bool{'i': fold, 'm': multi, 's': !multi})
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -52,12 +57,12 @@ func compilePOSIX(pattern, flags string) (*regexp.Regexp, error) {
 		return nil, err
 	}
 	re.Longest() // POSIX: the leftmost-longest match
-	return re, nil
+	return linear{re}, nil
 }
 
 // compilePCRE makes an expression of a pcre_table(5) pattern: case-insensitive
 // and with "." matching line ends, unless flags turn that off.
-func compilePCRE(pattern, flags string) (*regexp.Regexp, error) {
+func compilePCRE(pattern, flags string) (matcher, error) {
 	on := map[rune]bool{'i': true, 's': true}
 	for _, f := range flags {
 		if !strings.ContainsRune("imsxAEUX", f) {
@@ -76,7 +81,17 @@ func compilePCRE(pattern, flags string) (*regexp.Regexp, error) {
 	if mode != "" {
 		text = "(?" + mode + ")" + text
 	}
-	return build(pattern, text)
+	re, err := build(pattern, text)
+	var other *unsupportedError
+	if errors.As(err, &other) {
+		if m, e := compileBacktracking(pattern, on); e == nil {
+			return m, nil
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return linear{re}, nil
 }
 
 func letters(on bool, s string) string {

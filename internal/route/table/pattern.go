@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"regexp"
 	"strings"
 
 	"packetboat/internal/route/table/mapfile"
@@ -15,14 +14,14 @@ import (
 type rule struct {
 	op    ruleOp
 	not   bool
-	re    *regexp.Regexp
+	re    matcher
 	plain bool   // value holds no $
 	value string // the template, "$$" still in it
 	jump  int    // with opIf: the rule behind the matching endif
 }
 
 // compiler makes a regular expression of a pattern and its flag letters.
-type compiler func(pattern, flags string) (*regexp.Regexp, error)
+type compiler func(pattern, flags string) (matcher, error)
 
 // patterns is a regexp_table(5) or pcre_table(5).
 type patterns struct {
@@ -182,7 +181,7 @@ func (r *rule) template(value string, noSub bool) error {
 // checkGroups refuses $n where the pattern has fewer groups.
 func (r *rule) checkGroups() error {
 	_, used, _ := expand(r.value, nil)
-	if r.op == opMatch && used > r.re.NumSubexp() {
+	if r.op == opMatch && used > r.re.count() {
 		return fmt.Errorf("out of range replacement index \"%d\": skipping this rule", used)
 	}
 	return nil
@@ -251,14 +250,22 @@ func (t *patterns) Lookup(_ context.Context, key string) (string, bool, error) {
 		if r.op == opEndif {
 			continue
 		}
-		hit := r.re.MatchString(key) != r.not
+		hit, err := r.re.matches(key)
+		if err != nil {
+			return "", false, err
+		}
+		hit = hit != r.not
 		switch {
 		case r.op == opIf && !hit:
 			i = r.jump
 		case r.op == opMatch && hit && r.plain:
 			return r.value, true, nil
 		case r.op == opMatch && hit:
-			v, _, err := expand(r.value, r.re.FindStringSubmatch(key))
+			groups, err := r.re.groups(key)
+			if err != nil {
+				return "", false, err
+			}
+			v, _, err := expand(r.value, groups)
 			return v, err == nil, err
 		}
 	}

@@ -128,16 +128,41 @@ endif
 	}
 }
 
-// TestPCREOnly: a pattern that only a backtracking engine can run fails the
-// table; it is never left out silently.
+// TestPCREOnly: what only a backtracking engine can run, runs there, with a
+// limit of time; what no engine can run fails the table, never silently.
 func TestPCREOnly(t *testing.T) {
-	for _, p := range []string{`/^(?!foo)/ x`, `/(a)\1/ x`, `/(?<=a)b/ x`} {
-		_, err := Open("pcre:"+write(t, "p", p+"\n"), Options{})
-		if err == nil || !strings.Contains(err.Error(), "line 1") || !strings.Contains(err.Error(), "not supported") {
-			t.Errorf("%s: %v", p, err)
-		}
+	rules := `/^(?!foo)(\w+)bar$/ not $1
+/(a)\1(b)/ twice $1$2
+/(?<=x)y(\d)/ behind $1
+/^(?>p+)q/ atomic
+/^z++(.)/ possess $1
+/^(?:k|l)*+m/ group
+/\[(?=\d)(\d+)\]$/ addr ($1) ${1} $$
+if /^(?=.*end$)in/
+/^in (.*) end/ nested $1
+endif
+!/^(?!n)/ isn
+/^\xe4(?=\S)(.)/ byte $1
+/^(?i)case(?=X)/ c
+`
+	got := ask(t, "pcre:"+write(t, "p", rules), Options{}, "foobar", "xbar", "aab", "xy7", "ppq", "zz1", "klm", "h [12]", "in it end", "in it", "n", "\xe4\xfc", "CaseX")
+	want := "foobar! xbar=not x aab=twice ab xy7=behind 7 ppq=atomic zz1=possess 1 klm=group h [12]=addr (12) 12 $ in it end=nested it in it! n=isn \xe4\xfc=byte \xfc CaseX=c"
+	if got != want {
+		t.Errorf("%s\nwant %s", got, want)
 	}
-	got := ask(t, "pcre:"+write(t, "p", "/a.b/s nodot\n/ a # c\n b/x blanks\n/^u\\d+$/ num\n"), Options{}, "u12", "AxB")
+	if got := ask(t, "regexp:"+write(t, "r", `/^(a|b)x\1$/ same $1`+"\n"), Options{}, "axa", "axb", "BXB"); got != "axa=same a axb! BXB=same B" {
+		t.Error(got)
+	}
+	_, err := Open("pcre:"+write(t, "p", `/^(?(?=a)b|(?C1)c)(*ACCEPT)\K/ x`+"\n"), Options{})
+	if err == nil || !strings.Contains(err.Error(), "line 1") || !strings.Contains(err.Error(), "not supported") {
+		t.Error(err)
+	}
+	start := time.Now()
+	got = ask(t, "pcre:"+write(t, "p", `/^(?=x)(x+x+)+y$/ evil`+"\n"), Options{}, strings.Repeat("x", 60))
+	if !strings.Contains(got, "longer than") || time.Since(start) > 5*time.Second {
+		t.Errorf("%v: %s", time.Since(start), got)
+	}
+	got = ask(t, "pcre:"+write(t, "p", "/a.b/s nodot\n/ a # c\n b/x blanks\n/^u\\d+$/ num\n"), Options{}, "u12", "AxB")
 	if got != "u12=num AxB=nodot" {
 		t.Error(got)
 	}
