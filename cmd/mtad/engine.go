@@ -14,10 +14,12 @@ import (
 	"packetboat/internal/receive/gate"
 	"packetboat/internal/receive/intake"
 	"packetboat/internal/receive/pickup"
+	"packetboat/internal/receive/policy/greylist"
 	"packetboat/internal/receive/smtpd"
 	"packetboat/internal/route/rewrite"
 	"packetboat/internal/send/bounce"
 	"packetboat/internal/send/sched"
+	"packetboat/internal/send/verify"
 	"packetboat/internal/sys/config"
 	"packetboat/internal/sys/dns"
 	"packetboat/internal/sys/maillog"
@@ -44,6 +46,8 @@ type engine struct {
 	sockets  []net.Listener
 	anvil    *gate.Anvil
 	bans     *gate.Bans
+	verify   *verify.Cache
+	grey     *greylist.List // nil where no service greylists
 
 	rehearsal bool // a configuration is tried: it must be without a fault
 }
@@ -120,8 +124,15 @@ func (e *engine) wire() error {
 	}
 	b := bounce.New(bo, e.queue, e.logs)
 	b.Expand(e.expandRcpt)
-	e.sched = sched.New(so, e.queue, e.router, transports, b, e.logs)
+	router, err := e.schedRouter()
+	if err != nil {
+		return err
+	}
+	e.sched = sched.New(so, e.queue, router, transports, b, e.logs)
 	if e.intakes, err = e.kit.Intakes(e.queue, e.sched.Add); err != nil {
+		return err
+	}
+	if err := e.openMemory(); err != nil {
 		return err
 	}
 	return e.openServers()
@@ -168,6 +179,7 @@ func (e *engine) run(ctx context.Context) error {
 		}
 	}()
 	go e.anvil.Run(ctx)
+	e.runMemory(ctx)
 	if err := e.listen(); err != nil {
 		return err
 	}
@@ -263,5 +275,6 @@ func (e *engine) wait(cancel func()) int {
 		}
 	}
 	e.sched.Stop(ctx)
+	e.saveMemory()
 	return 0
 }

@@ -31,6 +31,10 @@ func SMTPDOptions(m *config.Main) (o smtpd.Options, po policy.Options, err error
 	if err := Decode(m, &o, &po, &sp); err != nil {
 		return o, po, err
 	}
+	po.Classes = map[string][]string{}
+	for _, name := range po.ClassNames {
+		po.Classes[name] = config.Fields(m.Get(name))
+	}
 	// What postconf(5) makes stricter under stress, as master(8) asks for it.
 	o.Stress = new(smtpd.Options)
 	if err := m.With(config.Setting{Name: "stress", Value: "yes"}).Decode(o.Stress); err != nil {
@@ -47,7 +51,10 @@ func SMTPDOptions(m *config.Main) (o smtpd.Options, po policy.Options, err error
 
 // Policy opens the access lists of a service.
 func (k *Kit) Policy(po policy.Options, log *maillog.Log) (*policy.Policy, error) {
-	d := policy.Deps{Log: log, Router: PolicyRouter{k.Router}, Open: k.OpenTable, Trace: k.TracePolicy}
+	d := policy.Deps{Log: log, Router: PolicyRouter{k.Router}, Open: k.OpenTable, Trace: k.TracePolicy, Verify: k.Verify, Grey: k.Grey}
+	if k.Names != nil {
+		d.Servers = k.Names
+	}
 	switch {
 	case k.Resolver != nil:
 		d.Resolver = k.Resolver

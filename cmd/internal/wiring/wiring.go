@@ -29,6 +29,10 @@ type Kit struct {
 	// Resolver is what the access lists ask in place of Names; nil = Names.
 	Resolver policy.Resolver
 	Router   *rewrite.Router
+	// Verify and Grey are what the access lists remember; nil = nothing is asked:
+	// reject_unverified_* defers, greylisting lets pass.
+	Verify policy.Verifier
+	Grey   policy.Greylist
 	// Missing is told of tables that cannot be read now: mail that needs them
 	// waits. nil: such a table is an error.
 	Missing func(error)

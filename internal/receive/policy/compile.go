@@ -72,10 +72,7 @@ func (p *Policy) declare(name string) (*class, error) {
 		return c, nil
 	}
 	c.ready = true
-	var words []string
-	if p.deps.Class != nil {
-		words = p.deps.Class(name)
-	}
+	words := p.opts.Classes[name]
 	if len(words) == 0 {
 		return nil, fmt.Errorf("restriction class `%s' needs a definition", name)
 	}

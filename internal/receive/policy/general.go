@@ -158,7 +158,7 @@ func (e *eval) unknownName(state Lookup, dsn, what string) result {
 // greylist asks a stranger to come again. Who is trusted, or was permitted by
 // some restriction, need not.
 func (e *eval) greylist(ctx context.Context, now time.Time) result {
-	if e.allowed || e.s.User != "" || e.s.Where != "RCPT" || e.p.Trusted(e.s.Addr) {
+	if e.p.deps.Grey == nil || e.allowed || e.s.User != "" || e.s.Where != "RCPT" || e.p.Trusted(e.s.Addr) {
 		return dunno
 	}
 	if ok, err := e.p.spared.Match(ctx, e.s.Name, e.s.Addr); ok || err != nil {

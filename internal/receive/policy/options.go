@@ -6,32 +6,33 @@ import "packetboat/internal/receive/policy/service"
 // Postfix splits them; codes are SMTP reply codes; 0 or empty means Postfix's
 // default.
 type Options struct {
-	Hostname      string   `main:"myhostname"`
-	MyNetworks    []string `main:"mynetworks"`
-	MyOrigin      string   `main:"myorigin"`
-	ClassNames    []string `main:"smtpd_restriction_classes"`
-	Client        []string `main:"smtpd_client_restrictions"`
-	Helo          []string `main:"smtpd_helo_restrictions"`
-	Sender        []string `main:"smtpd_sender_restrictions"`
-	Relay         []string `main:"smtpd_relay_restrictions"`
-	Recipient     []string `main:"smtpd_recipient_restrictions"`
-	Data          []string `main:"smtpd_data_restrictions"`
-	EndOfData     []string `main:"smtpd_end_of_data_restrictions"`
-	Etrn          []string `main:"smtpd_etrn_restrictions"`
-	DelayReject   string   `main:"smtpd_delay_reject"`                        // empty = yes
-	RelayFirst    string   `main:"smtpd_relay_before_recipient_restrictions"` // empty = yes
-	UnlistedRcpt  string   `main:"smtpd_reject_unlisted_recipient"`           // empty = yes
-	UnlistedFrom  bool     `main:"smtpd_reject_unlisted_sender"`
-	Overrides     []string `main:"receive_override_options"`
-	SoftBounce    bool     `main:"soft_bounce"`
-	ShowTable     string   `main:"show_user_unknown_table_name"` // empty = yes
-	PercentHack   string   `main:"allow_percent_hack"`           // empty = yes
-	SwapBang      string   `main:"swap_bangpath"`                // empty = yes
-	Untrusted     bool     `main:"allow_untrusted_routing"`
-	Delimiter     string   `main:"recipient_delimiter"`
-	ParentMatches []string `main:"parent_domain_matches_subdomains"` // smtpd_access_maps in it: "domain" counts for what is below it
-	NullKey       string   `main:"smtpd_null_access_lookup_key"`     // empty = <>
-	PermitLog     []string `main:"smtpd_log_access_permit_actions"`
+	Hostname      string              `main:"myhostname"`
+	MyNetworks    []string            `main:"mynetworks"`
+	MyOrigin      string              `main:"myorigin"`
+	ClassNames    []string            `main:"smtpd_restriction_classes"`
+	Classes       map[string][]string // the words of each class, which is a parameter of main.cf
+	Client        []string            `main:"smtpd_client_restrictions"`
+	Helo          []string            `main:"smtpd_helo_restrictions"`
+	Sender        []string            `main:"smtpd_sender_restrictions"`
+	Relay         []string            `main:"smtpd_relay_restrictions"`
+	Recipient     []string            `main:"smtpd_recipient_restrictions"`
+	Data          []string            `main:"smtpd_data_restrictions"`
+	EndOfData     []string            `main:"smtpd_end_of_data_restrictions"`
+	Etrn          []string            `main:"smtpd_etrn_restrictions"`
+	DelayReject   string              `main:"smtpd_delay_reject"`                        // empty = yes
+	RelayFirst    string              `main:"smtpd_relay_before_recipient_restrictions"` // empty = yes
+	UnlistedRcpt  string              `main:"smtpd_reject_unlisted_recipient"`           // empty = yes
+	UnlistedFrom  bool                `main:"smtpd_reject_unlisted_sender"`
+	Overrides     []string            `main:"receive_override_options"`
+	SoftBounce    bool                `main:"soft_bounce"`
+	ShowTable     string              `main:"show_user_unknown_table_name"` // empty = yes
+	PercentHack   string              `main:"allow_percent_hack"`           // empty = yes
+	SwapBang      string              `main:"swap_bangpath"`                // empty = yes
+	Untrusted     bool                `main:"allow_untrusted_routing"`
+	Delimiter     string              `main:"recipient_delimiter"`
+	ParentMatches []string            `main:"parent_domain_matches_subdomains"` // smtpd_access_maps in it: "domain" counts for what is below it
+	NullKey       string              `main:"smtpd_null_access_lookup_key"`     // empty = <>
+	PermitLog     []string            `main:"smtpd_log_access_permit_actions"`
 
 	SASL           bool     `main:"smtpd_sasl_auth_enable"`
 	SenderLogins   []string `main:"smtpd_sender_login_maps"`

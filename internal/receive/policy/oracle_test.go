@@ -478,13 +478,16 @@ func askOurs(t *testing.T, dir string, c oracleCase) (out, lines []string) {
 	var ro rewrite.Options
 	must(t, m.Decode(&o))
 	must(t, m.Decode(&ro))
+	o.Classes = map[string][]string{}
+	for _, name := range o.ClassNames {
+		o.Classes[name] = config.Fields(m.Get(name))
+	}
 	router, err := rewrite.New(ro)
 	must(t, err)
 	var log bytes.Buffer
 	res := dns.New(dns.Options{Servers: []string{"127.0.0.1:53"}, Timeout: time.Second, Tries: 1})
 	p, err := New(o, Deps{Log: maillog.To(&log, maillog.Options{}).Program("smtpd"), Router: oracleRouter{router}, Resolver: res, Servers: res,
-		Open:  func(spec string) (Table, error) { return table.Open(spec, table.Options{}) },
-		Class: func(name string) []string { return config.Fields(m.Get(name)) }})
+		Open: func(spec string) (Table, error) { return table.Open(spec, table.Options{}) }})
 	if err != nil {
 		return []string{err.Error()}, nil
 	}

@@ -88,12 +88,9 @@ type Deps struct {
 	Resolver Resolver                         // nil: reject_unknown_* defer
 	Servers  NameServers                      // nil: check_*_ns_access finds nothing
 	Open     func(spec string) (Table, error) // opens "hash:/etc/postfix/access"; nil: no tables
-	// Class returns the words of a restriction class (smtpd_restriction_classes),
-	// which is a parameter of main.cf; nil: there are none.
-	Class  func(name string) []string
-	Verify Verifier    // nil: reject_unverified_* defer
-	Grey   Greylist    // nil: smtpd_greylist = yes is an error
-	Trace  func(Event) // is told each step of each decision; nil in a daemon, where it costs nothing
+	Verify   Verifier                         // nil: reject_unverified_* defer
+	Grey     Greylist                         // nil: nobody is greylisted
+	Trace    func(Event)                      // is told each step of each decision; nil in a daemon, where it costs nothing
 }
 
 // Policy is one service's access lists, ready to be asked by many sessions.
@@ -129,9 +126,6 @@ func New(o Options, d Deps) (*Policy, error) {
 	}
 	if err := p.checkActions(); err != nil {
 		return nil, err
-	}
-	if p.opts.Greylist && d.Grey == nil {
-		return nil, fmt.Errorf("smtpd_greylist = yes, but there is no place to remember clients")
 	}
 	if err := p.readClasses(); err != nil {
 		return nil, err

@@ -19,6 +19,10 @@ func (s *session) transaction(a *attempt, at stamp) {
 		return
 	}
 	rcpts := append([]int(nil), a.left...)
+	if a.job.Env.VerifyOnly {
+		s.probe(a, rcpts, at)
+		return
+	}
 	accepted, ok := s.envelope(a, rcpts, at)
 	if !ok || len(accepted) == 0 {
 		return
@@ -28,6 +32,35 @@ func (s *session) transaction(a *attempt, at stamp) {
 		return
 	}
 	s.verdict(a, accepted, at)
+}
+
+// probe asks whether the host would take the recipients, and sends nothing
+// (smtp_address_verify_target = rcpt). RSET comes with the next use of the
+// connection.
+func (s *session) probe(a *attempt, rcpts []int, at stamp) {
+	r, err := s.command(s.t.opts.MailTimeout, "sending MAIL FROM", s.mailLine(a.job))
+	switch {
+	case err != nil:
+		a.failAll(at(mail.Result{Status: mail.AsStatus(err)}))
+		return
+	case r.failed():
+		a.failAll(at(mail.Result{Status: s.refusal(r, "MAIL FROM command")}))
+		return
+	}
+	for _, i := range rcpts {
+		r, err := s.command(s.t.opts.RcptTimeout, "sending RCPT TO", s.rcptLine(a.job.Rcpts[i]))
+		if err != nil {
+			a.failAll(at(mail.Result{Status: mail.AsStatus(err)}))
+			return
+		}
+		st := mail.OK("2.0.0", "%s", r.text)
+		if r.failed() {
+			st = s.refusal(r, "RCPT TO command")
+		} else if r.dsn != "" {
+			st.Code = r.dsn
+		}
+		a.settle(i, at(mail.Result{Status: st}))
+	}
 }
 
 // unable says why this host cannot take this message at all.

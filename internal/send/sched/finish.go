@@ -216,8 +216,11 @@ func (s *Sched) conclude(m *message, o *Options) (next time.Time) {
 	return s.postpone(m, retry, o)
 }
 
-// verified answers "sendmail -bv".
+// verified answers "sendmail -bv", and verify's probes.
 func (s *Sched) verified(m *message) error {
+	if s.probed != nil && s.probed(m.Env, m.reports("", func(int, *mail.Result) bool { return true })) {
+		return nil
+	}
 	return s.tell(bounce.Verify, m, m.reports("", func(int, *mail.Result) bool { return true }))
 }
 

@@ -137,6 +137,8 @@ const workers = 4
 
 // Sched is the scheduler of one queue.
 type Sched struct {
+	probed func(env *mail.Envelope, rcpts []bounce.Report) bool // nil = nobody sends probes
+
 	q      *queue.Queue
 	bounce *bounce.Bouncer
 	log    *maillog.Log // qmgr's voice
@@ -176,6 +178,11 @@ func New(o Options, q *queue.Queue, r Router, transports map[string]Transport, b
 	s.setTransports(transports)
 	return s
 }
+
+// Probed has f told what became of each recipient of a message that was only to
+// be verified. It returns true for a probe of its own, of which nobody else is to
+// hear. Call it before Start.
+func (s *Sched) Probed(f func(env *mail.Envelope, rcpts []bounce.Report) bool) { s.probed = f }
 
 // Start puts the queue in order, takes on what it holds and begins to deliver.
 // Mail may be added from then on.

@@ -41,6 +41,9 @@ func (l *List) Run(ctx context.Context) {
 	}
 }
 
+// Flush writes what is new now.
+func (l *List) Flush() { l.Save(time.Now()) }
+
 // Save forgets what is too old and writes the rest, if anything is new.
 func (l *List) Save(now time.Time) {
 	l.saving.Lock()
