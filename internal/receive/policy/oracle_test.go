@@ -537,7 +537,7 @@ func (p *Policy) session(c oracleCase) (out []string) {
 			return true
 		}
 		s.Rcpt = nil // smtpd replies when the command is over
-		out = append(out, strings.ReplaceAll(p.Footer(ctx, s, v.Reply()), "\r\n", "\n"))
+		out = append(out, strings.ReplaceAll(p.Final(ctx, s, v.Reply()), "\r\n", "\n"))
 		closed = closed || v.HangUp()
 		return false
 	}
@@ -591,7 +591,7 @@ func (p *Policy) session(c oracleCase) (out []string) {
 				out = append(out, "503 5.5.1 Error: need RCPT command")
 				continue
 			} else if s.RcptCount == 0 {
-				answer("", p.softened(verdict(554, "5.5.1", "Error: no valid recipients")))
+				answer("", verdict(554, "5.5.1", "Error: no valid recipients"))
 				continue
 			}
 			if s.RcptCount == 1 {

@@ -244,10 +244,18 @@ func unescape(s string) string {
 	return b.String()
 }
 
-// Footer returns what has to be sent for a 4xx or 5xx reply: the reply, with the
-// text of smtpd_reject_footer_maps or smtpd_reject_footer behind it, lines divided
-// by CRLF and without one at the end.
-func (p *Policy) Footer(ctx context.Context, s *Session, reply string) string {
+// Final returns what has to be sent for a 4xx or 5xx reply, whoever made it: with
+// soft_bounce it is a 4xx, and the text of smtpd_reject_footer_maps or
+// smtpd_reject_footer stands behind it. Lines are divided by CRLF, without one at
+// the end. smtpd calls it for every reply.
+func (p *Policy) Final(ctx context.Context, s *Session, reply string) string {
+	if p.opts.SoftBounce && len(reply) > 4 && reply[0] == '5' {
+		rest := reply[1:]
+		if reply[4] == '5' && isDSN(strings.SplitN(reply[4:], " ", 2)[0]) {
+			rest = reply[1:4] + "4" + reply[5:]
+		}
+		reply = "4" + rest
+	}
 	if p.opts.Footer == "" && len(p.footers) == 0 || len(reply) < 4 || reply[0] != '4' && reply[0] != '5' {
 		return reply
 	}

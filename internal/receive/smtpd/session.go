@@ -279,6 +279,9 @@ func (c *session) reply(line string) {
 		c.flush()
 		c.sleep(c.s.opts.ErrorSleep)
 	}
+	if line[0] >= '4' {
+		line = c.s.deps.Policy.Final(c.ctx, &c.st, line)
+	}
 	// RFC 5321 section 3.8: 421 and 521 say that the connection ends.
 	if strings.HasPrefix(line, "421") || strings.HasPrefix(line, "521") {
 		c.hangup = true
