@@ -105,10 +105,17 @@ func (p *printer) restrictions(indent int, list []Restriction) {
 }
 
 func (p *printer) entry(indent int, e *Entry) {
-	if e != nil {
-		p.item(indent, e.Key+" "+e.Value, where.Place{File: e.File, Line: e.Line, Parameter: e.Table})
+	switch {
+	case e == nil:
+	case e.File == "":
+		p.line(indent, "%s %s   [%s]", e.Key, oneLine(e.Value), e.Table)
+	default:
+		p.item(indent, e.Key+" "+oneLine(e.Value), where.Place{File: e.File, Line: e.Line, Parameter: e.Table})
 	}
 }
+
+// oneLine closes the gaps of a value that goes on over several lines.
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 
 func (p *printer) steps(indent int, list []Step) {
 	for _, s := range list {
@@ -124,7 +131,7 @@ func (p *printer) aliases(indent int, list []Step) {
 		if s.Entry != nil && s.Entry.File != "" {
 			at = where.Place{Parameter: s.Entry.Table, File: s.Entry.File, Line: s.Entry.Line}
 		}
-		p.item(indent, "alias "+s.From+": "+strings.Join(s.To, ", "), at)
+		p.item(indent, "alias "+s.From+": "+oneLine(strings.Join(s.To, ", ")), at)
 	}
 }
 

@@ -128,23 +128,18 @@ func (a *asker) delivery(addr, sender mail.Address, filter string, depth int) De
 
 // choices says what gave class, transport and next hop.
 func (a *asker) choices(d *Delivery, events []rewrite.Event) {
-	var entry *Entry
+	entries := map[string]*Entry{} // by parameter: they are asked before one is chosen
 	for _, e := range events {
 		switch e.What {
 		case rewrite.Found:
-			entry = a.found(e)
-			if strings.HasPrefix(e.Param, "sender_dependent_relayhost") {
-				d.Choices = append(d.Choices, Choice{a.known(e.Param), e.Value, entry})
+			entries[e.Param] = a.found(e)
+			if e.Param == "sender_dependent_relayhost_maps" {
+				d.Choices = append(d.Choices, Choice{a.known(e.Param), e.Value, entries[e.Param]})
 			}
 		case rewrite.Classed:
 			d.Class, d.ClassBy = e.Class.String(), a.known(e.Param)
 		case rewrite.Chosen:
-			c := Choice{Place: a.known(e.Param), Value: e.Value}
-			if strings.HasSuffix(e.Param, "_maps") {
-				c.Entry = entry
-			}
-			d.Choices = append(d.Choices, c)
-			entry = nil
+			d.Choices = append(d.Choices, Choice{a.known(e.Param), e.Value, entries[e.Param]})
 		}
 	}
 }
