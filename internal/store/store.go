@@ -114,6 +114,15 @@ type New struct {
 	Date     time.Time // zero = now
 }
 
+// Copier is a Mailbox that copies messages into another one without reading
+// them.
+type Copier interface {
+	// CopyTo copies messages with flags, keywords and dates, all or none, and
+	// returns their new UIDs, in the order of uids. ok is false, and nothing is
+	// done, where the two mailboxes share no such way.
+	CopyTo(dst Mailbox, uids []uint32) (copied []uint32, ok bool, err error)
+}
+
 // Mailbox is one mailbox, shared by all sessions of the process.
 type Mailbox interface {
 	// Sync looks for outside changes (mutt, deliver) and returns the mailbox as

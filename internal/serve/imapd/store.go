@@ -132,6 +132,12 @@ func (s *session) planCopy(args []syntax.Arg) (*copyPlan, error) {
 // run copies the messages, all or none, and returns "[COPYUID ...]".
 func (p *copyPlan) run(s *session) (from []uint32, code string, err error) {
 	from = s.view.uids(p.list)
+	if c, ok := s.box.(store.Copier); ok {
+		to, ok, err := c.CopyTo(p.box, from)
+		if ok || err != nil {
+			return p.result(from, to, err)
+		}
+	}
 	if err := s.know(p.list); err != nil { // for the dates
 		return nil, "", err
 	}
@@ -147,6 +153,10 @@ func (p *copyPlan) run(s *session) (from []uint32, code string, err error) {
 		}
 	}
 	to, err := sp.Append(p.box, msgs, at)
+	return p.result(from, to, err)
+}
+
+func (p *copyPlan) result(from, to []uint32, err error) ([]uint32, string, error) {
 	if err != nil {
 		return nil, "", err
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"packetboat/internal/store"
@@ -47,28 +48,72 @@ func (m *mailbox) Append(msgs []store.New) ([]uint32, error) {
 
 // addition is messages on their way into a mailbox.
 type addition struct {
-	m      *mailbox
-	files  []added
-	octets int64
+	m       *mailbox
+	files   []added
+	octets  int64
+	touched [2]bool // new, cur
 }
 
 // added is one of them.
 type added struct {
-	path string // where it stands now
-	name string // where it is to stand
+	f    *os.File // still to be flushed
+	path string   // where it stands now
+	name string   // where it is to stand
 	dir  uint8
-	head int64 // octets of the header with CRLF
+	date time.Time // wanted; zero = now
+	msg  store.Msg // sizes and date
 }
 
-// writeAll writes the messages below tmp.
+// writeAll writes the messages below tmp and flushes them side by side, which
+// lets them share the journal of the disk.
 func (a *addition) writeAll(msgs []store.New) error {
 	w := newLFWriter()
-	for i := range msgs {
-		if err := a.write(w, &msgs[i]); err != nil {
-			return err
+	var errs []error
+	for len(msgs) > 0 && errs == nil {
+		n := min(len(msgs), flushes)
+		first := len(a.files)
+		for i := range msgs[:n] {
+			if err := a.write(w, &msgs[i]); err != nil {
+				errs = append(errs, err)
+				break
+			}
+		}
+		errs = append(errs, flushFiles(a.files[first:])...)
+		msgs = msgs[n:]
+	}
+	return errors.Join(errs...)
+}
+
+// flushes is how many files are open, and flushed, at a time.
+const flushes = 16
+
+func flushFiles(files []added) []error {
+	errs := make(chan error, len(files))
+	var wg sync.WaitGroup
+	for i := range files {
+		wg.Go(func() { errs <- files[i].flush() })
+	}
+	wg.Wait()
+	close(errs)
+	var failed []error
+	for err := range errs {
+		if err != nil {
+			failed = append(failed, err)
 		}
 	}
-	return nil
+	return failed
+}
+
+// flush brings the file to disk, with the message's date as its time.
+func (f *added) flush() error {
+	err := f.f.Sync()
+	st, serr := disk.StatFile(f.f)
+	f.msg.Date = st.Mtime / 1e9
+	if err = errors.Join(err, serr, f.f.Close()); err == nil && !f.date.IsZero() {
+		err = os.Chtimes(f.path, time.Time{}, f.date)
+		f.msg.Date = f.date.Unix()
+	}
+	return err
 }
 
 func (a *addition) write(w *lfWriter, msg *store.New) error {
@@ -82,23 +127,15 @@ func (a *addition) write(w *lfWriter, msg *store.New) error {
 	if err != nil {
 		return err
 	}
-	a.files = append(a.files, added{path: path})
+	a.files = append(a.files, added{f: f, path: path, date: msg.Date})
 	w.reset(f)
 	_, err = io.Copy(w, msg.Body)
-	err = errors.Join(err, w.flush())
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
+	if err = errors.Join(err, w.flush()); err != nil {
 		return err
 	}
-	if !msg.Date.IsZero() { // INTERNALDATE is the file's time
-		if err := os.Chtimes(path, time.Time{}, msg.Date); err != nil {
-			return err
-		}
-	}
 	t := &a.files[len(a.files)-1]
-	t.name, t.head = fmt.Sprintf("%s,S=%d,W=%d", name, w.size, w.size+w.bare), w.head
+	t.name = fmt.Sprintf("%s,S=%d,W=%d", name, w.size, w.size+w.bare)
+	t.msg = store.Msg{Raw: w.size, Size: w.size + w.bare, Header: w.head}
 	if msg.Flags != 0 || kw != 0 {
 		t.name, t.dir = withFlags(t.name, msg.Flags, a.m.keys.letters(kw), ""), inCur
 	}
@@ -108,22 +145,13 @@ func (a *addition) write(w *lfWriter, msg *store.New) error {
 
 // moveAll renames the messages to where readers find them.
 func (a *addition) moveAll() error {
-	var touched [2]bool
 	for i := range a.files {
 		f := &a.files[i]
 		to := filepath.Join(a.m.path, folders[f.dir], f.name)
-		if err := os.Rename(f.path, to); err != nil {
+		if err := disk.Rename(f.path, to); err != nil {
 			return err
 		}
-		f.path, touched[f.dir] = to, true
-	}
-	for d, yes := range touched {
-		if !yes {
-			continue
-		}
-		if err := disk.SyncDir(filepath.Join(a.m.path, folders[d])); err != nil {
-			return err
-		}
+		f.path, a.touched[f.dir] = to, true
 	}
 	return nil
 }
@@ -131,8 +159,11 @@ func (a *addition) moveAll() error {
 // number has UIDs given to the messages, and returns them. Where only our own
 // files came, the folder need not be read for it.
 func (a *addition) number() ([]uint32, error) {
-	m := a.m
+	m, before := a.m, a.m.list.flushed
 	if err := m.scan(m.state.Load()); err != nil {
+		return nil, err
+	}
+	if err := a.settle(before); err != nil {
 		return nil, err
 	}
 	uids := make([]uint32, len(a.files))
@@ -145,11 +176,23 @@ func (a *addition) number() ([]uint32, error) {
 		if k < 0 {
 			return nil, store.ErrNoMessage // somebody deleted it already
 		}
-		uids[i], n.Msgs[k].Header = uid, a.files[i].head
+		msg, known := &n.Msgs[k], &a.files[i].msg
+		uids[i] = uid
+		msg.Date, msg.Raw, msg.Size, msg.Header = known.Date, known.Raw, known.Size, known.Header
 	}
 	s.snap = &n
 	m.state.Store(&s)
 	return uids, nil
+}
+
+// settle makes the new names durable. The list of UIDs has been flushed after
+// the renames: on file systems whose journal is in order they went along.
+func (a *addition) settle(before int) error {
+	m := a.m
+	if m.list.flushed > before && m.control == m.path && m.store.ordered(m.path) {
+		return nil
+	}
+	return m.syncDirs(a.touched)
 }
 
 // undo removes what there is of the messages.

@@ -7,28 +7,33 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	"packetboat/internal/store"
 	"packetboat/internal/sys/disk"
 )
 
-// The cache saves looking into files again: dates, sizes, mod-sequences, and
-// keywords beyond 26. It can be deleted. A message's record belongs to its UID
-// under one UIDVALIDITY, and what the files' names say comes before it.
+// The cache saves reading folders that nobody changed, and looking into files
+// again: names, dates, sizes, mod-sequences, and keywords beyond 26. It can be
+// deleted. A message's record belongs to its UID under one UIDVALIDITY, and what
+// the files' names say comes before it.
 //
-// Layout: magic, CRC-32C of the rest, one fixed head, the keywords, one fixed
-// record a message; little endian. It is replaced by rename and not flushed: a
-// torn one fails its checksum.
+// Layout: magic, CRC-32C of the rest, one fixed head, the keywords, one record
+// a message with the file's name behind it; little endian. It is replaced by
+// rename and not flushed: a torn one fails its checksum.
 const (
 	cacheName  = "packetboat.cache"
-	cacheMagic = "pbmdir01"
+	cacheMagic = "pbmdir02"
 	maxCache   = 1 << 30
-	recordSize = 53
+	recordSize = 56 // without the name
 )
 
 type cacheHead struct {
 	Validity, Next, Recent uint32
 	ModSeq                 uint64
+	Dirs                   [2]disk.ID
+	List, Keys             disk.ID
+	Doubt                  bool // the folders' times may hide a change
 	Keywords, Msgs         uint32
 }
 
@@ -38,7 +43,7 @@ func castagnoli() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) }
 // saveCache writes what a look into the files has found, unless it stands there.
 func (m *mailbox) saveCache() error {
 	s := m.state.Load()
-	if m.cache == "" || m.gone || m.saved != nil && m.saved.snap == s.snap || s.snap.UIDValidity == 0 {
+	if m.cache == "" || m.gone || m.saved == s || s.snap.UIDValidity == 0 {
 		return nil
 	}
 	if err := os.MkdirAll(m.cache, 0o700); err != nil {
@@ -49,7 +54,7 @@ func (m *mailbox) saveCache() error {
 	if err != nil {
 		return forgive(err)
 	}
-	_, err = f.Write(encodeCache(s.snap))
+	_, err = f.Write(encodeCache(s))
 	if err = errors.Join(err, f.Close()); err == nil {
 		err = os.Rename(path+".new", path)
 	}
@@ -70,9 +75,10 @@ func forgive(err error) error {
 	return err
 }
 
-func encodeCache(n *store.Snapshot) []byte {
-	h := cacheHead{n.UIDValidity, n.UIDNext, n.FirstRecent, n.ModSeq, uint32(len(n.Keywords)), uint32(len(n.Msgs))}
-	b := make([]byte, len(cacheMagic)+4, 4096+len(n.Msgs)*recordSize)
+func encodeCache(s *state) []byte {
+	n := s.snap
+	h := cacheHead{n.UIDValidity, n.UIDNext, n.FirstRecent, n.ModSeq, s.dirs, s.list, s.keys, !s.doubt.IsZero(), uint32(len(n.Keywords)), uint32(len(n.Msgs))}
+	b := make([]byte, len(cacheMagic)+4, 4096+len(n.Msgs)*(recordSize+64))
 	copy(b, cacheMagic)
 	le := binary.LittleEndian
 	b, _ = binary.Append(b, le, h) // fixed-size fields cannot fail
@@ -80,11 +86,12 @@ func encodeCache(n *store.Snapshot) []byte {
 		b = append(append(b, byte(len(k))), k...)
 	}
 	for i := range n.Msgs {
-		m := &n.Msgs[i]
-		b = append(le.AppendUint32(b, m.UID), byte(m.Flags))
+		m, f := &n.Msgs[i], &s.files[i]
+		b = append(le.AppendUint32(b, m.UID), byte(m.Flags), f.dir)
 		for _, v := range [...]uint64{m.Keywords, uint64(m.Date), uint64(m.Size), uint64(m.Header), m.ModSeq, uint64(m.Raw)} {
 			b = le.AppendUint64(b, v)
 		}
+		b = append(le.AppendUint16(b, uint16(len(f.name))), f.name...) // maxLine bounds names
 	}
 	le.PutUint32(b[len(cacheMagic):], crc32.Checksum(b[len(cacheMagic)+4:], castagnoli()))
 	return b
@@ -107,16 +114,12 @@ func (m *mailbox) loadCache() *state {
 	if _, err := io.ReadFull(f, b); err != nil {
 		return nil
 	}
-	snap := decodeCache(b)
-	if snap == nil {
-		return nil
-	}
-	return &state{snap: snap}
+	return decodeCache(b)
 }
 
 // decodeCache reads a cache; nil when it is torn, of another version, or
 // its records do not rise.
-func decodeCache(b []byte) *store.Snapshot {
+func decodeCache(b []byte) *state {
 	le, start := binary.LittleEndian, len(cacheMagic)+4
 	if len(b) < start || string(b[:len(cacheMagic)]) != cacheMagic ||
 		le.Uint32(b[len(cacheMagic):]) != crc32.Checksum(b[start:], castagnoli()) {
@@ -136,18 +139,38 @@ func decodeCache(b []byte) *store.Snapshot {
 		n.Keywords = append(n.Keywords, string(b[1:1+b[0]]))
 		b = b[1+b[0]:]
 	}
-	if len(b) != int(h.Msgs)*recordSize {
+	if int(h.Msgs) > len(b)/recordSize {
 		return nil
+	}
+	s := &state{snap: n, files: make([]file, h.Msgs), dirs: h.Dirs, list: h.List, keys: h.Keys}
+	if h.Doubt {
+		s.doubt = time.Unix(0, 1) // long ago: all is read again
 	}
 	n.Msgs = make([]store.Msg, h.Msgs)
 	for i := range n.Msgs {
-		r, m := b[i*recordSize:], &n.Msgs[i]
-		num := func(at int) int64 { return int64(le.Uint64(r[at:])) }
-		*m = store.Msg{UID: le.Uint32(r), Flags: store.Flag(r[4]), Keywords: uint64(num(5)), Date: num(13), Size: num(21),
-			Header: num(29), ModSeq: uint64(num(37)), Raw: num(45)}
-		if i > 0 && m.UID <= n.Msgs[i-1].UID {
+		if b = decodeRecord(b, &n.Msgs[i], &s.files[i]); b == nil || i > 0 && n.Msgs[i].UID <= n.Msgs[i-1].UID {
 			return nil
 		}
 	}
-	return n
+	if len(b) > 0 {
+		return nil
+	}
+	return s
+}
+
+// decodeRecord reads one record and returns what stands behind it.
+func decodeRecord(b []byte, m *store.Msg, f *file) []byte {
+	le := binary.LittleEndian
+	if len(b) < recordSize {
+		return nil
+	}
+	num := func(at int) int64 { return int64(le.Uint64(b[at:])) }
+	*m = store.Msg{UID: le.Uint32(b), Flags: store.Flag(b[4]), Keywords: uint64(num(6)), Date: num(14), Size: num(22),
+		Header: num(30), ModSeq: uint64(num(38)), Raw: num(46)}
+	size := int(le.Uint16(b[54:]))
+	if len(b) < recordSize+size || b[5] >= uint8(len(folders)) {
+		return nil
+	}
+	*f = file{m.UID, b[5], string(b[recordSize : recordSize+size])}
+	return b[recordSize+size:]
 }

@@ -95,7 +95,7 @@ func (m *mailbox) rename(f *file, msg *store.Msg) error {
 	if to == *f {
 		return nil // only words without a letter changed
 	}
-	if err := os.Rename(m.at(f), m.at(&to)); err != nil {
+	if err := disk.Rename(m.at(f), m.at(&to)); err != nil {
 		return err
 	}
 	*f = to
@@ -169,7 +169,7 @@ func (m *mailbox) expunge(uids []uint32) (missed []uint32, err error) {
 			break
 		}
 		drop[uid] = true
-		freed, count = freed+s.snap.Msgs[i].Raw, count+1
+		freed, count = freed+m.octets(&s, i), count+1
 	}
 	if len(drop) == 0 {
 		return missed, err
@@ -181,7 +181,26 @@ func (m *mailbox) expunge(uids []uint32) (missed []uint32, err error) {
 	m.adopt(&s, inNew, inCur)
 	m.publish(&s)
 	m.count(-freed, -count)
-	return missed, errors.Join(err, disk.SyncDir(filepath.Join(m.path, "new")), disk.SyncDir(filepath.Join(m.path, "cur")))
+	return missed, errors.Join(err, m.syncDirs([2]bool{true, true}))
+}
+
+// syncDirs brings names in folders to disk.
+func (m *mailbox) syncDirs(which [2]bool) (err error) {
+	for d, yes := range which {
+		if yes {
+			err = errors.Join(err, disk.SyncDir(filepath.Join(m.path, folders[d])))
+		}
+	}
+	return err
+}
+
+// octets is what a message took; a quota that nobody keeps is not asked for.
+func (m *mailbox) octets(s *state, i int) int64 {
+	if msg := &s.snap.Msgs[i]; msg.Size != store.Unknown {
+		return msg.Raw
+	}
+	size, _ := sizes(base(s.files[i].name))
+	return max(size, 0)
 }
 
 // without returns messages and files but those in drop.

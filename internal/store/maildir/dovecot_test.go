@@ -75,7 +75,8 @@ func seen(t *testing.T, s store.Store, mailbox string) []string {
 		t.Fatal(err)
 	}
 	defer m.Close()
-	snap, err := m.Sync()
+	m.Sync()
+	snap, err := m.Look(nil)
 	if err != nil {
 		t.Fatal(err)
 	}

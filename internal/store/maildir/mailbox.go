@@ -30,6 +30,7 @@ type mailbox struct {
 	keys    keywords
 	claimed bool // a session selected the mailbox for writing: what is new moves to cur
 	gone    bool // the folder was deleted or renamed by us
+	scanned bool // this process has read the folders
 	unsync  bool // names in cur wait for their flush
 	saved   *state
 
@@ -86,6 +87,8 @@ func newMailbox(s *Store, name, path, control, cache string) *mailbox {
 		st = &state{snap: &store.Snapshot{UIDNext: 1, FirstRecent: 1, ModSeq: 1}}
 	}
 	m.keys.words = st.snap.Keywords // what the bits of its messages stand for
+	m.keys.clear()
+	m.keys.load() // what cannot be read now is told by the first scan
 	m.state.Store(st)
 	return m
 }

@@ -19,6 +19,7 @@ import (
 
 	"packetboat/internal/store"
 	"packetboat/internal/store/names"
+	"packetboat/internal/sys/disk"
 )
 
 // Options says where a user's mail is. cmd fills it from mail_location.
@@ -38,6 +39,9 @@ type Store struct {
 
 	mu   sync.Mutex
 	open map[string]*mailbox
+
+	once    sync.Once
+	journal bool // see ordered
 }
 
 // Open returns the mail that o describes. Nothing is made on disk before
@@ -53,6 +57,28 @@ func Open(o Options) (*Store, error) {
 		o.LockTimeout = staleLock + 2*time.Second
 	}
 	return &Store{o: o, open: map[string]*mailbox{}}, nil
+}
+
+// ordered tells whether a flush of one file brings along the renames before it
+// (disk.Dir.NamesFollow). All folders are taken to be on one file system; a
+// link to another one is asked for itself.
+func (s *Store) ordered(path string) bool {
+	s.once.Do(func() { s.journal = namesFollow(s.o.Inbox) })
+	return s.journal && (path == s.o.Inbox || filepath.Dir(path) == s.o.Root && isRealDir(path))
+}
+
+func namesFollow(path string) bool {
+	d, err := disk.OpenDir(path)
+	if err != nil {
+		return false
+	}
+	defer d.Close()
+	return d.NamesFollow()
+}
+
+func isRealDir(path string) bool {
+	fi, err := os.Lstat(path)
+	return err == nil && fi.IsDir()
 }
 
 const inbox = "INBOX"

@@ -19,6 +19,15 @@ const chunk = 32 << 10
 func (m *mailbox) Read(uid uint32, off, n int64) (io.ReadCloser, error) {
 	s := m.state.Load()
 	i := find(s.snap, uid)
+	if i >= 0 && s.snap.Msgs[i].Size == store.Unknown {
+		if n, err := m.Look([]uint32{uid}); err != nil {
+			return nil, err
+		} else if i = find(n, uid); i >= 0 && n.Msgs[i].Size == store.Unknown {
+			return nil, store.ErrNoMessage
+		}
+		s = m.state.Load()
+		i = find(s.snap, uid)
+	}
 	if i < 0 {
 		return nil, store.ErrNoMessage
 	}
@@ -206,55 +215,4 @@ func (r *reader) convert(b []byte) {
 		r.cr = false
 		b = b[i+1:]
 	}
-}
-
-// measure reads a file for the sizes that its name does not tell.
-func measure(path string, msg *store.Msg) error {
-	f, st, err := openMessage(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	buf := make([]byte, min(chunk, max(st.Size, 1)))
-	var lines int64
-	last := byte(0)
-	for {
-		n, err := f.Read(buf)
-		b := buf[:n]
-		lines += int64(bytes.Count(b, []byte{'\n'}) - bytes.Count(b, []byte("\r\n")))
-		if n > 0 {
-			if last == '\r' && b[0] == '\n' {
-				lines--
-			}
-			last = b[n-1]
-		}
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return err
-		}
-	}
-	msg.Raw, msg.Size = st.Size, st.Size+lines
-	return nil
-}
-
-// distrust measures a message whose name lies about its size.
-func (m *mailbox) distrust(uid uint32) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	s := *m.state.Load()
-	i := find(s.snap, uid)
-	if i < 0 {
-		return
-	}
-	msg := s.snap.Msgs[i]
-	if measure(m.at(&s.files[i]), &msg) != nil {
-		return
-	}
-	n := *s.snap
-	n.Msgs = append([]store.Msg(nil), n.Msgs...)
-	n.Msgs[i] = msg
-	s.snap = &n
-	m.publish(&s)
 }

@@ -8,8 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"packetboat/internal/store"
@@ -151,7 +149,7 @@ func (m *mailbox) assign(names []file) ([]file, error) {
 }
 
 // describe makes the snapshot of s.files: what is known of a message stays,
-// its flags are those of its name, and unknown ones are looked at.
+// its flags are those of its name.
 func (m *mailbox) describe(old, s *state) {
 	n := &store.Snapshot{UIDValidity: m.list.validity, UIDNext: m.list.next, Msgs: make([]store.Msg, len(s.files)),
 		ModSeq: old.snap.ModSeq, FirstRecent: old.snap.FirstRecent}
@@ -159,11 +157,10 @@ func (m *mailbox) describe(old, s *state) {
 	if !known {
 		n.FirstRecent = 1
 	}
-	if old.list == (disk.ID{}) { // what others moved to cur meanwhile they have shown
+	if !m.scanned { // what others moved to cur meanwhile they have shown
 		n.FirstRecent = max(n.FirstRecent, firstNew(s.files, n.UIDNext))
 	}
 	seq, changed := nextModSeq(old.snap), !known || len(old.snap.Msgs) == 0 && len(s.files) > 0
-	var look []int
 	k := 0
 	for i := range s.files {
 		f := &s.files[i]
@@ -184,17 +181,18 @@ func (m *mailbox) describe(old, s *state) {
 			continue
 		}
 		changed = true
-		*msg = store.Msg{UID: f.uid, ModSeq: seq}
+		*msg = store.Msg{UID: f.uid, ModSeq: seq, Size: store.Unknown}
 		m.readFlags(msg, f.name)
-		look = append(look, i)
 	}
 	if changed || k < len(old.snap.Msgs) {
 		n.ModSeq = seq
 	}
-	s.snap = n
-	m.lookAt(s, look)
-	n.Keywords = m.keys.words
-	if old.list == (disk.ID{}) {
+	n.Keywords, s.snap = m.keys.words, n
+	if n.ModSeq == old.snap.ModSeq && n.UIDNext == old.snap.UIDNext && n.FirstRecent == old.snap.FirstRecent && len(n.Keywords) == len(old.snap.Keywords) {
+		s.snap = old.snap // whoever compares snapshots sees that nothing changed
+	}
+	if !m.scanned {
+		m.scanned = true
 		m.clearTmp()
 	}
 }
@@ -218,65 +216,6 @@ func (m *mailbox) readFlags(msg *store.Msg, name string) bool {
 	same := msg.Flags == f && msg.Keywords == kw
 	msg.Flags, msg.Keywords = f, kw
 	return !same
-}
-
-// lookers is how many files are looked at side by side.
-const lookers = 4
-
-// lookAt finds date and sizes of new messages.
-func (m *mailbox) lookAt(s *state, list []int) {
-	if len(list) < 64 {
-		for _, i := range list {
-			m.look(s, i)
-		}
-		return
-	}
-	var wg sync.WaitGroup
-	var next atomic.Int64
-	for range lookers {
-		wg.Go(func() {
-			for {
-				i := int(next.Add(1)) - 1
-				if i >= len(list) {
-					return
-				}
-				m.look(s, list[i])
-			}
-		})
-	}
-	wg.Wait()
-}
-
-// look fills in date and sizes: out of the name, out of the list of UIDs, else
-// by reading the file. A file that vanishes meanwhile is seen to be gone later.
-func (m *mailbox) look(s *state, i int) {
-	f, msg := &s.files[i], &s.snap.Msgs[i]
-	st, err := disk.StatPath(m.at(f))
-	if err != nil || !st.Regular {
-		return
-	}
-	msg.Date, msg.Raw = st.Mtime/1e9, st.Size
-	size, virtual := sizes(base(f.name))
-	if virtual < 0 {
-		virtual = extSize(m.list.ext[f.uid])
-	}
-	if virtual >= st.Size && (size < 0 || size == st.Size) {
-		msg.Size = virtual
-		return
-	}
-	if err := measure(m.at(f), msg); err != nil {
-		msg.Size = st.Size
-	}
-}
-
-// extSize returns the W field of a line of the list, -1 without one.
-func extSize(ext string) int64 {
-	for w := range strings.FieldsSeq(ext) {
-		if w[0] == 'W' {
-			return field(",W="+w[1:], ",W=")
-		}
-	}
-	return -1
 }
 
 // clearTmp removes what programs that died have left, once a mailbox is opened.
@@ -318,7 +257,7 @@ func (m *mailbox) settleInto(s *state) error {
 		if !strings.Contains(f.name, info) {
 			to.name = base(f.name) + info
 		}
-		err := os.Rename(m.at(f), m.at(&to))
+		err := disk.Rename(m.at(f), m.at(&to))
 		if err == nil {
 			*f = to
 		} else if !errors.Is(err, fs.ErrNotExist) { // somebody else was faster

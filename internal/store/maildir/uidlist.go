@@ -48,6 +48,7 @@ type uidlist struct {
 	first    string // the first line
 	version  int
 	broken   bool // must be written anew
+	flushed  int  // how often we brought it to disk
 
 	uids map[string]uint32 // by base
 	ext  map[uint32]string // other fields of a line, as they are: "W2481 P5"
@@ -76,7 +77,7 @@ func (l *uidlist) load() error {
 // vanished: somebody removed the list, which means that all UIDs are void.
 func (l *uidlist) vanished() {
 	if l.id != (disk.ID{}) || l.uids == nil {
-		*l = uidlist{path: l.path, broken: true, uids: map[string]uint32{}, ext: map[uint32]string{}}
+		*l = uidlist{path: l.path, flushed: l.flushed, broken: true, uids: map[string]uint32{}, ext: map[uint32]string{}}
 	}
 }
 
@@ -99,7 +100,7 @@ func (l *uidlist) grown(f *os.File, st disk.Stat) int64 {
 func (l *uidlist) read(f *os.File, st disk.Stat, from int64) error {
 	r := bufio.NewReaderSize(io.NewSectionReader(f, from, st.Size-from), 64<<10)
 	if from == 0 {
-		*l = uidlist{path: l.path, uids: map[string]uint32{}, ext: map[uint32]string{}}
+		*l = uidlist{path: l.path, flushed: l.flushed, uids: map[string]uint32{}, ext: map[uint32]string{}}
 		line, err := r.ReadSlice('\n')
 		if err != nil && err != io.EOF && !errors.Is(err, bufio.ErrBufferFull) {
 			return err
@@ -231,6 +232,7 @@ func (l *uidlist) add(bases []string, keep int) error {
 		l.id = disk.ID{} // read again: what stands there is what counts
 		return err
 	}
+	l.flushed++
 	st, err = disk.StatFile(f)
 	l.id = st.ID
 	return err
@@ -260,6 +262,7 @@ func (l *uidlist) rewrite(files []file) error {
 		return err
 	}
 	l.id, l.version, l.broken = st.ID, 3, false
+	l.flushed++
 	clear(l.uids)
 	for i := range files {
 		l.uids[base(files[i].name)] = files[i].uid

@@ -149,3 +149,12 @@ func namesFollow(fd int) bool {
 	}
 	return false
 }
+
+// Rename is rename(2). Unlike os.Rename it does not look first whether to is a
+// folder.
+func Rename(from, to string) error {
+	if err := unix.Rename(from, to); err != nil {
+		return &os.LinkError{Op: "rename", Old: from, New: to, Err: err}
+	}
+	return nil
+}

@@ -121,6 +121,12 @@ func NotEmpty(err error) bool {
 	return errors.Is(err, syscall.ENOTEMPTY) || errors.Is(err, syscall.EEXIST)
 }
 
+// OtherDisk tells whether err says that a link or a rename would leave its file
+// system, or that this one knows no hard links (EXDEV, EPERM, EMLINK).
+func OtherDisk(err error) bool {
+	return errors.Is(err, syscall.EXDEV) || errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EMLINK)
+}
+
 // bootTime returns when the machine was started; the zero time when unknown.
 func bootTime() time.Time {
 	var si unix.Sysinfo_t

@@ -1,0 +1,156 @@
+package maildir
+
+import (
+	"bytes"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"packetboat/internal/store"
+	"packetboat/internal/sys/disk"
+)
+
+// lookers is how many files are looked at side by side.
+const lookers = 4
+
+// Look implements store.Mailbox.
+func (m *mailbox) Look(uids []uint32) (*store.Snapshot, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := *m.state.Load()
+	var list []int
+	if uids == nil {
+		list = unknown(s.snap.Msgs)
+	}
+	for _, uid := range uids {
+		if i := find(s.snap, uid); i >= 0 && s.snap.Msgs[i].Size == store.Unknown {
+			list = append(list, i)
+		}
+	}
+	if len(list) == 0 || m.gone {
+		return s.snap, nil
+	}
+	if err := m.list.load(); err != nil { // it may tell sizes
+		return nil, err
+	}
+	n := *s.snap
+	n.Msgs, s.snap = slices.Clone(n.Msgs), &n
+	m.lookAt(&s, list)
+	m.state.Store(&s)
+	return &n, nil
+}
+
+func unknown(msgs []store.Msg) (list []int) {
+	for i := range msgs {
+		if msgs[i].Size == store.Unknown {
+			list = append(list, i)
+		}
+	}
+	return list
+}
+
+// lookAt finds date and sizes of the messages in list.
+func (m *mailbox) lookAt(s *state, list []int) {
+	if len(list) < 64 {
+		for _, i := range list {
+			m.lookOne(s, i)
+		}
+		return
+	}
+	var wg sync.WaitGroup
+	var next atomic.Int64
+	for range lookers {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(list); i = int(next.Add(1)) - 1 {
+				m.lookOne(s, list[i])
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// lookOne fills in date and sizes: out of the name, out of the list of UIDs,
+// else by reading the file. What vanishes meanwhile stays unknown; the next
+// scan finds it gone, or under another name.
+func (m *mailbox) lookOne(s *state, i int) {
+	f, msg := &s.files[i], &s.snap.Msgs[i]
+	st, err := disk.StatPath(m.at(f))
+	if err != nil || !st.Regular {
+		return
+	}
+	size, virtual := sizes(base(f.name))
+	if virtual < 0 {
+		virtual = extSize(m.list.ext[f.uid])
+	}
+	if virtual >= st.Size && (size < 0 || size == st.Size) {
+		msg.Date, msg.Raw, msg.Size = st.Mtime/1e9, st.Size, virtual
+		return
+	}
+	if measure(m.at(f), msg) == nil {
+		msg.Date = st.Mtime / 1e9
+	}
+}
+
+// extSize returns the W field of a line of the list, -1 without one.
+func extSize(ext string) int64 {
+	for w := range strings.FieldsSeq(ext) {
+		if w[0] == 'W' {
+			return field(",W="+w[1:], ",W=")
+		}
+	}
+	return -1
+}
+
+// measure reads a file for the sizes that its name does not tell.
+func measure(path string, msg *store.Msg) error {
+	f, st, err := openMessage(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	buf := make([]byte, min(chunk, max(st.Size, 1)))
+	var size, lines int64
+	last := byte(0)
+	for {
+		n, err := f.Read(buf)
+		b := buf[:n]
+		size += int64(n)
+		lines += int64(bytes.Count(b, []byte{'\n'}) - bytes.Count(b, []byte("\r\n")))
+		if n > 0 {
+			if last == '\r' && b[0] == '\n' {
+				lines--
+			}
+			last = b[n-1]
+		}
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return err
+		}
+	}
+	msg.Raw, msg.Size = size, size+lines
+	return nil
+}
+
+// distrust measures a message whose name lies about its size.
+func (m *mailbox) distrust(uid uint32) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := *m.state.Load()
+	i := find(s.snap, uid)
+	if i < 0 {
+		return
+	}
+	msg := s.snap.Msgs[i]
+	if measure(m.at(&s.files[i]), &msg) != nil {
+		return
+	}
+	n := *s.snap
+	n.Msgs = slices.Clone(n.Msgs)
+	n.Msgs[i] = msg
+	s.snap = &n
+	m.state.Store(&s)
+}
