@@ -12,6 +12,7 @@ import (
 	"packetboat/internal/mail"
 	"packetboat/internal/queue"
 	"packetboat/internal/receive/gate"
+	"packetboat/internal/receive/gate/screen"
 	"packetboat/internal/receive/intake"
 	"packetboat/internal/receive/pickup"
 	"packetboat/internal/receive/policy/greylist"
@@ -44,6 +45,8 @@ type engine struct {
 	servers  map[string]*smtpd.Server   // by service id; nil for one that cannot work
 	byName   map[string]sched.Transport // by master.cf name
 	sockets  []net.Listener
+	doors    map[string]func(net.Conn) // by service id: what serves its connections
+	screens  []*screen.Screen
 	anvil    *gate.Anvil
 	bans     *gate.Bans
 	verify   *verify.Cache
@@ -178,7 +181,7 @@ func (e *engine) run(ctx context.Context) error {
 			os.Exit(1) // the parent starts us again
 		}
 	}()
-	go e.anvil.Run(ctx)
+	e.watchClients(ctx)
 	e.runMemory(ctx)
 	if err := e.listen(); err != nil {
 		return err
@@ -212,7 +215,7 @@ func (e *engine) listen() error {
 		if err != nil {
 			return err
 		}
-		srv, known := e.servers[h.service]
+		serve, known := e.doors[h.service]
 		if !known {
 			// Somebody edited master.cf, and we were started again after a crash
 			// before the parent read it.
@@ -221,10 +224,6 @@ func (e *engine) listen() error {
 			continue
 		}
 		e.sockets = append(e.sockets, l)
-		serve := e.refuse
-		if srv != nil {
-			serve = srv.ServeConn
-		}
 		go e.accept(l, serve)
 	}
 	return errParentGone

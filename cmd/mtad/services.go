@@ -15,7 +15,7 @@ import (
 // work does not keep the others from it: its clients are told to come again, as
 // by a smtpd(8) of Postfix's that dies at its start.
 func (e *engine) openServers() error {
-	e.servers = map[string]*smtpd.Server{}
+	e.servers, e.doors = map[string]*smtpd.Server{}, map[string]func(net.Conn){}
 	var ao gate.AnvilOptions
 	if err := e.main.Decode(&ao); err != nil {
 		return err
@@ -25,11 +25,11 @@ func (e *engine) openServers() error {
 		if svc.Type != "inet" {
 			continue
 		}
-		if svc.Command != "smtpd" {
+		if !listens(svc) {
 			e.log.Warn("%s: line %d: service %s: %s is not supported: nothing listens there", svc.File, svc.Line, svc.Name, svc.Command)
 			continue
 		}
-		s, err := e.openServer(svc)
+		door, err := e.openDoor(svc)
 		if err != nil {
 			err = fmt.Errorf("%s: line %d: service %s: %w", svc.File, svc.Line, svc.Name, err)
 		}
@@ -39,7 +39,7 @@ func (e *engine) openServers() error {
 		if err != nil {
 			complain(err)
 		}
-		e.servers[svc.ID()] = s
+		e.doors[svc.ID()] = door
 	}
 	return nil
 }

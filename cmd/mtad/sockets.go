@@ -31,7 +31,7 @@ func (s *sockets) bind(m *config.Main, services []config.Service) error {
 	next := map[string]*net.TCPListener{}
 	var fresh []*net.TCPListener
 	for _, svc := range services {
-		if svc.Type != "inet" || svc.Command != "smtpd" {
+		if !listens(svc) {
 			continue
 		}
 		addrs, err := wiring.ListenAddrs(m, svc)
