@@ -74,10 +74,19 @@ func Run(args []string, stdout, stderr io.Writer) int {
 		return exitConfig
 	}
 	warn(d, stderr)
+	if o.expand && len(d.Unknown) > 0 {
+		report(errors.Join(d.Unknown...), stderr)
+		return exitConfig
+	}
 	if o.to != "" {
 		return translate(o, d, out, stderr)
 	}
 	code := show(o, d, out, stderr)
+	if !o.defaults && (len(o.names) == 0 || o.simple) {
+		for _, text := range checks.Warnings(d) {
+			fmt.Fprintf(stderr, "doveconf: Warning: %s\n", text)
+		}
+	}
 	if problems := slices.Concat(checks.Check(d), checks.Users(d)); len(problems) > 0 && code == 0 && !o.defaults && (len(o.names) == 0 || o.simple) {
 		out.Flush()
 		return whole(problems, stderr)
@@ -93,7 +102,7 @@ func whole(problems []error, stderr io.Writer) int {
 		if !errors.As(e, &ce) {
 			continue
 		}
-		if i == 0 {
+		if i == 0 && !strings.HasPrefix(ce.Text, "Conflict in setting") {
 			fmt.Fprintf(stderr, "doveconf: Error: %s\n", ce.Text)
 		}
 		fmt.Fprintf(stderr, "doveconf: Fatal: %s\n", ce.Postfix)
@@ -138,6 +147,7 @@ func show(o *options, d *dovecot.Config, out *bufio.Writer, stderr io.Writer) in
 	p := &printer{options: o, out: out}
 	if o.filter != (dovecot.Context{}) {
 		d = d.For(o.filter)
+		p.filtered = d.Filtered()
 	}
 	root := d.Merged()
 	if o.scope == scopeAll || o.scope == scopeHidden || o.simple || len(o.names) > 0 {
@@ -252,10 +262,17 @@ func parse(args []string) (*options, error) {
 	if p := os.Getenv("CONFIG_FILE"); p != "" {
 		o.path = p
 	}
-	for len(args) > 0 && len(args[0]) > 1 && args[0][0] == '-' {
-		group := args[0][1:]
+	for len(args) > 0 {
+		word := args[0]
 		args = args[1:]
+		// As getopt(3) does, options are taken from behind names, too.
+		if len(word) < 2 || word[0] != '-' {
+			o.names = append(o.names, word)
+			continue
+		}
+		group := word[1:]
 		if group == "-" {
+			o.names, args = append(o.names, args...), nil
 			break
 		}
 		if to, ok := strings.CutPrefix(group, "-to"); ok {
@@ -288,8 +305,7 @@ func parse(args []string) (*options, error) {
 			}
 		}
 	}
-	o.names = args
-	if len(args) > 0 && o.scope == scopeAll {
+	if len(o.names) > 0 && o.scope == scopeAll {
 		o.scope = scopeHidden
 	}
 	return o, nil

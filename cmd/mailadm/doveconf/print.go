@@ -24,7 +24,8 @@ type item struct {
 // printer prints settings in doveconf's form.
 type printer struct {
 	*options
-	out *bufio.Writer
+	out      *bufio.Writer
+	filtered bool // -f chose settings of filters
 	// pending are the opening lines of sections in which nothing was printed yet.
 	pending []string
 }
@@ -74,7 +75,7 @@ func (p *printer) items(b *dovecot.Block, path string, inside bool) []item {
 // copied tells where the original, asked with -f, forgets what was set: it copies
 // namespaces and listeners without the marks by which it knows.
 func (p *printer) copied(path string) bool {
-	return (path == "namespace" || path == "service") && p.options.filter != (dovecot.Context{}) && p.scope == scopeChanged
+	return (path == "namespace" || path == "service") && p.filtered && p.scope == scopeChanged
 }
 
 // sortKey makes strings.Compare sort as Dovecot does: the end of a name first,
@@ -287,7 +288,14 @@ func (p *printer) filters(d *dovecot.Config) {
 	saved := p.scope
 	p.scope = scopeSet
 	d.Filters(func(f dovecot.Filter, b *dovecot.Block) {
-		p.filter(dovecot.FilterHeads(f), "", func(indent string) { p.print(p.items(b, "", false), indent) })
+		if f.Contradicts(p.options.filter) {
+			return
+		}
+		items := p.items(b, "", false)
+		if p.options.module != "" {
+			items = p.module(items)
+		}
+		p.filter(dovecot.FilterHeads(f), "", func(indent string) { p.print(items, indent) })
 	})
 	p.scope, p.filtering = saved, false
 }
@@ -298,7 +306,7 @@ func (p *printer) filter(heads [][2]string, indent string, body func(indent stri
 		body(indent)
 		return
 	}
-	p.section(heads[0][0], heads[0][1], indent, func() { p.filter(heads[1:], indent+"  ", body) })
+	p.section(heads[0][0]+" "+heads[0][1], "", indent, func() { p.filter(heads[1:], indent+"  ", body) })
 }
 
 // one prints the setting or sections called name.

@@ -15,6 +15,7 @@ import (
 	"packetboat/internal/sys/config"
 	"packetboat/internal/sys/config/base"
 	"packetboat/internal/sys/config/dovecot"
+	"packetboat/internal/sys/config/dovecot/checks"
 )
 
 // perProtocol are those that may differ between protocols; others in a
@@ -49,10 +50,10 @@ type Checker struct {
 	Location  func(string) error // reads a mail location without variables
 }
 
-// Check returns every setting that would change something and is not built,
-// joined, each a *config.Error.
+// Check returns every setting that would change something and is not built, and
+// what Dovecot's own checks find, joined, each a *config.Error.
 func (s Checker) Check() error {
-	errs := append(s.unbuiltValues(s.Conf.Root(), ""), s.Conf.Refused...)
+	errs := slices.Concat(s.Conf.Unknown, checks.Check(s.Conf), s.unbuiltValues(s.Conf.Root(), ""), s.Conf.Refused)
 	s.Conf.Filters(func(f config.Filter, b *config.Block) {
 		if f != (config.Filter{}) {
 			errs = append(errs, s.unbuiltFilter(f, b)...)

@@ -55,7 +55,7 @@ func TestUnbuilt(t *testing.T) {
 		"service auth {\n  inet_listener {\n    port = 12345\n  }\n}":                  "3: service auth { inet_listener",
 		"service imap {\n  executable = imap imap-postlogin\n}":                        "3: service imap { executable",
 		"service imap-login {\n  inet_listener imap {\n    haproxy = yes\n  }\n}":      "4: inet_listener { haproxy",
-		"mail_location = mdbox:~/mdbox":                                            "2: mail_location: mail driver \"mdbox\"",
+		"mail_location = mdbox:~/mdbox":                                                "2: mail_location: mail driver \"mdbox\"",
 		"mail_location = mbox:/srv/%Hu":                                                "2: mail_location",
 		"mbox_write_locks = dotlock":                                                   "2: mbox_write_locks",
 		"imap_capability = +XFOO":                                                      "2: imap_capability",

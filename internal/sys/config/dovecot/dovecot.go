@@ -64,6 +64,9 @@ type Config struct {
 	Version string
 	Refused []error
 	Notes   []newer.Note
+	// Unknown are values with a $name that no setting has, each a *base.Error.
+	// They are shown as they stand, and a daemon does not start with them.
+	Unknown []error
 	root    *Block
 	filters []*filtered
 	layers  []*Block // of a For: the most specific first, the root last
@@ -109,6 +112,9 @@ func (d *Config) For(c Context) *Config {
 	v.layers = append(v.layers, d.root)
 	return &v
 }
+
+// Filtered tells of a For whether any filter matched.
+func (d *Config) Filtered() bool { return len(d.layers) > 1 }
 
 // rank orders filters by how specific they are.
 func (f *filtered) rank() int {

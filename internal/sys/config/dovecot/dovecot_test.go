@@ -54,7 +54,7 @@ func TestDovecotValues(t *testing.T) {
 func TestDovecotErrors(t *testing.T) {
 	for text, want := range map[string]string{
 		"nosuch = x":                         "dovecot.conf:1: Unknown setting: nosuch",
-		"a {\n}":                             "dovecot.conf:1: Unknown setting: a",
+		"a {\n}":                             "dovecot.conf:1: Unknown setting: a { a",
 		"service x { y = z }":                "dovecot.conf:1: Garbage after '{'",
 		"service imap\n{":                    "dovecot.conf:1: Expecting '{'",
 		"}":                                  "dovecot.conf:1: Unexpected '}'",
@@ -63,7 +63,6 @@ func TestDovecotErrors(t *testing.T) {
 		"\n!include nosuch":                  "dovecot.conf:2: No matches",
 		"service auth {\n":                   "dovecot.conf:1: missing '}' of the section that starts here",
 		"auth_cache_size = 1 X":              "dovecot.conf:1: Invalid size: 1 X",
-		"hostname = $nosuch":                 "dovecot.conf:1: Unknown variable: $nosuch",
 		"protocol a {\nprotocol b {\n}\n}":   "dovecot.conf:2: Nested protocol { protocol { .. } } block not allowed",
 		"passdb {\n  driver = pam\n  x=1\n}": "dovecot.conf:3: Unknown setting: passdb { x",
 	} {
@@ -71,6 +70,9 @@ func TestDovecotErrors(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: got %v, want %s", text, err, want)
 		}
+	}
+	if d := dovecot(t, "hostname = $nosuch"); len(d.Unknown) != 1 || d.Get("hostname") != "$nosuch" {
+		t.Errorf("an unknown $name: %v, %q", d.Unknown, d.Get("hostname"))
 	}
 	_, err := Parse("/d", "a = 1\nb = 2\nhostname = x\nhostnam = y\n")
 	if err == nil || strings.Count(base.Report(err), "error: ") != 3 || !strings.Contains(base.Report(err), "hint: did you mean hostname?") {

@@ -1,5 +1,7 @@
 package dovecot
 
+import "net/netip"
+
 // Covers tells whether every connection for which g's settings hold is one of f's,
 // too: the conditions of f are among those of g.
 func (f Filter) Covers(g Filter) bool {
@@ -12,6 +14,25 @@ func (f Filter) Covers(g Filter) bool {
 		return false
 	}
 	return !f.Remote.IsValid() || g.Remote.IsValid() && f.Remote.Bits() <= g.Remote.Bits() && f.Remote.Contains(g.Remote.Addr())
+}
+
+// Contradicts tells whether c names something that f excludes; what c leaves open
+// does not count.
+func (f Filter) Contradicts(c Context) bool {
+	x := filtered{Filter: f}
+	if c.Protocol == "" {
+		x.Protocol = ""
+	}
+	if c.LocalName == "" {
+		x.LocalName = ""
+	}
+	if !c.Local.IsValid() {
+		x.Local = netip.Prefix{}
+	}
+	if !c.Remote.IsValid() {
+		x.Remote = netip.Prefix{}
+	}
+	return !x.matches(c)
 }
 
 // FilterBlock returns the settings of a filter, nil for one that the configuration does

@@ -2,6 +2,7 @@ package dovecot
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"packetboat/internal/sys/config/base"
@@ -88,6 +89,13 @@ func (r *reader) legacyRoot(l lex.Line) bool {
 	case "sieve_storage":
 		r.obsolete("sieve_storage has been moved into plugin { sieve_dir }")
 		r.plugin(l.Key, l.Value)
+	case "auth_cache_size":
+		n, err := strconv.ParseUint(l.Value, 10, 32)
+		if err != nil || n == 0 || n >= 1024 {
+			return false
+		}
+		r.obsolete("auth_cache_size value no longer defaults to megabytes. Use %dM", n)
+		r.assign(l.Key, l.Value+"M")
 	case "imap_client_workarounds":
 		r.legacyWorkarounds(l.Value)
 	case "login_dir", "dbox_rotate_min_size", "dbox_rotate_days", "director_consistent_hashing", "mail_log_max_lines_per_sec", "maildir_copy_preserve_filename":
@@ -172,8 +180,10 @@ func (r *reader) legacyWorkarounds(value string) {
 		switch w {
 		case "outlook-idle":
 			r.obsolete("imap_client_workarounds=outlook-idle is no longer necessary")
+			list = append(list, "")
 		case "netscape-eoh":
 			r.obsolete("imap_client_workarounds=netscape-eoh is no longer supported")
+			list = append(list, "")
 		default:
 			list = append(list, w)
 		}

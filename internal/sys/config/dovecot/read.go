@@ -147,7 +147,7 @@ func (r *reader) openBlock(f *frame, kind, name string) error {
 			if isMap(f.path) {
 				return r.Fail("Section not allowed here", "")
 			}
-			return r.Fail("Unknown setting: "+r.fullPath(kind), "no section of that name belongs here")
+			return r.Fail("Unknown setting: "+r.fullPath(kind)+" { "+kind, "no section of that name belongs here")
 		}
 	}
 	f.block = openSub(f.block, kind, name, r.File, r.Line)
@@ -275,6 +275,9 @@ func parseNet(s string) (netip.Prefix, error) {
 // setting applies name = value.
 func (r *reader) setting(l lex.Line) error {
 	t := r.top()
+	if l.Key == "" {
+		return r.Fail("Missing key name ('=' at the beginning of line)", "write name = value")
+	}
 	v := Value{Name: l.Key, Value: l.Value, Show: l.Value, File: r.File, Line: r.Line}
 	switch l.Kind {
 	case lex.File:
@@ -282,7 +285,9 @@ func (r *reader) setting(l lex.Line) error {
 	case lex.Variable:
 		var err error
 		if v.Value, v.Show, err = r.variables(l.Key, l.Value); err != nil {
-			return r.Fail(err.Error(), "a value with a dollar sign that is no variable must be in quotes")
+			// doveconf shows such a value as it stands; who needs the value fails.
+			r.d.Unknown = append(r.d.Unknown, r.Error(err.Error(), "a value with a dollar sign that is no variable must be in quotes"))
+			v.Value, v.Show = l.Value, l.Value
 		}
 	}
 	return r.put(t, v)

@@ -55,7 +55,7 @@ func (c *checker) services() {
 			c.problem(file, line, "Unknown service type: "+s.Type)
 		case s.ProcessMinAvail > most:
 			c.problem(file, line, fmt.Sprintf("service(%s): process_min_avail is higher than process_limit", s.Name))
-		case s.VszLimit >= 0 && s.VszLimit < 1024*1024:
+		case s.VszLimit > 0 && s.VszLimit < 1024*1024:
 			c.problem(file, line, fmt.Sprintf("service(%s): vsz_limit is too low", s.Name))
 		case slices.Contains(alone, s.Name) && s.ProcessLimit > 1:
 			c.problem(file, line, fmt.Sprintf("service(%s): process_limit must be 1", s.Name))
@@ -67,7 +67,7 @@ func (c *checker) services() {
 }
 
 // alone are the services of which there is one process.
-var alone = []string{"anvil", "auth", "dict-expire", "indexer", "ipc", "log", "old-stats", "replicator", "aggregator", "stats"}
+var alone = []string{"anvil", "auth", "dict-expire", "director", "indexer", "ipc", "log", "old-stats", "replicator"}
 
 // listeners finds a socket that two listeners want.
 func (c *checker) listeners(s dovecot.Service, used map[string]bool, file string, line int) {

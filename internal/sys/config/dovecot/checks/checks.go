@@ -93,7 +93,6 @@ func (c *checker) single() {
 		name, text string
 	}{
 		{get("auth_worker_max_count") == "0", "auth_worker_max_count", "auth_worker_max_count must be above zero"},
-		{!verbosePasswords(get("auth_verbose_passwords")), "auth_verbose_passwords", "auth_verbose_passwords: Invalid value"},
 		{get("auth_policy_server_url") != "" && get("auth_policy_hash_nonce") == "", "auth_policy_server_url", "auth_policy_hash_nonce must be set when policy server is used"},
 		{get("mailbox_idle_check_interval") == "0", "mailbox_idle_check_interval", "mailbox_idle_check_interval must not be 0"},
 		{get("mail_nfs_index") == "yes" && get("mmap_disable") != "yes", "mail_nfs_index", "mail_nfs_index=yes requires mmap_disable=yes"},
@@ -115,6 +114,12 @@ func (c *checker) single() {
 		}
 	}
 	c.protocols()
+	if text := verbosePasswords(get("auth_verbose_passwords")); text != "" {
+		c.at("auth_verbose_passwords", "auth_verbose_passwords: "+text)
+	}
+	if text := attachmentHash(get("mail_attachment_hash")); text != "" {
+		c.at("mail_attachment_hash", "Invalid mail_attachment_hash setting: "+text)
+	}
 	if text := uidl(get("pop3_uidl_format")); text != "" {
 		c.at("pop3_uidl_format", text)
 	}
@@ -139,12 +144,32 @@ func split(s string) []string {
 
 func has(list, word string) bool { return slices.Contains(strings.Fields(list), word) }
 
-func verbosePasswords(value string) bool {
+// verbosePasswords says what is wrong with a value, "" if nothing.
+func verbosePasswords(value string) string {
 	kind, length, cut := strings.Cut(value, ":")
 	if n, err := strconv.ParseUint(length, 10, 32); cut && (err != nil || n == 0) {
-		return false
+		return fmt.Sprintf("Invalid truncation number: '%s'", length)
 	}
-	return has("no yes plain sha1", kind)
+	if !has("no yes plain sha1", kind) {
+		return "Invalid value"
+	}
+	return ""
+}
+
+// attachmentHash says which hash of a pattern such as %{sha1:80} is not known.
+func attachmentHash(value string) string {
+	for {
+		_, rest, ok := strings.Cut(value, "%{")
+		name, after, _ := strings.Cut(rest, "}")
+		if !ok {
+			return ""
+		}
+		name, _, _ = strings.Cut(name, ":")
+		if !has("md4 md5 sha1 sha256 sha384 sha512 sha3-256 sha3-512 size", name) {
+			return "Unknown hash method: " + name
+		}
+		value = after
+	}
 }
 
 // size returns the bytes of a value as the table writes it, 0 when unknown.
