@@ -30,10 +30,40 @@ func rewrite(path string, fn func(text string) (string, error)) error {
 	if err != nil {
 		return err
 	}
-	if err := disk.WriteFile(path, []byte(out), 0o644); err != nil {
+	if err := replace(path, out); err != nil {
 		return fatalf("close %s.tmp: %s", path, reasonOf(err))
 	}
 	return nil
+}
+
+// replace puts text in the place of the file at path so that after a crash one
+// of both is there. The new file has the mode and the owner of the old one, which
+// a link may have led to: passwords that were hidden stay hidden.
+func replace(path, text string) error {
+	path, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return err
+	}
+	st, err := disk.StatPath(path)
+	if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".tmp")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // fails once it has its name
+	if os.Geteuid() == 0 {
+		err = f.Chown(st.UID, st.GID)
+	}
+	_, err2 := f.WriteString(text)
+	if err := errors.Join(err, err2, f.Chmod(st.Mode), f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	return disk.SyncDir(filepath.Dir(path))
 }
 
 func reasonOf(err error) string {

@@ -1,10 +1,13 @@
 package postconf
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"packetboat/internal/sys/disk"
 )
 
 const (
@@ -61,6 +64,78 @@ func same(t *testing.T, path, want, before string) {
 	b, err := os.ReadFile(path)
 	if err != nil || string(b) != want {
 		t.Errorf("%v\ngot  %q\nwant %q", err, b, want)
+	}
+}
+
+// TestEditKeeps holds that a file keeps its mode, its owner and its link.
+func TestEditKeeps(t *testing.T) {
+	dir := lay(t, "a = 1\n", "")
+	path := filepath.Join(dir, "main.cf")
+	target := filepath.Join(t.TempDir(), "real.cf")
+	if err := errors.Join(os.Rename(path, target), os.Chmod(target, 0o640), os.Symlink(target, path)); err != nil {
+		t.Fatal(err)
+	}
+	uid := os.Geteuid()
+	if uid == 0 {
+		uid = 12345
+		if err := os.Chown(target, uid, uid); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, stderr, code := run(t, dir, "-e", "a=2"); code != 0 {
+		t.Fatal(stderr)
+	}
+	same(t, target, "a = 2\n", "")
+	st, err := disk.StatPath(target)
+	if link, err2 := os.Readlink(path); err != nil || err2 != nil || link != target || st.UID != uid || st.Mode != 0o640 {
+		t.Errorf("%+v %v %v", st, err, err2)
+	}
+}
+
+// TestJSON holds the form of -j.
+func TestJSON(t *testing.T) {
+	dir := lay(t, "myhostname = a.b\nfoo = $myhostname\nbiff = no\nrelayhost = $foo\n", "smtp inet n - y - - smtpd -o a=$foo {b c}\n")
+	out, stderr, code := run(t, dir, "-j", "-x", "-n", "foo", "biff")
+	want := `{"name":"foo","value":"a.b","default":"","class":"user","file":"` + dir + `/main.cf","line":2}` + "\n" +
+		`{"name":"biff","value":"no","default":"yes","type":"bool","class":"builtin","state":"accepted","file":"` + dir + `/main.cf","line":3,"text":`
+	if code != 0 || !strings.HasPrefix(out, want) {
+		t.Errorf("exit %d %s\ngot  %s\nwant %s", code, stderr, out, want)
+	}
+	out, _, _ = run(t, dir, "-M", "-j", "-x")
+	want = `{"service":"smtp","type":"inet","private":"n","unprivileged":"-","chroot":"y","wakeup":"-","process_limit":"-","command":"smtpd",` +
+		`"arguments":["-o","a=$foo","b c"],"options":[{"name":"a","value":"a.b"}],"file":"` + dir + `/master.cf","line":1}` + "\n"
+	if out != want {
+		t.Errorf("\ngot  %s\nwant %s", out, want)
+	}
+	if _, stderr, code := run(t, dir, "-j", "-F"); code != 1 || stderr != "postconf: fatal: specify one of -F -j\n" {
+		t.Error(code, stderr)
+	}
+}
+
+// TestTemplates holds what -t and -b print of a file of templates; the answers
+// are those of Postfix's postconf.
+func TestTemplates(t *testing.T) {
+	dir := lay(t, "myhostname = a.b\ndelay_warning_time = 4h\n", "")
+	file := filepath.Join(dir, "templates")
+	for text, want := range map[string]string{
+		"": "expanded_delay_text = <<EOF\nThis is the mail system at host a.b.\n",
+		"delay_template = <<X\nSubject: s\n\n$delay_warning_time_hours ${myhostname} $maximal_queue_lifetime_days\nX\n": "expanded_delay_text = <<EOF\n4 a.b 5\nEOF\n",
+		"delay_template = <<X\nBad: s\n\nx\nX\n":    "postfix/bounce: warning: " + file + ": unknown \"Bad\" header label in delay template -- ignoring this template\n",
+		"delay_template = <<X\nSubject: s\nX\n":     "postfix/bounce: warning: " + file + ": missing message text in delay template -- ignoring this template\n",
+		"delay_template = <<X\n\n$nosuch\nX\n":      "postfix/bounce: fatal: " + file + ": undefined $name in delay template: $nosuch\n",
+		"other_template = <<X\n\nx\nX\n":            "postfix/bounce: warning: " + file + ", line 5: unknown template name: other_template -- ignoring this template\n",
+		"delay_template = <<X\nsomething\nmore\n":   "postfix/bounce: warning: " + file + ", line 4: missing \"X\" end marker\n",
+		"delay_template\n":                          "postfix/bounce: fatal: " + file + ", line 2: missing '=' after attribute name: \"delay_template\"\n",
+		"delay_template = <<\n":                     "postfix/bounce: fatal: " + file + ", line 2: missing end marker after <<\n",
+		"# c\n\ndelay_template = <<X\nat once\nX\n": "expanded_delay_text = <<EOF\nat once\nEOF\n",
+	} {
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		out, stderr, _ := run(t, dir, "-b", file)
+		if !strings.Contains(out+stderr, want) {
+			t.Errorf("%q: no %q in %s%s", text, want, out, stderr)
+		}
 	}
 }
 

@@ -136,6 +136,8 @@ func (t *tool) showRow(r *row, requests []*wanted) error {
 // showPart prints a service, or the column or parameter called part.
 func (t *tool) showPart(r *row, part string) (found bool, err error) {
 	switch {
+	case t.mode&(entries|asJSON) == entries|asJSON:
+		return true, t.serviceInfo(r)
 	case t.mode&entries != 0:
 		return true, t.printEntry(t.out, t.mode&fold != 0, r)
 	case t.mode&params != 0:

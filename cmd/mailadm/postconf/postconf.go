@@ -39,14 +39,15 @@ const (
 	evaluate                    // -x
 	exclude                     // -X
 	comment                     // -#
+	asJSON                      // -j, which Postfix's does not have
 
 	major   = saslServer | saslClient | expandDSN | locks | showMaps | dumpDSN | mainParams | entries | fields | params | tlsInfo
 	change  = edit | comment | exclude
-	showing = fold | hideName | hideValue | evaluate | override
+	showing = fold | hideName | hideValue | evaluate | override | asJSON
 )
 
 // letters are the option letters of the modes, in the order of their bits.
-const letters = "aAbCdefFhHlmMnopPtTxX#"
+const letters = "aAbCdefFhHlmMnopPtTxX#j"
 
 // tool is one run of postconf.
 type tool struct {
@@ -151,7 +152,7 @@ func (t *tool) act(names []string) error {
 	case t.mode&tlsInfo != 0:
 		return t.showTLS()
 	case t.mode&(expandDSN|dumpDSN) != 0:
-		return fatalf("bounce templates are not supported by this version")
+		return t.showTemplates(names)
 	case t.mode&change != 0:
 		if len(names) == 0 {
 			return fatalf("missing service argument")
@@ -306,13 +307,17 @@ var exclusive = [...]mode{
 	evaluate | edit | comment | exclude,
 	override | defaults | edit | comment | exclude,
 	hideName | edit | comment | exclude | hideValue,
+	asJSON | fold | edit | comment | exclude,
+	asJSON | hideName | hideValue,
+	asJSON | fields,
+	asJSON | params,
 }
 
 // compatible names, for an option, the only others that may go with it.
 var compatible = [...][2]mode{
 	{saslServer, 0}, {saslClient, 0}, {expandDSN, 0}, {locks, 0}, {showMaps, 0}, {tlsInfo, 0}, {dumpDSN, 0},
 	{mainParams, change | showing | defaults | nonDefault},
-	{entries, change | fold | override | evaluate},
+	{entries, change | fold | override | evaluate | asJSON},
 	{fields, edit | showing},
 	{params, edit | exclude | showing},
 }

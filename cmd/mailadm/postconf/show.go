@@ -78,6 +78,9 @@ func (t *tool) printParam(p *param) error {
 			return err
 		}
 	}
+	if t.mode&asJSON != 0 {
+		return t.paramInfo(p, value)
+	}
 	t.printNameValue(p.name, value)
 	return nil
 }
