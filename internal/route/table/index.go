@@ -13,6 +13,7 @@ import (
 // line. The hash is seeded per process, so nobody can choose colliding keys.
 type index struct {
 	arena []byte   // per entry: uvarint len(key), key, uvarint len(value), value
+	text  string   // the same when it is complete: values are parts of it
 	slots []uint32 // 1 + index of the entry's offset in starts; 0 = free
 	start []uint32 // where entry n begins in arena
 	seed  maphash.Seed
@@ -46,13 +47,14 @@ func (x *index) add(key, value []byte) (bool, error) {
 }
 
 // get returns the value of key.
-func (x *index) get(key []byte) (string, bool) {
-	slot, found := x.slot(key)
-	if !found {
-		return "", false
+func (x *index) get(key string) (string, bool) {
+	mask := len(x.slots) - 1
+	for i := int(maphash.String(x.seed, key)) & mask; x.slots[i] != 0; i = (i + 1) & mask {
+		if k, v := x.entry(int(x.slots[i]) - 1); k == key {
+			return v, true
+		}
 	}
-	_, v := x.entry(int(x.slots[slot]) - 1)
-	return string(v), true
+	return "", false
 }
 
 // slot finds the place of key in slots: where it is, or the free one it gets.
@@ -60,7 +62,7 @@ func (x *index) slot(key []byte) (int, bool) {
 	mask := len(x.slots) - 1
 	i := int(maphash.Bytes(x.seed, key)) & mask
 	for x.slots[i] != 0 {
-		if k, _ := x.entry(int(x.slots[i]) - 1); string(k) == string(key) {
+		if k := x.key(int(x.slots[i]) - 1); string(k) == string(key) {
 			return i, true
 		}
 		i = (i + 1) & mask
@@ -68,27 +70,44 @@ func (x *index) slot(key []byte) (int, bool) {
 	return i, false
 }
 
-// entry returns key and value number n, in the order of the source.
-func (x *index) entry(n int) (key, value []byte) {
+// key returns key number n while the table is being filled.
+func (x *index) key(n int) []byte {
 	b := x.arena[x.start[n]:]
 	size, w := binary.Uvarint(b)
-	key, b = b[w:w+int(size)], b[w+int(size):]
-	size, w = binary.Uvarint(b)
-	return key, b[w : w+int(size)]
+	return b[w : w+int(size)]
+}
+
+// entry returns key and value number n, in the order of the source, once the
+// table is complete.
+func (x *index) entry(n int) (key, value string) {
+	key, rest := chunk(x.text[x.start[n]:])
+	value, _ = chunk(rest)
+	return key, value
+}
+
+// chunk takes a length and as many bytes off s.
+func chunk(s string) (part, rest string) {
+	n, shift := 0, 0
+	for i := 0; ; i++ {
+		c := s[i]
+		n |= int(c&0x7f) << shift
+		if shift += 7; c < 0x80 {
+			return s[i+1 : i+1+n], s[i+1+n:]
+		}
+	}
 }
 
 // grow doubles the hash table.
 func (x *index) grow() {
 	x.slots = make([]uint32, 2*len(x.slots))
 	for n := range x.start {
-		k, _ := x.entry(n)
-		slot, _ := x.slot(k)
+		slot, _ := x.slot(x.key(n))
 		x.slots[slot] = uint32(n + 1)
 	}
 }
 
-// fit gives back what appending left over.
+// fit ends the filling, and gives back what appending left over.
 func (x *index) fit() {
-	x.arena = append(make([]byte, 0, len(x.arena)), x.arena...)
+	x.text, x.arena = string(x.arena), nil
 	x.start = append(make([]uint32, 0, len(x.start)), x.start...)
 }

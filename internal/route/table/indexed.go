@@ -173,7 +173,7 @@ func (t *indexed) Lookup(_ context.Context, key string) (string, bool, error) {
 	if t.fold {
 		key = strings.ToLower(key)
 	}
-	v, ok := x.get([]byte(key))
+	v, ok := x.get(key)
 	return v, ok, nil
 }
 
@@ -191,7 +191,7 @@ func (t *indexed) All(fn func(key, value string) error) error {
 	}
 	for n := range x.start {
 		k, v := x.entry(n)
-		if err := fn(string(k), string(v)); err != nil {
+		if err := fn(k, v); err != nil {
 			return err
 		}
 	}

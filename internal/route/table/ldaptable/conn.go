@@ -5,7 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
-	"net/url"
+	"strings"
 	"time"
 
 	"github.com/go-ldap/ldap/v3"
@@ -32,22 +32,20 @@ func (t *Table) connect(ctx context.Context, server string) (*conn, error) {
 
 // dial makes a connection, encrypted where the settings say so.
 func (t *Table) dial(ctx context.Context, server string) (*ldap.Conn, error) {
-	u, err := url.Parse(server)
-	if err != nil {
-		return nil, fmt.Errorf("server_host is not understood")
-	}
+	scheme, host := parts(server)
 	d := &net.Dialer{Timeout: connectTime}
 	if end, ok := ctx.Deadline(); ok {
 		d.Deadline = end
 	}
 	var tc *tls.Config
-	if t.startTLS || u.Scheme == "ldaps" {
-		if tc, err = t.tls.Config(t.env, u.Hostname()); err != nil {
+	if t.startTLS || scheme == "ldaps" {
+		var err error
+		if tc, err = t.tls.Config(t.env, host); err != nil {
 			return nil, err
 		}
 	}
 	options := []ldap.DialOpt{ldap.DialWithDialer(d)}
-	if u.Scheme == "ldaps" {
+	if scheme == "ldaps" {
 		options = []ldap.DialOpt{ldap.DialWithTLSDialer(tc, d)}
 	}
 	c, err := ldap.DialURL(server, options...)
@@ -57,13 +55,23 @@ func (t *Table) dial(ctx context.Context, server string) (*ldap.Conn, error) {
 	if t.timeout > 0 {
 		c.SetTimeout(t.timeout)
 	}
-	if t.startTLS && u.Scheme != "ldaps" {
+	if t.startTLS && scheme != "ldaps" {
 		if err := c.StartTLS(tc); err != nil {
 			c.Close()
 			return nil, err
 		}
 	}
 	return c, nil
+}
+
+// parts returns the scheme and the host's name of a URL of server_host.
+func parts(server string) (scheme, host string) {
+	scheme, host, _ = strings.Cut(server, "://")
+	host, _, _ = strings.Cut(host, "/")
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	return strings.ToLower(scheme), host
 }
 
 // identify binds as the settings say.
@@ -74,11 +82,8 @@ func (t *Table) identify(c *ldap.Conn, server string) error {
 	case "EXTERNAL":
 		return c.ExternalBind()
 	case "DIGEST-MD5":
-		u, err := url.Parse(server)
-		if err != nil {
-			return err
-		}
-		return c.MD5Bind(u.Hostname(), t.bind.dn, t.bind.pw)
+		_, host := parts(server)
+		return c.MD5Bind(host, t.bind.dn, t.bind.pw)
 	}
 	if t.bind.pw == "" {
 		return c.UnauthenticatedBind(t.bind.dn)

@@ -158,8 +158,10 @@ func (t *Table) Lookup(ctx context.Context, key string) (string, bool, error) {
 		result = t.rules.Result(key)
 		x := &walk{t: t, c: c, ctx: ctx, result: result}
 		err := x.search(search{string(base), t.scope, string(filter), t.attributes}, 1)
-		if ldap.IsErrorWithCode(err, ldap.LDAPResultNoSuchObject) {
-			return nil // Postfix: "search base not found", and no answer
+		// A base made of the key that is not there is no answer. One that never
+		// changes should be there: the directory is not what it was.
+		if ldap.IsErrorWithCode(err, ldap.LDAPResultNoSuchObject) && strings.Contains(t.base, "%") {
+			return nil
 		}
 		return answered(err)
 	})

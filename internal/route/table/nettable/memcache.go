@@ -96,7 +96,7 @@ func (m *Memcache) get(ctx context.Context, id string) (v string, found bool, er
 		v, found, err = m.value(r, id)
 		return err
 	})
-	return v, found, err
+	return v, found && err == nil, err
 }
 
 // do sends a request, again after a pause when something goes wrong.

@@ -43,7 +43,10 @@ func Socketmap(name string, env query.Env) (*Table, error) {
 				return err
 			})
 		})
-		return v, found, err
+		if err != nil {
+			return "", false, err // whatever came before it
+		}
+		return v, found, nil
 	}
 	return t, nil
 }

@@ -42,8 +42,11 @@ func newTCP(network, addr string, env query.Env, pause time.Duration) *Table {
 					return err
 				})
 			})
-			if err == nil || refusal(err) || try == tcpTries {
-				return v, found, err
+			if err == nil {
+				return v, found, nil
+			}
+			if refusal(err) || try == tcpTries {
+				return "", false, err
 			}
 			// A server that is being started again is waited for.
 			select {
