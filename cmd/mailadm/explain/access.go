@@ -1,6 +1,7 @@
 package explain
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -35,6 +36,7 @@ type asker struct {
 // they are no part of the decision that is explained.
 func asideFrom() []config.Setting {
 	return []config.Setting{{Name: "smtpd_proxy_filter"}, {Name: "smtpd_milters"}, {Name: "non_smtpd_milters"}, {Name: "smtpd_upstream_proxy_protocol"},
+		{Name: "smtpd_policy_service_default_action", Value: "DUNNO"}, {Name: "smtpd_policy_service_try_limit", Value: "1"},
 		{Name: "smtpd_error_sleep_time", Value: "0"}, {Name: "smtpd_client_connection_count_limit", Value: "0"}}
 }
 
@@ -72,6 +74,7 @@ func (a *asker) access(svc *config.Service, log *maillog.Log) error {
 	if err != nil {
 		return err
 	}
+	a.silence(&po)
 	pol, err := a.kit.Policy(po, log)
 	if err != nil {
 		return fmt.Errorf("service %s: %w", svc.Name, err)
@@ -88,6 +91,38 @@ func (a *asker) access(svc *config.Service, log *maillog.Log) error {
 	a.d.open(s)
 	defer a.d.conn.Close()
 	return a.talk(o.TLSWrapper)
+}
+
+// noServer is a policy server that does not answer.
+const noServer = "unix:/nonexistent/mailadm-explain"
+
+// silence puts a server that does not answer into the place of each policy
+// server: the true one would remember the question (greylisting), and so decide
+// otherwise about the next true mail.
+func (a *asker) silence(po *policy.Options) {
+	lists := []*[]string{&po.Client, &po.Helo, &po.Sender, &po.Relay, &po.Recipient, &po.Data, &po.EndOfData, &po.Etrn}
+	for name, words := range po.Classes {
+		defer func() { po.Classes[name] = words }()
+		lists = append(lists, &words)
+	}
+	for _, l := range lists {
+		*l = slices.Clone(*l)
+		for i, w := range *l {
+			if i > 0 && strings.EqualFold((*l)[i-1], "check_policy_service") {
+				a.note("policy servers are not asked (%s): as if they had no objection", w)
+				(*l)[i] = noServer
+			}
+		}
+	}
+}
+
+// believe is a verifier for which every address exists.
+type believe struct{ a *asker }
+
+// Query implements policy.Verifier.
+func (b believe) Query(_ context.Context, addr mail.Address) (*mail.Status, error) {
+	b.a.note("no other host is asked about an address (%s): it is taken for good", addr)
+	return mail.OK("2.1.5", "not asked"), nil
 }
 
 // openHosts opens a table for lists of clients.
@@ -169,6 +204,9 @@ func (a *asker) tree(events []event) []Restriction {
 		}
 		switch e.What {
 		case policy.Asked:
+			if e.Arg == noServer {
+				e.Arg = a.written(e)
+			}
 			*list = append(*list, Restriction{Name: e.Name, Arg: e.Arg, Warn: e.Warn, Place: a.place(e)})
 			open = append(open, &(*list)[len(*list)-1].Inner)
 		case policy.Found:
@@ -218,6 +256,14 @@ func answer(r *Restriction, e policy.Event) {
 	if r.Warn && r.Result == "reject" {
 		r.Result = "warn"
 	}
+}
+
+// written is the argument of a restriction as it stands in its list.
+func (a *asker) written(e policy.Event) string {
+	if words := config.Fields(a.m.Get(e.List)); e.Word+1 < len(words) {
+		return words[e.Word+1]
+	}
+	return ""
 }
 
 // place finds the line of a restriction.

@@ -172,6 +172,9 @@ type logNotes struct{ a *asker }
 // Write implements io.Writer.
 func (l logNotes) Write(b []byte) (int, error) {
 	for line := range strings.Lines(string(b)) {
+		if strings.Contains(line, "/nonexistent/mailadm-explain") {
+			continue
+		}
 		if _, text, ok := strings.Cut(line, ": warning: "); ok {
 			l.a.note("%s", strings.TrimSpace(text))
 		}

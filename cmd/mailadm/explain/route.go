@@ -318,6 +318,7 @@ func newAsker(q Question, m *config.Main, services []config.Service) *asker {
 	a.d = &dialogue{q: &a.q}
 	a.kit = &wiring.Kit{Main: m, Services: services, Logs: a.listen(), TracePolicy: a.d.hear,
 		TraceRoute: a.d.hearRoute, TraceIntake: a.d.hearIntake, Missing: func(err error) { a.note("%v: mail that needs it waits", err) }}
+	a.kit.Verify = believe{a}
 	a.names()
 	return a
 }
