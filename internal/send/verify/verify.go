@@ -204,13 +204,13 @@ func (c *Cache) Update(a mail.Address, st *mail.Status) {
 
 // oneLine makes a text of a stranger's fit for the file.
 func oneLine(s string) string {
-	s = strings.Map(func(r rune) rune {
+	s = s[:min(len(s), maxText)]
+	return strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {
 			return ' '
 		}
 		return r
-	}, strings.ToValidUTF8(s, "?"))
-	return s[:min(len(s), maxText)]
+	}, strings.ToValidUTF8(s, ""))
 }
 
 func (c *Cache) negative() bool { return !strings.EqualFold(c.o.NegativeCache, "no") }
