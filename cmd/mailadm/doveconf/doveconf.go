@@ -59,7 +59,7 @@ type options struct {
 func Run(args []string, stdout, stderr io.Writer) int {
 	o, err := parse(args)
 	if err != nil {
-		fmt.Fprintf(stderr, "doveconf: Fatal: %v\n", err)
+		fmt.Fprintf(stderr, "doveconf: %v\n", err)
 		return exitConfig
 	}
 	out := bufio.NewWriter(stdout)
@@ -280,7 +280,7 @@ func parse(args []string) (*options, error) {
 				to, args = args[0], args[1:]
 			}
 			if o.to = strings.TrimPrefix(to, "="); o.to != "2.3" && o.to != "2.4" {
-				return nil, errors.New("--to takes 2.3 or 2.4")
+				return nil, errors.New("Fatal: --to takes 2.3 or 2.4")
 			}
 			continue
 		}
@@ -296,7 +296,7 @@ func parse(args []string) (*options, error) {
 			value := group
 			if group = ""; value == "" {
 				if len(args) == 0 {
-					return nil, fmt.Errorf("option -%c needs a value", c)
+					return nil, fmt.Errorf("option requires an argument -- '%c'", c)
 				}
 				value, args = args[0], args[1:]
 			}
@@ -313,7 +313,9 @@ func parse(args []string) (*options, error) {
 
 func (o *options) flag(c byte) error {
 	switch c {
-	case 'a', 'p':
+	case 'a', 'p', 'k', 'O', 'L', 'H':
+	case 'e':
+		return errors.New("Fatal: -e is not supported: no program here takes its settings from the environment")
 	case 'd':
 		o.defaults = true
 	case 'h':
@@ -331,7 +333,7 @@ func (o *options) flag(c byte) error {
 	case 'x':
 		o.expand = true
 	default:
-		return fmt.Errorf("unknown option -%c (usage: doveconf [-adnNPSx] [-c config] [-f filter] [-h] [setting...])", c)
+		return fmt.Errorf("invalid option -- '%c'", c)
 	}
 	return nil
 }
@@ -344,8 +346,7 @@ func (o *options) option(c byte, value string) error {
 		return o.addFilter(value)
 	case 'm':
 		o.module = value
-	default:
-		return fmt.Errorf("option -%c is not supported", c)
+	case 'i', 'o': // an instance's name, a setting for one start: the original takes and forgets them, too
 	}
 	return nil
 }
@@ -364,7 +365,10 @@ func (o *options) addFilter(arg string) error {
 	case "remote":
 		o.filter.Remote, err = netip.ParseAddr(value)
 	default:
-		return base.Bad("Unknown filter argument: %s", arg)
+		return base.Bad("Fatal: Unknown filter argument: %s", arg)
 	}
-	return err
+	if err != nil {
+		return base.Bad("Fatal: %s filter: gethostbyname(%s) failed: Name or service not known", key, value)
+	}
+	return nil
 }

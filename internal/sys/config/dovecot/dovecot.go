@@ -4,11 +4,15 @@
 package dovecot
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
 	"net/netip"
 	"slices"
 	"strings"
 
 	"packetboat/internal/sys/config/base"
+	"packetboat/internal/sys/config/dovecot/lex"
 	"packetboat/internal/sys/config/dovecot/newer"
 )
 
@@ -89,7 +93,12 @@ func Load(path string) (*Config, error) {
 	}
 	text, err := base.Read(path)
 	if err != nil {
-		return nil, &base.Error{File: path, Text: err.Error(), Hint: "name the configuration file with -c"}
+		text := err.Error()
+		var pe *fs.PathError
+		if errors.As(err, &pe) {
+			text = fmt.Sprintf("open(%s) failed: %s", path, lex.Reason(pe.Err))
+		}
+		return nil, &base.Error{File: path, Text: err.Error(), Hint: "name the configuration file with -c", Postfix: text}
 	}
 	return Parse(path, text)
 }
