@@ -112,17 +112,26 @@ func (r probeRouter) Route(env *mail.Envelope, rcpt *mail.Rcpt) (transport, next
 	return r.Router.Route(env, rcpt)
 }
 
-// probeNames are the parameters of probes that stand in the place of others.
-var probeNames = [...]string{"transport_maps", "local_transport", "virtual_transport", "relay_transport", "default_transport",
-	"relayhost", "sender_dependent_relayhost_maps", "sender_dependent_default_transport_maps"}
+// probeNames are the parameters of probes, each with the one in whose place it
+// stands.
+var probeNames = [...][2]string{
+	{"address_verify_transport_maps", "transport_maps"},
+	{"address_verify_local_transport", "local_transport"},
+	{"address_verify_virtual_transport", "virtual_transport"},
+	{"address_verify_relay_transport", "relay_transport"},
+	{"address_verify_default_transport", "default_transport"},
+	{"address_verify_relayhost", "relayhost"},
+	{"address_verify_sender_dependent_relayhost_maps", "sender_dependent_relayhost_maps"},
+	{"address_verify_sender_dependent_default_transport_maps", "sender_dependent_default_transport_maps"},
+}
 
 // schedRouter is what the scheduler asks: the router, and where main.cf says so
 // another one for probes.
 func (e *engine) schedRouter() (sched.Router, error) {
 	var over []config.Setting
 	for _, name := range probeNames {
-		if v := e.main.Get("address_verify_" + name); v != e.main.Get(name) {
-			over = append(over, config.Setting{Name: name, Value: v})
+		if v := e.main.Get(name[0]); v != e.main.Get(name[1]) {
+			over = append(over, config.Setting{Name: name[1], Value: v})
 		}
 	}
 	if over == nil {
