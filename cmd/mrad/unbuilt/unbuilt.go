@@ -8,6 +8,7 @@ package unbuilt
 import (
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
@@ -202,7 +203,7 @@ func (s Checker) unbuiltService(b *config.Block) (errs []error) {
 	ours := slices.Contains(s.Services, b.Name)
 	for _, v := range b.Values {
 		runs := ours || b.Name == "imap" || b.Name == "pop3" || b.Name == "auth"
-		if runs && (v.Name == "executable" && v.Value != b.Name || v.Name == "chroot" && v.Value != "" && v.Value != "login") {
+		if runs && (v.Name == "executable" && path.Base(v.Value) != b.Name || v.Name == "chroot" && v.Value != "" && v.Value != "login") {
 			errs = append(errs, notBuilt(v.File, v.Line, "service "+b.Name+" { "+setting(v)+" }", "is not supported"))
 		}
 	}
