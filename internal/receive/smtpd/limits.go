@@ -58,7 +58,7 @@ func (s *Server) hosts() (err error) {
 		}
 	}
 	for _, w := range s.opts.Forbidden {
-		if !strings.Contains(w, ":") {
+		if w == gate.Bogus || !strings.Contains(w, ":") {
 			continue
 		}
 		t, err := s.openTable(w)

@@ -37,7 +37,9 @@ type dialogue struct {
 func (c *client) dialogue() {
 	d := &dialogue{client: c, conn: c.conn, last: "CONNECT", proto: "SMTP"}
 	d.r = bufio.NewReaderSize(c.conn, 4096)
-	d.send("220 " + c.s.o.Banner)
+	if len(c.conn.early) == 0 {
+		d.send("220 " + c.s.o.Banner) // postscreen(8) greets nobody who has spoken already
+	}
 	for n := 0; !d.gone; n++ {
 		line, ok := d.read()
 		if !ok {
@@ -88,7 +90,7 @@ func (d *dialogue) read() ([]byte, bool) {
 	}
 	line = line[:len(line)-1]
 	text, crlf := bytes.CutSuffix(line, []byte{'\r'})
-	if !crlf && s.o.BareOn && !d.bad(s.o.Bare, tBare, func() { s.d.Log.ScreenBareNewline(d.end, d.last) }) {
+	if !crlf && s.o.BareOn && !d.bad(s.o.Bare, tBare, func() { s.d.Log.ScreenBareNewline(d.end, string(text)) }) {
 		return nil, false
 	}
 	return text, true
@@ -169,7 +171,7 @@ func (d *dialogue) foreign(verb string) bool {
 			return true
 		}
 	}
-	return len(verb) > 1 && verb[len(verb)-1] == ':'
+	return len(verb) > 1 && verb[len(verb)-1] == ':' || verb[0] < 'A' || verb[0] > 'Z' // gate.Bogus
 }
 
 // run answers a command as postscreen does: nothing is ever accepted.
@@ -191,7 +193,7 @@ func (d *dialogue) run(verb string, cmd *syntax.Command) {
 		}
 		d.send("250 2.0.0 Ok")
 	case "VRFY":
-		d.send("502 5.5.1 VRFY command is disabled")
+		d.vrfy(cmd)
 	case "ETRN":
 		d.send("458 Unable to queue messages")
 	case "QUIT":
@@ -223,7 +225,7 @@ func (d *dialogue) greet(verb string, cmd *syntax.Command) {
 	if d.s.o.Size > 0 {
 		size = fmt.Sprintf("SIZE %d", d.s.o.Size)
 	}
-	for _, k := range []string{size, "VRFY", "ETRN", "STARTTLS", "ENHANCEDSTATUSCODES", "8BITMIME", "DSN", "SMTPUTF8"} {
+	for _, k := range []string{size, "VRFY", "ETRN", "STARTTLS", "ENHANCEDSTATUSCODES", "8BITMIME", "DSN", "SMTPUTF8", "CHUNKING"} {
 		word, _, _ := strings.Cut(k, " ")
 		if word == "VRFY" && d.s.o.NoVRFY || word == "STARTTLS" && (d.tls || d.s.d.TLS == nil) || d.discards(word) {
 			continue
@@ -310,19 +312,29 @@ func (d *dialogue) rcpt(cmd *syntax.Command) {
 	d.passDeep()
 }
 
-// data has never a recipient. What follows a BDAT must not run as commands, so
-// the session ends.
+// vrfy says as little as RCPT.
+func (d *dialogue) vrfy(cmd *syntax.Command) {
+	switch {
+	case d.s.o.NoVRFY:
+		d.send("502 5.5.1 VRFY command is disabled")
+	case len(cmd.Args) < 2:
+		d.send("501 5.5.4 Syntax: VRFY address")
+	case d.fail != "":
+		d.send(d.fail)
+	default:
+		d.send("450 4.3.2 Service currently unavailable")
+	}
+}
+
+// data has never a recipient. What follows must not run as commands, so the
+// session ends.
 func (d *dialogue) data(verb string) {
 	reply := "554 5.5.1 Error: no valid recipients"
 	if d.sender == nil {
 		reply = "503 5.5.1 Error: need RCPT command"
 	}
 	d.s.d.Log.ScreenNoRcpt(verb, d.end)
-	if verb == "BDAT" {
-		d.cut("521 5.5.1 Error: no valid recipients")
-		return
-	}
-	d.send(reply)
+	d.cut(reply)
 }
 
 // passDeep notes the tests that no command so far has failed: the client got as
