@@ -193,7 +193,13 @@ func noBulk(kind string) error {
 }
 
 func (m *mapTool) options() table.Options {
-	return table.Options{Alias: m.alias, NoFold: m.noFold, AliasFiles: rewrite.AliasFiles(m.aliasMaps, m.aliasDatabase)}
+	return table.Options{Alias: m.alias, NoFold: m.noFold, AliasFiles: rewrite.AliasFiles(m.aliasMaps, m.aliasDatabase),
+		Param: func(name string) (string, bool) {
+			if _, set := m.main.Raw(name); !set {
+				return "", false
+			}
+			return m.main.Get(name), true
+		}}
 }
 
 // create checks a source and renews its stamp.
@@ -204,7 +210,7 @@ func (m *mapTool) create(kind, name string) error {
 		}
 		return noBulk(kind)
 	}
-	problems, err := table.Check(name, m.options())
+	problems, err := table.Compile(name, m.options())
 	if err != nil {
 		return err
 	}

@@ -218,8 +218,12 @@ func Check(name string, o Options) ([]string, error) {
 const stampText = "Packetboat reads the text file beside this one; this file only tells when it was last checked.\n"
 
 // Stamp writes NAME.db beside the source, with the source's owner and mode:
-// its time is what tools compare with the source's.
+// its time is what tools compare with the source's. A database of Postfix is left
+// alone: whoever goes back to Postfix runs postmap there again.
 func Stamp(path string) error {
+	if foreign(path + ".db") {
+		return nil
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return err
@@ -240,6 +244,22 @@ func Stamp(path string) error {
 		return os.Lchown(path+".db", uid, -1)
 	}
 	return nil
+}
+
+// foreign tells whether there is something else than our stamp at path.
+func foreign(path string) bool {
+	st, err := disk.StatPath(path)
+	if err != nil || !st.Regular {
+		return !errors.Is(err, fs.ErrNotExist)
+	}
+	f, err := disk.OpenFile(path, os.O_RDONLY, 0)
+	if err != nil {
+		return true
+	}
+	defer f.Close()
+	b := make([]byte, len(stampText)+1)
+	n, _ := io.ReadFull(f, b) // a short file is none of ours, or an empty one
+	return n > 0 && string(b[:n]) != stampText
 }
 
 // cause takes the path of a temporary file out of an error.

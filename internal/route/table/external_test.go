@@ -15,6 +15,7 @@ func double(s string) string { return strings.ReplaceAll(s, "'", "''") }
 func doubleBoth(s string) string { return strings.ReplaceAll(double(s), `\`, `\\`) }
 
 func TestSQLite(t *testing.T) {
+	t.Parallel()
 	bin := find(t, "/usr/bin/sqlite3")
 	db := filepath.Join(scratch(t, ""), "d?b #1.sqlite")
 	run(t, "", rowsSQL(double), bin, db)
@@ -45,6 +46,7 @@ func TestSQLite(t *testing.T) {
 }
 
 func TestMySQL(t *testing.T) {
+	t.Parallel()
 	bin := find(t, "/usr/sbin/mariadbd", "/usr/sbin/mysqld")
 	install := find(t, "/usr/bin/mariadb-install-db")
 	dir := scratch(t, "mysql")
@@ -95,6 +97,7 @@ func TestMySQL(t *testing.T) {
 }
 
 func TestPgSQL(t *testing.T) {
+	t.Parallel()
 	bin := find(t, "/usr/lib/postgresql/*/bin/postgres")
 	tools := filepath.Dir(bin)
 	as := "postgres"

@@ -17,6 +17,7 @@ type index struct {
 	slots []uint32 // 1 + index of the entry's offset in starts; 0 = free
 	start []uint32 // where entry n begins in arena
 	seed  maphash.Seed
+	fixed uint64 // or the seed of fnv, not 0, in a compiled table
 }
 
 // maxArena bounds the text of one table: offsets are 32 bits.
@@ -49,12 +50,20 @@ func (x *index) add(key, value []byte) (bool, error) {
 // get returns the value of key.
 func (x *index) get(key string) (string, bool) {
 	mask := len(x.slots) - 1
-	for i := int(maphash.String(x.seed, key)) & mask; x.slots[i] != 0; i = (i + 1) & mask {
+	for i := int(x.hash(key)) & mask; x.slots[i] != 0; i = (i + 1) & mask {
 		if k, v := x.entry(int(x.slots[i]) - 1); k == key {
 			return v, true
 		}
 	}
 	return "", false
+}
+
+// hash is a key's hash in a complete table.
+func (x *index) hash(key string) uint64 {
+	if x.fixed != 0 {
+		return fnv(x.fixed, key)
+	}
+	return maphash.String(x.seed, key)
 }
 
 // slot finds the place of key in slots: where it is, or the free one it gets.

@@ -66,6 +66,9 @@ func readIndex(f *os.File, path string, o Options) (*index, []string, error) {
 			return nil, nil, err
 		}
 	}
+	if x := loadCompiled(f, path, isAlias, !o.NoFold, o); x != nil {
+		return x, nil, nil
+	}
 	return compileIndex(f, path, isAlias, !o.NoFold)
 }
 
