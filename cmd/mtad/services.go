@@ -81,12 +81,16 @@ func (e *engine) openServer(svc config.Service) (*smtpd.Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	milters, err := e.kit.SMTPDMilters(m)
+	if err != nil {
+		return nil, err
+	}
 	if svc.MaxProc > 0 {
 		o.MaxSessions = svc.MaxProc // a process of Postfix's holds one session
 	}
 	o.Entry = svc.Name
 	return smtpd.New(o, smtpd.Deps{Log: log, Policy: pol, Resolver: e.names, Auth: e.kit.AuthClient(m), TLS: tc, Authorities: ca,
-		Free: e.queue.Free, Anvil: e.anvil, Bans: e.bans, Table: e.gateTable,
+		Free: e.queue.Free, Anvil: e.anvil, Bans: e.bans, Table: e.gateTable, Milters: milters,
 		Flush: func(site string) error {
 			_, err := e.sched.FlushSite(site)
 			return err

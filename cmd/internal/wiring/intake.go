@@ -1,6 +1,7 @@
 package wiring
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -10,7 +11,9 @@ import (
 	"packetboat/internal/receive/intake"
 	"packetboat/internal/receive/milter"
 	"packetboat/internal/receive/policy"
+	"packetboat/internal/receive/smtpd"
 	"packetboat/internal/route/rewrite"
+	"packetboat/internal/route/table"
 	"packetboat/internal/sys/config"
 )
 
@@ -118,6 +121,53 @@ func (k *Kit) Milters(m *config.Main, param string) (*milter.Set, error) {
 		return nil, paramError(m, param, err)
 	}
 	return set, nil
+}
+
+// SMTPDMilters reads the milters of a service, smtpd_milters and
+// smtpd_milter_maps; m is main.cf with the service's own options.
+func (k *Kit) SMTPDMilters(m *config.Main) (out smtpd.Milters, err error) {
+	src, err := k.Source(m)
+	if err != nil || src.NoMilters {
+		return out, err
+	}
+	common, err := k.Milters(m, "smtpd_milters")
+	if err != nil {
+		return out, err
+	}
+	var o milter.Options
+	var mp struct {
+		Maps []string `main:"smtpd_milter_maps"`
+	}
+	if err := Decode(m, &o, &mp); err != nil {
+		return out, err
+	}
+	maps, err := table.OpenAll(mp.Maps, table.Options{Missing: k.Missing})
+	if err != nil || common == nil && len(maps) == 0 {
+		return out, err
+	}
+	log := k.Logs.Program("smtpd")
+	out.For = func(client netip.Addr) *milter.Set {
+		list, found, err := maps.Lookup(context.Background(), client.String())
+		if err == nil && !found {
+			return common
+		}
+		set := common
+		if err == nil {
+			set, err = milter.New(o, list)
+		}
+		if err != nil {
+			log.Warn("smtpd_milter_maps: %s", err.Error())
+			return common
+		}
+		return set
+	}
+	if k.Router != nil {
+		out.Route = func(sender, rcpt mail.Address) (string, string, mail.Address, error) {
+			rt, err := k.Router.ResolveFrom(sender, rcpt)
+			return rt.Transport, rt.Nexthop, rt.Addr, err
+		}
+	}
+	return out, nil
 }
 
 // paramError says where a parameter that cannot be used was set.

@@ -196,7 +196,7 @@ func (m *Message) MIMEField(class checks.Class, field []byte) {
 // MIMELine implements checks.Sink: a line of a body, or a piece of it.
 func (m *Message) MIMELine(line []byte, full bool, off int64) {
 	limit := int64(m.in.o.Content.BodyLimit)
-	if !m.checked || m.in.body == nil || limit > 0 && off >= limit {
+	if len(line) == 0 || !m.checked || m.in.body == nil || limit > 0 && off >= limit { // tables have no empty key
 		m.writeLine(line, full)
 		return
 	}

@@ -234,9 +234,6 @@ func (m *Message) endHeader(blank bool) {
 	if len(m.field) > 0 {
 		m.flushField()
 	}
-	if m.walker != nil {
-		m.walker.EndPrimary(blank)
-	}
 	if m.stopped() {
 		m.state = inBody
 		return
@@ -250,6 +247,9 @@ func (m *Message) endHeader(blank bool) {
 	m.state = inBody
 	m.last = '\n'
 	m.headerEnd = m.size
+	if m.walker != nil {
+		m.walker.EndPrimary(blank)
+	}
 }
 
 // addMissing adds the headers that cleanup(8) adds, in its order. In a resent

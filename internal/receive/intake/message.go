@@ -123,12 +123,14 @@ func (m *Message) Start(env *mail.Envelope) error {
 		m.flushField()
 	}
 	m.out = m.in.received(m.out[:0], m.id, env)
-	if !m.judges(received) && !m.hasMilters() {
+	if !m.judges(received) && !m.hasMilters() && len(m.out) <= m.limit {
 		m.hops = 1
 		m.write(m.out)
 		return m.failure()
 	}
-	m.field = append(m.field[:0], m.out...)
+	for line := range bytes.Lines(m.out) {
+		m.grow(line)
+	}
 	m.flushField()
 	return m.failure()
 }
@@ -300,11 +302,12 @@ func (m *Message) write(p []byte) {
 	}
 }
 
-// stopped tells that nothing more of the message is kept: it will be refused.
+// stopped tells that nothing more of the message is kept: it will be refused, or
+// thrown away.
 // Mail of a local user goes back to him, and so is kept, if that is possible.
 func (m *Message) stopped() bool {
 	if m.errs == 0 {
-		return false
+		return m.wishes.discard
 	}
 	return m.env.Peer.Proto != "" || m.errs&(statDefer|statSize|statWrite) != 0
 }

@@ -118,14 +118,14 @@ func (m *Message) addCopy(list *rcptList, a mail.Address, n mail.Notify) {
 // out1 adds one mapped recipient with all that its alias leads to. named tells
 // that somebody named it, which the key of duplicates knows.
 func (m *Message) out1(list *rcptList, r mail.Rcpt, named bool) {
-	orcpt := r.ORCPT
+	orcpt, ours := r.ORCPT, false
 	if orcpt == "" && named {
-		orcpt = "rfc822;" + string(r.Addr)
+		orcpt, ours = string(r.Addr), true
 	}
 	for _, a := range m.members(r.Addr) {
 		if len(a) > 0 {
 			r.Addr = m.in.complete(a)
-			list.add(r, orcpt)
+			list.add(r, orcpt, ours)
 		}
 	}
 }
@@ -156,6 +156,7 @@ func (m *Message) members(addr mail.Address) []mail.Address {
 // rcptKey is what makes two recipients the same.
 type rcptKey struct {
 	addr, orig, orcpt string
+	ours              bool // orcpt is the recipient as it was named, for want of one
 	notify            mail.Notify
 }
 
@@ -164,29 +165,40 @@ type rcptKey struct {
 type rcptList struct {
 	limit    int
 	original bool
-	seen     map[rcptKey]bool
+	first    rcptKey          // most messages have one recipient: no map for them
+	seen     map[rcptKey]bool // of all, from the second on
 	rcpts    []mail.Rcpt
 }
 
 func (m *Message) newList() *rcptList {
-	return &rcptList{limit: m.in.o.DuplicateLimit, original: m.in.o.OriginalRecipient, seen: map[rcptKey]bool{}}
+	return &rcptList{limit: m.in.o.DuplicateLimit, original: m.in.o.OriginalRecipient,
+		rcpts: make([]mail.Rcpt, 0, len(m.env.Rcpts))}
 }
 
-func (l *rcptList) add(r mail.Rcpt, orcpt string) {
-	key := l.key(r, orcpt)
-	if l.seen[key] {
-		return
-	}
-	if l.limit <= 0 || len(l.seen) < l.limit {
-		l.seen[key] = true
+func (l *rcptList) add(r mail.Rcpt, orcpt string, ours bool) {
+	key := l.key(r, orcpt, ours)
+	switch {
+	case len(l.rcpts) == 0 && l.seen == nil:
+		l.first = key
+	case l.seen == nil:
+		l.seen = map[rcptKey]bool{l.first: true}
+		fallthrough
+	default:
+		if l.seen[key] {
+			return
+		}
+		if l.limit <= 0 || len(l.seen) < l.limit {
+			l.seen[key] = true
+		}
 	}
 	l.rcpts = append(l.rcpts, r)
 }
 
-func (l *rcptList) key(r mail.Rcpt, orcpt string) rcptKey {
+func (l *rcptList) key(r mail.Rcpt, orcpt string, ours bool) rcptKey {
 	key := rcptKey{addr: string(r.Addr.Fold())}
 	if l.original {
-		key.orig, key.orcpt, key.notify = string(r.Orig.Fold()), strings.ToLower(orcpt), r.Notify
+		key.orig, key.orcpt = string(r.Orig.Fold()), strings.ToLower(orcpt)
+		key.ours, key.notify = ours, r.Notify
 	}
 	return key
 }
@@ -195,6 +207,12 @@ func (l *rcptList) key(r mail.Rcpt, orcpt string) rcptKey {
 // The address may come again later.
 func (l *rcptList) drop(named mail.Address) {
 	l.rcpts = slices.DeleteFunc(l.rcpts, func(r mail.Rcpt) bool { return r.Orig == named })
+	if l.seen == nil {
+		l.seen = map[rcptKey]bool{}
+		if len(l.rcpts) > 0 {
+			l.seen[l.first] = true
+		}
+	}
 	for key := range l.seen {
 		if l.original && key.orig == string(named.Fold()) || key.addr == string(named.Fold()) {
 			delete(l.seen, key)

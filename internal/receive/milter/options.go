@@ -171,7 +171,7 @@ func duration(d *time.Duration, text string) error {
 func (c *config) endpoint(queueDir string) error {
 	kind, rest, ok := strings.Cut(c.name, ":")
 	if !ok || kind == "" || rest == "" {
-		return fmt.Errorf("Milter service needs transport:endpoint instead of %q", c.name)
+		return fmt.Errorf("milter service needs transport:endpoint instead of %q", c.name)
 	}
 	switch kind {
 	case "unix", "local":

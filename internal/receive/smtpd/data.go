@@ -36,8 +36,13 @@ func (c *session) data(cmd *syntax.Command) bool {
 func (c *session) askData() bool {
 	c.st.Rcpt = c.only()
 	v := c.s.deps.Policy.Data(c.ctx, &c.st)
+	if v != nil {
+		c.st.Rcpt = nil
+		return c.refused(v)
+	}
+	ok := c.filterData()
 	c.st.Rcpt = nil
-	return v == nil || c.refused(v)
+	return ok
 }
 
 func (c *session) only() *mail.Address {
@@ -57,6 +62,7 @@ func (c *session) start() bool {
 	env.Peer = c.peer
 	env.Actions = c.st.Actions
 	c.tx.sent = env
+	c.filterMessage()
 	if err := c.tx.msg.Start(env); err != nil {
 		defer c.reset()
 		return c.unqueued(err)

@@ -57,7 +57,7 @@ func (c *session) helo(cmd *syntax.Command) bool {
 	if !c.greetName(cmd) {
 		return c.fail("501 Syntax: HELO hostname")
 	}
-	if !c.askHelo(old, "SMTP") {
+	if !c.askHelo(old, "SMTP") || !c.filterHelo(cmd.Rest(1)) {
 		return false
 	}
 	c.reply("250 " + c.s.opts.Hostname)
@@ -71,7 +71,7 @@ func (c *session) ehlo(cmd *syntax.Command) bool {
 	if !c.greetName(cmd) {
 		return c.fail("501 Syntax: EHLO hostname")
 	}
-	if !c.askHelo(old, "ESMTP") {
+	if !c.askHelo(old, "ESMTP") || !c.filterHelo(cmd.Rest(1)) {
 		return false
 	}
 	c.offer = c.discarded()

@@ -47,11 +47,11 @@ func (c *session) mail(cmd *syntax.Command) bool {
 			return c.fail(refusal)
 		}
 	}
-	return c.beginMail(&env, size)
+	return c.beginMail(&env, size, cmd)
 }
 
 // beginMail asks about the sender and opens the transaction.
-func (c *session) beginMail(env *mail.Envelope, size int64) bool {
+func (c *session) beginMail(env *mail.Envelope, size int64, cmd *syntax.Command) bool {
 	sender := env.Sender
 	c.st.Sender = &sender
 	c.st.Size, c.st.SMTPUTF8, c.st.SASLSender = size, env.SMTPUTF8, c.peer.SASLFrom
@@ -64,6 +64,10 @@ func (c *session) beginMail(env *mail.Envelope, size int64) bool {
 	if v := c.s.deps.Policy.Mail(c.ctx, &c.st); v != nil {
 		c.st.ResetMail()
 		return c.refused(v)
+	}
+	if !c.filterMail(cmd) {
+		c.reset()
+		return false
 	}
 	if !c.room(size) {
 		v := c.s.deps.Policy.Reject(&c.st, 452, "4.3.1", "Insufficient system storage")

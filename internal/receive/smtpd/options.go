@@ -117,6 +117,7 @@ type Deps struct {
 	Anvil       *gate.Anvil             // counts events for the limits; nil: none hold
 	Bans        *gate.Bans              // slows down who guesses passwords; nil: nobody
 	Table       gate.Open               // opens look-up tables; nil: none can be used
+	Milters     Milters                 // of this service
 	Flush       func(site string) error // tries the mail for a site now (ETRN); nil: no site is served
 }
 

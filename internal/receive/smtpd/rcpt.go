@@ -37,7 +37,7 @@ func (c *session) rcpt(cmd *syntax.Command) bool {
 	if len(c.tx.env.Rcpts) >= c.s.opts.RcptLimit {
 		return c.tooMany()
 	}
-	return c.addRcpt(rcpt)
+	return c.addRcpt(rcpt, cmd)
 }
 
 // tooMany refuses a recipient above the limit (RFC 5321 section 4.5.3.1.10).
@@ -50,12 +50,16 @@ func (c *session) tooMany() bool {
 
 // addRcpt asks about a recipient and takes it. The first one begins the
 // message, whose id is logged with the client's name.
-func (c *session) addRcpt(rcpt mail.Rcpt) bool {
+func (c *session) addRcpt(rcpt mail.Rcpt, cmd *syntax.Command) bool {
 	c.st.Rcpt = &rcpt.Addr
 	v := c.s.deps.Policy.Rcpt(c.ctx, &c.st)
 	c.st.Rcpt = nil
 	if v != nil {
+		c.filterRcpt(cmd, &rcpt.Addr, v.Reply())
 		return c.refused(v)
+	}
+	if !c.filterRcpt(cmd, &rcpt.Addr, "") {
+		return false
 	}
 	if c.tx.msg == nil && !c.open() {
 		return false

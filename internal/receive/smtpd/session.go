@@ -16,6 +16,7 @@ import (
 	"packetboat/internal/mail"
 	"packetboat/internal/receive/gate"
 	"packetboat/internal/receive/haproxy"
+	"packetboat/internal/receive/milter"
 	"packetboat/internal/receive/policy"
 	"packetboat/internal/receive/smtpd/stream"
 	"packetboat/internal/receive/smtpd/syntax"
@@ -53,6 +54,11 @@ type session struct {
 	received int64  // octets of a message under way; -1 outside DATA and BDAT
 	hangup   bool
 	denied   bool // the client was refused at the greeting
+
+	filters     *milter.Session // nil = no milters
+	filtering   bool            // they have heard of a transaction
+	rcptRefusal string          // what access lists said of the RCPT that they hear of
+	connections int             // of this client, when it came
 
 	tx transaction
 }
@@ -149,6 +155,7 @@ func (c *session) serve(n int) {
 // welcome greets, or turns the client away; then it returns false.
 func (c *session) welcome(n int) bool {
 	o := &c.s.opts
+	c.connections = n
 	if c.crowd(n) {
 		c.reply("421 4.7.0 " + o.Hostname + " Error: too many connections from " + c.st.Addr.Unmap().String())
 		return false
@@ -160,6 +167,10 @@ func (c *session) welcome(n int) bool {
 		c.reply(v.Reply())
 		c.denied = true // the client may say QUIT; every other command is refused
 		return true
+	}
+	if refusal := c.openFilters(); refusal != "" {
+		c.reply(refusal)
+		return !c.hangup
 	}
 	c.reply("220 " + o.Banner)
 	return true
@@ -361,7 +372,7 @@ func (c *session) run(v *verb, cmd *syntax.Command) bool {
 	if c.s.opts.TLSLevel == "encrypt" && !c.st.TLS && !v.preTLS {
 		return c.fail("530 5.7.0 Must issue a STARTTLS command first")
 	}
-	ok := v.run(c, cmd)
+	ok := c.filterOther(v.name) && v.run(c, cmd)
 	if v.junk {
 		if c.junk > c.limits().junk {
 			c.errors++
@@ -403,7 +414,9 @@ func (c *session) unknown(line []byte, cmd *syntax.Command) {
 		c.reply("221 2.7.0 Error: I can break rules, too. Goodbye.")
 		c.hangup = true
 	default:
-		c.reply("500 5.5.2 Error: command not recognized")
+		if c.filterUnknown(line) {
+			c.reply("500 5.5.2 Error: command not recognized")
+		}
 	}
 	c.count(len(verbs), "unknown", ok)
 }
@@ -498,6 +511,7 @@ func (c *session) reset() {
 	c.tx = transaction{}
 	c.st.ResetMail()
 	c.received = -1
+	c.abortFilters()
 }
 
 // logEnd writes the last line of a session.
@@ -522,6 +536,7 @@ func (c *session) recover() {
 func (c *session) end() {
 	defer c.raw.Close()
 	c.cancel()
+	c.closeFilters()
 	if c.tx.msg != nil {
 		c.tx.msg.Abort()
 	}
@@ -555,6 +570,9 @@ func statusReply(err error) string {
 	s, ok := errors.AsType[*mail.Status](err)
 	if !ok {
 		return "451 4.3.0 Error: queue file write error"
+	}
+	if s.Remote != "" {
+		return s.Remote // a milter's reply, as it is
 	}
 	v := policy.Verdict{Code: s.Reply, DSN: s.Code, Text: s.Text}
 	if v.Code < 400 {

@@ -115,6 +115,10 @@ func (c *session) xclientCmd(cmd *syntax.Command) bool {
 		c.denied = true
 		return true
 	}
+	if refusal := c.openFilters(); refusal != "" {
+		c.reply(refusal)
+		return true
+	}
 	c.reply("220 " + c.s.opts.Banner)
 	return true
 }

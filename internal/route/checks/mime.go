@@ -98,15 +98,16 @@ type entity struct{ ctype, sub, enc, domain uint8 }
 
 // Walker follows one message behind its own header. It is used by one goroutine.
 type Walker struct {
-	o      MIMEOptions
-	sink   Sink
-	class  Class // of the next line; Body is no header
-	cur    entity
-	field  []byte
-	cont   bool // the line goes on in the next piece
-	off    int64
-	marks  []mark
-	faults Fault
+	o         MIMEOptions
+	sink      Sink
+	class     Class // of the next line; Body is no header
+	cur       entity
+	field     []byte
+	cont      bool // the line goes on in the next piece
+	separator bool // the next line is the empty one behind the message's own header
+	off       int64
+	marks     []mark
+	faults    Fault
 }
 
 // NewWalker returns a Walker that stands in the message's own header.
@@ -137,7 +138,10 @@ func (w *Walker) Primary(field []byte) { w.learn(field) }
 
 // EndPrimary ends the message's own header. blank tells that an empty line ended
 // it, which must be given to Line too.
-func (w *Walker) EndPrimary(blank bool) { w.endHeader(blank) }
+func (w *Walker) EndPrimary(blank bool) {
+	w.endHeader(blank)
+	w.separator = blank
+}
 
 // learn takes from a header field what a body's structure depends on.
 func (w *Walker) learn(field []byte) {
@@ -180,12 +184,13 @@ func has8Bit(b []byte) bool {
 func (w *Walker) Line(text []byte, full bool) {
 	cont := w.cont
 	w.cont = !full
-	if w.class != Body {
+	if w.class != Body && !w.separator {
 		if w.header(text, cont) {
 			return
 		}
 		w.endHeader(len(text) == 0)
 	}
+	w.separator = false
 	w.bodyLine(text, full, cont)
 }
 

@@ -20,7 +20,7 @@ type Match struct {
 
 // Matched writes "ID: reject: header Subject: x from a[1.2.3.4]; from=<a> ...".
 func (g *Log) Matched(m Match) {
-	b := fmt.Appendf(nil, "%s: %s: %s %.200s from %s; from=<%s>", m.ID, m.Action, m.What, m.Text, m.Origin, m.From)
+	b := fmt.Appendf(nil, "%s: %s: %s %s from %s; from=<%s>", m.ID, m.Action, m.What, m.Text[:min(len(m.Text), 200)], m.Origin, m.From)
 	if m.To != "" {
 		b = fmt.Appendf(b, " to=<%s>", m.To)
 	}
@@ -42,7 +42,7 @@ func (g *Log) MIMEFault(m Match) {
 	if to == "" {
 		to = "unknown"
 	}
-	g.Info("%s: reject: mime-error %s: %.100s from %s; from=<%s> to=<%s>", m.ID, m.Reason, m.Text, m.Origin, m.From, to)
+	g.Info("%s: reject: mime-error %s: %s from %s; from=<%s> to=<%s>", m.ID, m.Reason, m.Text[:min(len(m.Text), 100)], m.Origin, m.From, to)
 }
 
 // HopsExceeded writes the warning for a message that went round in circles.
