@@ -153,7 +153,7 @@ func TestMailSetup(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "d.conf")
 	os.WriteFile(path, []byte("mail_location = mbox:~/mail\nprotocols = imap pop3\nprotocol imap {\n  mail_max_userip_connections = 50\n}\n"+
 		"protocol pop3 {\n  pop3_uidl_format = %v.%u\n}\n"), 0o600)
-	s, err := load(path)
+	s, err := load(path, false)
 	if err != nil {
 		t.Fatal(err)
 	}

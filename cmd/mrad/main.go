@@ -5,9 +5,10 @@
 // TLS and authentication; one process for each user number holds all sessions
 // of that user; lmtp takes mail in.
 //
-//	mrad [-c FILE] [-F]
+//	mrad [-c FILE] [-F] [--force]
 //
-// Without -F it returns when the system answers, and goes on in the background.
+// With --force it starts though settings are made that it does not know how to
+// obey; it says which, and goes on without them. Without -F it returns when the system answers, and goes on in the background.
 package main
 
 import (
@@ -30,6 +31,7 @@ func main() {
 	foreground := fs.BoolP("foreground", "F", false, "stay in the foreground (systemd, containers)")
 	role := fs.String("role", "", "be one of the processes below the parent; the parent sets it")
 	ready := fs.Int("ready-fd", 0, "descriptor to write to when the system answers; set by mrad itself")
+	force := fs.Bool("force", false, "start without the settings that are not built")
 	show := fs.Bool("version", false, "print the version")
 	fs.Parse(os.Args[1:])
 	path, err := filepath.Abs(*file)
@@ -41,9 +43,9 @@ func main() {
 	case *role != "":
 		os.Exit(runRole(*role, path))
 	case *foreground:
-		os.Exit(runParent(path, *ready))
+		os.Exit(runParent(path, *ready, *force))
 	default:
-		os.Exit(background(path))
+		os.Exit(background(path, *force))
 	}
 }
 
@@ -61,8 +63,12 @@ func runRole(role, path string) int {
 
 // background starts mrad -F in a session of its own and waits until it
 // answers or has given up.
-func background(path string) int {
-	ok, err := proc.Background("mrad", "-F", "-c", path)
+func background(path string, force bool) int {
+	args := []string{"-F", "-c", path}
+	if force {
+		args = append(args, "--force")
+	}
+	ok, err := proc.Background("mrad", args...)
 	if err != nil {
 		return complain(err)
 	}

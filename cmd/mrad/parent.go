@@ -21,6 +21,7 @@ import (
 // parent is the root process. It binds, starts, and passes on.
 type parent struct {
 	path    string
+	force   bool // go on without what is not built
 	self    string
 	lock    *os.File
 	logPipe *os.File // every role's standard error
@@ -39,8 +40,8 @@ type parent struct {
 }
 
 // runParent is mrad -F.
-func runParent(path string, readyFD int) int {
-	p := &parent{path: path, signals: proc.Signals()}
+func runParent(path string, readyFD int, force bool) int {
+	p := &parent{path: path, force: force, signals: proc.Signals()}
 	p.mail.init()
 	if err := p.start(); err != nil {
 		if p.log() != nil {
@@ -58,7 +59,7 @@ func (p *parent) start() error {
 	if p.self, err = os.Executable(); err != nil {
 		return err
 	}
-	if p.s, err = load(p.path); err != nil {
+	if p.s, err = load(p.path, p.force); err != nil {
 		return err
 	}
 	if err := p.layOut(); err != nil {
@@ -172,7 +173,7 @@ func (p *parent) run() int {
 // reload reads the configuration again; with an error the old one stays. auth
 // and login are replaced; sessions go on.
 func (p *parent) reload() {
-	s, err := load(p.path)
+	s, err := load(p.path, p.force)
 	if err == nil {
 		err = p.sockets.bind(s)
 	}
@@ -204,6 +205,9 @@ func (p *parent) reload() {
 func (p *parent) warn() {
 	for _, w := range p.settings().conf.Warnings {
 		p.log().DovecotWarning("config", w.String())
+	}
+	for _, w := range p.settings().without {
+		p.log().DovecotWarning("config", w.String()+" (--force: goes on without it)")
 	}
 }
 

@@ -40,7 +40,7 @@ func runAuth(path string) error {
 	if err != nil {
 		return err
 	}
-	s, err := load(path)
+	s, err := load(path, true) // the parent has judged it
 	if err != nil {
 		return err
 	}

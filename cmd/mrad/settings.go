@@ -40,6 +40,7 @@ type settings struct {
 	path     string
 	services []config.DovecotService
 	limits   map[string]int // mail_max_userip_connections by protocol
+	without  []config.Problem
 }
 
 // setup is what roles without files are told.
@@ -62,8 +63,9 @@ type setup struct {
 	Hostname         string
 }
 
-// load reads the configuration; every problem is in the error.
-func load(path string) (*settings, error) {
+// load reads the configuration; every problem is in the error. With force,
+// settings that are not built are none: without has them.
+func load(path string, force bool) (*settings, error) {
 	conf, err := config.LoadDovecot(path)
 	if err != nil {
 		return nil, err
@@ -90,7 +92,9 @@ func load(path string) (*settings, error) {
 	if s.Hostname == "" {
 		s.Hostname, _ = os.Hostname()
 	}
-	return s, errors.Join(s.check(), s.unbuilt())
+	problems := s.unbuilt()
+	s.without = slices.DeleteFunc(slices.Clone(problems), func(p config.Problem) bool { return p.Severity != config.SeverityRefused })
+	return s, errors.Join(s.check(), config.Stop(problems, force))
 }
 
 // known are the protocols that mrad speaks. sieve is listened to, so that
@@ -115,12 +119,12 @@ func (s *settings) check() error {
 }
 
 // unbuilt tells what the configuration asks for that there is not.
-func (s *settings) unbuilt() error {
+func (s *settings) unbuilt() []config.Problem {
 	c := unbuilt.Checker{Conf: s.conf, Protocols: s.Protocols, Location: func(mail string) error { _, err := location.Parse(mail); return err }}
 	for _, i := range inetServices {
 		c.Services = append(c.Services, i.service)
 	}
-	return c.Check()
+	return c.Problems()
 }
 
 func (s *settings) errorAt(name, text, hint string) error {

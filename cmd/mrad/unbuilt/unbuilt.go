@@ -51,17 +51,35 @@ type Checker struct {
 	Location  func(string) error // reads a mail location without variables
 }
 
-// Check returns every setting that would change something and is not built, and
-// what Dovecot's own checks find, joined, each a *config.Error.
-func (s Checker) Check() error {
-	errs := slices.Concat(s.Conf.Unknown, checks.Check(s.Conf), s.unbuiltValues(s.Conf.Root(), ""), s.Conf.Refused)
+// Check returns every problem that keeps mrad from starting, joined, each a
+// *config.Error.
+func (s Checker) Check() error { return config.Stop(s.Problems(), false) }
+
+// Problems returns every setting that would change something and is not built
+// (refused), and what Dovecot's own checks find, or nothing here could work with
+// (errors).
+func (s Checker) Problems() []config.Problem {
+	refused := slices.Concat(s.unbuiltValues(s.Conf.Root(), ""), s.Conf.Refused)
 	s.Conf.Filters(func(f config.Filter, b *config.Block) {
 		if f != (config.Filter{}) {
-			errs = append(errs, s.unbuiltFilter(f, b)...)
+			refused = append(refused, s.unbuiltFilter(f, b)...)
 		}
 	})
-	errs = append(errs, s.unbuiltBlocks(s.Conf.Root())...)
-	return errors.Join(append(errs, s.unbuiltPatterns()...)...)
+	refused = append(refused, s.unbuiltBlocks(s.Conf.Root())...)
+	return append(problems(slices.Concat(s.Conf.Unknown, checks.Check(s.Conf), s.unbuiltPatterns()), config.SeverityError),
+		problems(refused, config.SeverityRefused)...)
+}
+
+func problems(errs []error, severity config.Severity) (list []config.Problem) {
+	for _, err := range errs {
+		p := config.Problem{Severity: severity, Text: err.Error()}
+		var e *config.Error
+		if errors.As(err, &e) {
+			p.File, p.Line, p.Text, p.Hint = e.File, e.Line, e.Text, e.Hint
+		}
+		list = append(list, p)
+	}
+	return list
 }
 
 func (s Checker) errorAt(name, text, hint string) error {
