@@ -16,22 +16,29 @@ import (
 // askTimeout bounds a question: PAM may take a minute.
 const askTimeout = 3 * time.Minute
 
-// auth is doveadm auth test and auth login.
-func (c *call) auth(args []string) int {
-	if len(args) == 0 || (args[0] != "test" && args[0] != "login") {
-		return c.usage("auth <command> [<args>]\n  login        [-a <auth socket path>] [-m <userdb socket path>] [-x <auth info>] <user> [<password>]\n" +
-			"  test         [-a <auth socket path>] [-x <auth info>] <user> [<password>]")
+func (c *call) authTest(args []string) int { return c.tryAuth("auth test", "a:x:M:A:", args) }
+
+func (c *call) authLogin(args []string) int {
+	return c.tryAuth("auth login", "a:m:x:M:A:", args)
+}
+
+// tryAuth is doveadm auth test and auth login.
+func (c *call) tryAuth(name, spec string, words []string) int {
+	a, ok := c.args(name, spec, takes[name], words, 1, 2)
+	if !ok {
+		return exUsage
 	}
-	fs := c.flags("auth " + args[0])
-	sock := fs.String("a", "auth-client", "socket")
-	userdb := fs.String("m", "auth-userdb", "socket")
-	var info []string
-	fs.Func("x", "auth info", func(s string) error { info = append(info, s); return nil })
-	if fs.Parse(args[1:]) != nil || fs.NArg() < 1 || fs.NArg() > 2 {
-		return c.usage("auth " + args[0] + " [-a <auth socket path>] [-x <auth info>] <user> [<password>]")
+	r, err := request(a.Opt["x"])
+	if err != nil {
+		return c.fatal(exUsage, "%v", err)
 	}
-	password := fs.Arg(1)
-	if fs.NArg() == 1 {
+	if mech := a.Last("A", "PLAIN"); !strings.EqualFold(mech, "PLAIN") {
+		return c.notBuilt("doveadm auth -A "+mech, "PLAIN tests the password, whatever mechanism clients use")
+	}
+	password := ""
+	if len(a.Rest) == 2 {
+		password = a.Rest[1]
+	} else {
 		fmt.Fprint(c.err, "Password: ")
 		line, err := bufio.NewReader(c.in).ReadString('\n')
 		if err != nil && line == "" {
@@ -39,12 +46,13 @@ func (c *call) auth(args []string) int {
 		}
 		password = strings.TrimRight(line, "\r\n")
 	}
-	r, err := request(info)
-	if err != nil {
-		return c.fatal(exUsage, "%v", err)
+	user, master := a.Rest[0], a.Last("M", "")
+	if master != "" {
+		r.Initial = []byte(user + "\x00" + master + "\x00" + password)
+	} else {
+		r.Initial = []byte("\x00" + user + "\x00" + password)
 	}
-	r.Initial = []byte("\x00" + fs.Arg(0) + "\x00" + password)
-	return c.authTest(args[0] == "login", c.socket(*sock), c.socket(*userdb), fs.Arg(0), r)
+	return c.ask(name == "auth login", c.socket(a.Last("a", "auth-client")), c.socket(a.Last("m", "auth-userdb")), user, r)
 }
 
 // request reads -x service= rip= lip= rport= lport= session= secured.
@@ -55,10 +63,11 @@ func request(info []string) (wire.Request, error) {
 		if s == "secured" {
 			continue
 		}
-		k, v, err := cutAuthInfo(s)
-		if err != nil {
-			return r, err
+		k, v, ok := strings.Cut(s, "=")
+		if !ok {
+			return r, errors.New("-x wants name=value")
 		}
+		var err error
 		switch k {
 		case "service":
 			r.Service = v
@@ -82,13 +91,13 @@ func request(info []string) (wire.Request, error) {
 	return r, nil
 }
 
-// authTest asks, and prints the answer in Dovecot's form.
-func (c *call) authTest(login bool, sock, userdb, user string, r wire.Request) int {
+// ask asks, and prints the answer in Dovecot's form.
+func (c *call) ask(login bool, sock, userdb, user string, r wire.Request) int {
 	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
 	defer cancel()
 	cl, err := wire.Dial(ctx, sock)
 	if err != nil {
-		return c.fatal(exTempFail, "Couldn't connect to auth socket: %v", err)
+		return c.failure(exNoPerm, "auth-client: conn unix:%s: %s", sock, socketError(sock, err))
 	}
 	defer cl.Close()
 	_, a, err := cl.Start(ctx, r)
@@ -120,60 +129,12 @@ func (c *call) userFields(ctx context.Context, sock, user string) int {
 	if err != nil {
 		return c.fatal(exTempFail, "userdb lookup: %v", err)
 	}
+	order = c.mailField(name, fields, order, false)
 	fmt.Fprintf(c.out, "userdb extra fields:\n  %s\n", name)
 	for _, k := range order {
 		fmt.Fprintf(c.out, "  %s=%s\n", k, fields[k])
 	}
 	fmt.Fprintln(c.out, "  auth_mech=PLAIN")
-	return exOK
-}
-
-// user is doveadm user.
-func (c *call) user(args []string) int {
-	fs := c.flags("user")
-	sock := fs.String("a", "auth-userdb", "socket")
-	only := fs.String("f", "", "field")
-	fs.String("x", "", "auth info")
-	if fs.Parse(args) != nil || fs.NArg() == 0 {
-		return c.usage("user [-a <userdb socket path>] [-f field] <user> [<user> [...]]")
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
-	defer cancel()
-	code := exOK
-	for i, name := range fs.Args() {
-		if i > 0 && *only == "" {
-			fmt.Fprintln(c.out)
-		}
-		if n := c.oneUser(ctx, c.socket(*sock), name, *only); n != exOK {
-			code = n
-		}
-	}
-	return code
-}
-
-func (c *call) oneUser(ctx context.Context, sock, user, only string) int {
-	if only == "" {
-		fmt.Fprint(c.out, "field\tvalue\n")
-	}
-	_, fields, order, err := wire.LookupUser(ctx, sock, user, "doveadm")
-	switch {
-	case errors.Is(err, wire.ErrNoUser):
-		fmt.Fprintf(c.out, "\nuserdb lookup: user %s doesn't exist\n", user)
-		return exNoUser
-	case err != nil:
-		fmt.Fprintf(c.err, "Error: userdb lookup failed for %s: %v\n", user, err)
-		return exTempFail
-	}
-	if only != "" {
-		v, ok := fields[only]
-		if ok {
-			fmt.Fprintln(c.out, v)
-		}
-		return exOK
-	}
-	for _, k := range order {
-		fmt.Fprintf(c.out, "%s\t%s\n", k, fields[k])
-	}
 	return exOK
 }
 

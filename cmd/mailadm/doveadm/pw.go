@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"packetboat/internal/auth"
@@ -11,39 +12,38 @@ import (
 
 // pw is doveadm pw: it makes and checks stored passwords.
 func (c *call) pw(args []string) int {
-	fs := c.flags("pw")
-	list := fs.Bool("l", false, "list schemes")
-	plain := fs.String("p", "", "password")
-	rounds := fs.Int("r", 0, "rounds")
-	scheme := fs.String("s", "CRYPT", "scheme")
-	test := fs.String("t", "", "stored password to check")
-	user := fs.String("u", "", "user")
-	verify := fs.Bool("V", false, "check what was made")
-	if fs.Parse(args) != nil || fs.NArg() > 0 {
-		return c.usage("pw [-l] [-p plaintext] [-r rounds] [-s scheme] [-t hash] [-u user] [-V]")
+	a, ok := c.args("pw", "lp:r:s:t:u:V", takes["pw"], args, 0, 0)
+	if !ok {
+		return exUsage
 	}
-	if *list {
+	rounds, err := strconv.Atoi(a.Last("r", "0"))
+	if err != nil || rounds < 0 {
+		return c.fatal(exTempFail, "Invalid number of rounds: %s", a.Last("r", ""))
+	}
+	plain, scheme, test, user := a.Last("p", ""), a.Last("s", "CRYPT"), a.Last("t", ""), a.Last("u", "")
+	list, verify := a.Has("l"), a.Has("V")
+	if list {
 		fmt.Fprintln(c.out, strings.Join(auth.Schemes(), " "))
 		return exOK
 	}
-	if *test == "" && !slices.Contains(auth.Schemes(), strings.ToUpper(strings.SplitN(*scheme, ".", 2)[0])) {
-		return c.fatal(exTempFail, "Unknown scheme: %s", *scheme)
+	if test == "" && !slices.Contains(auth.Schemes(), strings.ToUpper(strings.SplitN(scheme, ".", 2)[0])) {
+		return c.fatal(exTempFail, "Unknown scheme: %s", scheme)
 	}
-	password, ok := *plain, true
+	password := plain
 	if password == "" {
-		if password, ok = c.askPassword(*test == ""); !ok {
+		if password, ok = c.askPassword(test == ""); !ok {
 			return c.fatal(exTempFail, "Passwords don't match!")
 		}
 	}
-	if *test != "" {
-		return c.pwTest(*user, *test, password)
+	if test != "" {
+		return c.pwTest(user, test, password)
 	}
-	hash, err := auth.MakePassword(*scheme, *user, password, *rounds)
+	hash, err := auth.MakePassword(scheme, user, password, rounds)
 	if err != nil {
 		return c.fatal(exTempFail, "%v", err)
 	}
-	if *verify {
-		return c.pwTest(*user, hash, password)
+	if verify {
+		return c.pwTest(user, hash, password)
 	}
 	fmt.Fprintln(c.out, hash)
 	return exOK

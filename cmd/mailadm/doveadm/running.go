@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"packetboat/cmd/mailadm/doveadm/show"
+	"packetboat/internal/auth"
 	"packetboat/internal/sys/proc"
 )
 
@@ -48,7 +51,7 @@ const stopWait = 15 * time.Second
 
 func (c *call) signal(args []string, name string, kill func(pid int) error) int {
 	if len(args) > 0 {
-		return c.usage(name)
+		return c.failure(exUsage, "Extraneous arguments found: %s", args[0])
 	}
 	pid, err := c.master()
 	if err != nil {
@@ -66,54 +69,142 @@ type seen struct {
 	pid, count      int
 }
 
+// tooMany is the error of an argument that is one too many.
+type tooMany string
+
+// Error returns Dovecot's text.
+func (t tooMany) Error() string { return "Extraneous arguments found: " + string(t) }
+
+// whom reads a user mask and a network, in any order.
+func whom(words []string) (mask, network string, err error) {
+	for _, w := range words {
+		p, perr := netip.ParsePrefix(w)
+		if a, aerr := netip.ParseAddr(w); aerr == nil {
+			p, perr = netip.PrefixFrom(a, a.BitLen()), nil
+		}
+		switch {
+		case perr == nil && network == "":
+			network = p.Masked().String()
+		case mask == "":
+			mask = w
+		default:
+			return "", "", tooMany(w)
+		}
+	}
+	return mask, network, nil
+}
+
 // who is doveadm who.
-func (c *call) who(args []string) int {
-	fs := c.flags("who")
-	sock := fs.String("a", "anvil", "socket")
-	single := fs.Bool("1", false, "one line a connection")
-	if fs.Parse(args) != nil || fs.NArg() > 1 {
-		return c.usage("who [-a <anvil socket path>] [-1] [<user mask>]")
+func (c *call) who(words []string) int {
+	a, ok := c.args("who", "a:1", takes["who"], words, 0, 2)
+	if !ok {
+		return exUsage
 	}
-	list, err := sessions(c.socket(*sock))
+	mask, network, err := whom(a.Rest)
 	if err != nil {
-		return c.fatal(exTempFail, "%v", err)
+		return c.failure(exUsage, "%v", err)
 	}
-	if mask := fs.Arg(0); mask != "" {
-		list = slices.DeleteFunc(list, func(s seen) bool {
-			ok, err := filepath.Match(mask, s.user)
-			return err != nil || !ok
-		})
+	sock := c.socket(a.Last("a", "anvil"))
+	list, err := sessions(sock)
+	if err != nil {
+		return c.fatal(exTempFail, "net_connect_unix(%s) failed: %s", sock, proc.ErrText(err))
 	}
-	if *single {
-		c.table(singleRows(list))
-	} else {
-		c.table(groupedRows(list))
+	list = slices.DeleteFunc(list, func(s seen) bool { return !s.is(mask, network) })
+	out := c.formatter("table")
+	rows := groupedRows(list)
+	cols := []show.Column{{Key: "username"}, {Key: "connections", Title: "#", Right: true}, {Key: "service", Title: "proto"},
+		{Key: "pids", Title: "(pids)"}, {Key: "ips", Title: "(ips)"}}
+	if a.Has("1") {
+		rows = singleRows(list)
+		cols = []show.Column{{Key: "username", Expand: true}, {Key: "service", Title: "proto"}, {Key: "pid"}, {Key: "ip"}}
+	}
+	return c.print(out, cols, rows)
+}
+
+// print prints rows under their columns.
+func (c *call) print(out show.Formatter, cols []show.Column, rows [][]string) int {
+	out.Columns(cols)
+	for _, row := range rows {
+		for _, s := range row {
+			out.Value(s)
+		}
+	}
+	if err := out.Flush(); err != nil {
+		return c.fatal(exTempFail, "write(stdout) failed: %v", err)
 	}
 	return exOK
 }
 
-// sessions asks the anvil socket.
-func sessions(path string) ([]seen, error) {
+// is tells whether a session is of a user that mask means, from network.
+func (s seen) is(mask, network string) bool {
+	if mask != "" && !auth.MatchMask(mask, s.user) {
+		return false
+	}
+	if network == "" {
+		return true
+	}
+	p, err := netip.ParsePrefix(network)
+	ip, aerr := netip.ParseAddr(s.ip)
+	return err == nil && aerr == nil && p.Contains(ip.Unmap())
+}
+
+// kick is doveadm kick: it ends sessions.
+func (c *call) kick(words []string) int {
+	a, ok := c.args("kick", "a:", takes["kick"], words, 0, 2)
+	if !ok {
+		return exUsage
+	}
+	mask, network, err := whom(a.Rest)
+	if err != nil {
+		return c.failure(exUsage, "%v", err)
+	}
+	if mask == "" && network == "" {
+		return c.failure(exUsage, "user and/or ip[/bits] must be specified.")
+	}
+	sock := c.socket(a.Last("a", "anvil"))
+	users, err := anvil(sock, "KICK\t"+strings.NewReplacer("\t", "?", "\n", "?").Replace(mask)+"\t"+network)
+	if err != nil {
+		return c.fatal(exTempFail, "net_connect_unix(%s) failed: %s", sock, proc.ErrText(err))
+	}
+	if len(users) == 0 {
+		fmt.Fprintln(c.out, "no users kicked")
+		return exNoHost
+	}
+	fmt.Fprintf(c.out, "%s kicked connections from the following users:\n\n", strings.Join(users, " "))
+	return exOK
+}
+
+// anvil asks the anvil socket one question and returns the lines up to an empty one.
+func anvil(path, question string) (lines []string, err error) {
 	conn, err := net.DialTimeout("unix", path, 5*time.Second)
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(10 * time.Second))
-	if _, err := fmt.Fprint(conn, "VERSION\tanvil\t1\t0\nCONNECT-DUMP\n"); err != nil {
+	if _, err := fmt.Fprint(conn, "VERSION\tanvil\t1\t0\n"+question+"\n"); err != nil {
 		return nil, err
 	}
-	var list []seen
 	sc := bufio.NewScanner(conn)
 	for sc.Scan() && sc.Text() != "" {
-		if s, ok := parseSeen(sc.Text()); ok {
+		lines = append(lines, sc.Text())
+	}
+	return lines, sc.Err()
+}
+
+// sessions asks the anvil socket who is there.
+func sessions(path string) ([]seen, error) {
+	lines, err := anvil(path, "CONNECT-DUMP")
+	var list []seen
+	for _, l := range lines {
+		if s, ok := parseSeen(l); ok {
 			list = append(list, s)
 		}
 	}
 	slices.SortFunc(list, func(a, b seen) int {
 		return strings.Compare(a.user+"\x00"+a.proto+"\x00"+a.ip, b.user+"\x00"+b.proto+"\x00"+b.ip)
 	})
-	return list, sc.Err()
+	return list, err
 }
 
 // parseSeen reads "service/ip/user PID COUNT".
@@ -132,7 +223,7 @@ func parseSeen(line string) (seen, bool) {
 }
 
 func singleRows(list []seen) [][]string {
-	rows := [][]string{{"username", "proto", "pid", "ip"}}
+	var rows [][]string
 	for _, s := range list {
 		for range s.count {
 			rows = append(rows, []string{s.user, s.proto, strconv.Itoa(s.pid), s.ip})
@@ -143,7 +234,7 @@ func singleRows(list []seen) [][]string {
 
 // groupedRows puts the connections of one user and protocol on one line.
 func groupedRows(list []seen) [][]string {
-	rows := [][]string{{"username", "#", "proto", "(pids)", "(ips)"}}
+	var rows [][]string
 	for i := 0; i < len(list); {
 		n, pids, ips := 0, []string{}, []string{}
 		j := i
@@ -160,24 +251,4 @@ func groupedRows(list []seen) [][]string {
 		i = j
 	}
 	return rows
-}
-
-// table prints rows in columns.
-func (c *call) table(rows [][]string) {
-	width := make([]int, len(rows[0]))
-	for _, row := range rows {
-		for i, cell := range row {
-			width[i] = max(width[i], len(cell))
-		}
-	}
-	for _, row := range rows {
-		var b strings.Builder
-		for i, cell := range row {
-			if i > 0 {
-				b.WriteByte(' ')
-			}
-			fmt.Fprintf(&b, "%-*s", width[i], cell)
-		}
-		fmt.Fprintln(c.out, b.String())
-	}
 }
