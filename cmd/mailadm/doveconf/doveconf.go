@@ -280,7 +280,7 @@ func parse(args []string) (*options, error) {
 				to, args = args[0], args[1:]
 			}
 			if o.to = strings.TrimPrefix(to, "="); o.to != "2.3" && o.to != "2.4" {
-				return nil, errors.New("Fatal: --to takes 2.3 or 2.4")
+				return nil, base.Bad("Fatal: --to takes 2.3 or 2.4")
 			}
 			continue
 		}
@@ -315,7 +315,7 @@ func (o *options) flag(c byte) error {
 	switch c {
 	case 'a', 'p', 'k', 'O', 'L', 'H':
 	case 'e':
-		return errors.New("Fatal: -e is not supported: no program here takes its settings from the environment")
+		return base.Bad("Fatal: -e is not supported: no program here takes its settings from the environment")
 	case 'd':
 		o.defaults = true
 	case 'h':
