@@ -8,20 +8,21 @@ import (
 	"strings"
 
 	"packetboat/internal/route/table/mapfile"
+	"packetboat/internal/route/table/regex"
 )
 
 // rule is one line of a regexp or pcre table.
 type rule struct {
 	op    ruleOp
 	not   bool
-	re    matcher
+	re    regex.Matcher
 	plain bool   // value holds no $
 	value string // the template, "$$" still in it
 	jump  int    // with opIf: the rule behind the matching endif
 }
 
 // compiler makes a regular expression of a pattern and its flag letters.
-type compiler func(pattern, flags string) (matcher, error)
+type compiler func(pattern, flags string) (regex.Matcher, error)
 
 // patterns is a regexp_table(5) or pcre_table(5).
 type patterns struct {
@@ -67,7 +68,7 @@ func (p patternReader) read(r io.Reader) ([]rule, []string, error) {
 			return nil, nil, err
 		}
 		one, err := p.parse(string(mapfile.TrimLeft(line)))
-		if u, ok := err.(*unsupportedError); ok {
+		if u, ok := err.(*regex.UnsupportedError); ok {
 			return nil, nil, fmt.Errorf("line %d: %w", n, u)
 		}
 		if err != nil {
@@ -181,7 +182,7 @@ func (r *rule) template(value string, noSub bool) error {
 // checkGroups refuses $n where the pattern has fewer groups.
 func (r *rule) checkGroups() error {
 	_, used, _ := expand(r.value, nil)
-	if r.op == opMatch && used > r.re.count() {
+	if r.op == opMatch && used > r.re.Count() {
 		return fmt.Errorf("out of range replacement index \"%d\": skipping this rule", used)
 	}
 	return nil
@@ -250,7 +251,7 @@ func (t *patterns) Lookup(_ context.Context, key string) (string, bool, error) {
 		if r.op == opEndif {
 			continue
 		}
-		hit, err := r.re.matches(key)
+		hit, err := r.re.Matches(key)
 		if err != nil {
 			return "", false, err
 		}
@@ -261,7 +262,7 @@ func (t *patterns) Lookup(_ context.Context, key string) (string, bool, error) {
 		case r.op == opMatch && hit && r.plain:
 			return r.value, true, nil
 		case r.op == opMatch && hit:
-			groups, err := r.re.groups(key)
+			groups, err := r.re.Groups(key)
 			if err != nil {
 				return "", false, err
 			}

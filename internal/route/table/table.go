@@ -16,6 +16,7 @@ import (
 
 	"packetboat/internal/route/table/mapfile"
 	"packetboat/internal/route/table/nettable"
+	"packetboat/internal/route/table/regex"
 )
 
 // Table answers look-ups. All methods may be called from many goroutines.
@@ -86,8 +87,8 @@ func types() map[string]opener {
 		"hash": openIndexed("hash"), "btree": openIndexed("btree"), "lmdb": openIndexed("lmdb"),
 		"cdb": openIndexed("cdb"), "dbm": openIndexed("dbm"), "sdbm": openIndexed("sdbm"),
 		"texthash": openIndexed("texthash"),
-		"regexp":   openPatterns("regexp", compilePOSIX),
-		"pcre":     openPatterns("pcre", compilePCRE),
+		"regexp":   openPatterns("regexp", regex.POSIX),
+		"pcre":     openPatterns("pcre", regex.PCRE),
 		"cidr":     openCIDR,
 		"inline":   openInline,
 		"static":   openStatic,

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"packetboat/internal/mail"
+	"packetboat/internal/route/table/regex"
 
 	"pgregory.net/rapid"
 )
@@ -484,7 +485,7 @@ func FuzzTable(f *testing.F) {
 				}
 			}
 		}
-		for _, p := range []patternReader{{kind: "regexp", compile: compilePOSIX}, {kind: "pcre", compile: compilePCRE}} {
+		for _, p := range []patternReader{{kind: "regexp", compile: regex.POSIX}, {kind: "pcre", compile: regex.PCRE}} {
 			if rules, _, err := p.read(strings.NewReader(s)); err == nil {
 				for i := range rules {
 					if rules[i].op == opIf && (rules[i].jump <= i || rules[i].jump > len(rules)) {

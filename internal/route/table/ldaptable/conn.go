@@ -44,11 +44,7 @@ func (t *Table) dial(ctx context.Context, server string) (*ldap.Conn, error) {
 			return nil, err
 		}
 	}
-	options := []ldap.DialOpt{ldap.DialWithDialer(d)}
-	if scheme == "ldaps" {
-		options = []ldap.DialOpt{ldap.DialWithTLSDialer(tc, d)}
-	}
-	c, err := ldap.DialURL(server, options...)
+	c, err := ldap.DialURL(server, ldap.DialWithDialer(d), ldap.DialWithTLSConfig(tc))
 	if err != nil {
 		return nil, err
 	}

@@ -1,4 +1,12 @@
-package table
+// Package regex compiles the patterns of regexp_table(5) and pcre_table(5). They
+// run in Go's engine, in linear time, wherever it has what they need; look-around,
+// back-references and their like run in a backtracking engine with a limit of time.
+//
+// Other than the originals: regexp back-references match leftmost-first, not
+// leftmost-longest; a PCRE pattern that neither engine has (recursion, conditions,
+// verbs such as (*ACCEPT), \K, flag U with look-around) fails its table with the
+// line's number, so that nothing is judged without it.
+package regex
 
 import (
 	"errors"
@@ -10,22 +18,22 @@ import (
 	"packetboat/internal/route/table/mapfile"
 )
 
-// unsupportedError says that a correct pattern uses what our engine, which
+// UnsupportedError says that a correct pattern uses what our engine, which
 // promises linear time, does not have.
-type unsupportedError struct{ pattern, what string }
+type UnsupportedError struct{ pattern, what string }
 
 // Error names the pattern and what it needs.
-func (e *unsupportedError) Error() string {
+func (e *UnsupportedError) Error() string {
 	return fmt.Sprintf("pattern /%s/ needs %s, which is not supported", e.pattern, e.what)
 }
 
 // maxPattern bounds one pattern in bytes.
 const maxPattern = 64 << 10
 
-// compilePOSIX makes an expression of a regexp_table(5) pattern: POSIX
+// POSIX makes an expression of a regexp_table(5) pattern: POSIX
 // extended, case-insensitive unless flag i turns that off; m makes ^ and $
 // match at lines; x asks for basic syntax.
-func compilePOSIX(pattern, flags string) (matcher, error) {
+func POSIX(pattern, flags string) (Matcher, error) {
 	fold, multi, extended := true, false, true
 	for _, f := range flags {
 		switch f {
@@ -43,7 +51,7 @@ func compilePOSIX(pattern, flags string) (matcher, error) {
 		pattern = fromBasic(pattern)
 	}
 	goish, err := fromPOSIX(pattern)
-	var other *unsupportedError
+	var other *UnsupportedError
 	if errors.As(err, &other) {
 		// Back-references: the other engine's are leftmost-first, not longest.
 		return compileBacktracking(pattern, map[rune]bool{'i': fold, 'm': multi, 's': !multi})
@@ -60,9 +68,9 @@ func compilePOSIX(pattern, flags string) (matcher, error) {
 	return linear{re}, nil
 }
 
-// compilePCRE makes an expression of a pcre_table(5) pattern: case-insensitive
+// PCRE makes an expression of a pcre_table(5) pattern: case-insensitive
 // and with "." matching line ends, unless flags turn that off.
-func compilePCRE(pattern, flags string) (matcher, error) {
+func PCRE(pattern, flags string) (Matcher, error) {
 	on := map[rune]bool{'i': true, 's': true}
 	for _, f := range flags {
 		if !strings.ContainsRune("imsxAEUX", f) {
@@ -82,7 +90,7 @@ func compilePCRE(pattern, flags string) (matcher, error) {
 		text = "(?" + mode + ")" + text
 	}
 	re, err := build(pattern, text)
-	var other *unsupportedError
+	var other *UnsupportedError
 	if errors.As(err, &other) {
 		if m, e := compileBacktracking(pattern, on); e == nil {
 			return m, nil
@@ -117,15 +125,15 @@ func build(pattern, text string) (*regexp.Regexp, error) {
 	switch {
 	case e.Code == syntax.ErrInvalidPerlOp,
 		e.Code == syntax.ErrInvalidNamedCapture && (strings.HasPrefix(e.Expr, "(?<=") || strings.HasPrefix(e.Expr, "(?<!")):
-		return nil, &unsupportedError{pattern, "look-around or another Perl operator (\"" + e.Expr + "\")"}
+		return nil, &UnsupportedError{pattern, "look-around or another Perl operator (\"" + e.Expr + "\")"}
 	case e.Code == syntax.ErrInvalidEscape && len(e.Expr) > 1 && e.Expr[1] >= '1' && e.Expr[1] <= '9':
-		return nil, &unsupportedError{pattern, "a back-reference (\"" + e.Expr + "\")"}
+		return nil, &UnsupportedError{pattern, "a back-reference (\"" + e.Expr + "\")"}
 	case e.Code == syntax.ErrInvalidEscape:
-		return nil, &unsupportedError{pattern, "the escape \"" + e.Expr + "\""}
+		return nil, &UnsupportedError{pattern, "the escape \"" + e.Expr + "\""}
 	case e.Code == syntax.ErrInvalidRepeatSize, e.Code == syntax.ErrLarge, e.Code == syntax.ErrNestingDepth:
-		return nil, &unsupportedError{pattern, "a repetition that is too large (\"" + e.Expr + "\")"}
+		return nil, &UnsupportedError{pattern, "a repetition that is too large (\"" + e.Expr + "\")"}
 	case e.Code == syntax.ErrInvalidRepeatOp && len(e.Expr) > 1:
-		return nil, &unsupportedError{pattern, "a possessive repetition (\"" + e.Expr + "\")"}
+		return nil, &UnsupportedError{pattern, "a possessive repetition (\"" + e.Expr + "\")"}
 	}
 	if why, ok := posixText()[e.Code]; ok {
 		return nil, errors.New(why)
@@ -193,7 +201,7 @@ func escape(b *strings.Builder, pattern string, c byte) error {
 		b.WriteByte(c)
 	default:
 		if c >= '1' && c <= '9' {
-			return &unsupportedError{pattern, "a back-reference (\"\\" + string(c) + "\")"}
+			return &UnsupportedError{pattern, "a back-reference (\"\\" + string(c) + "\")"}
 		}
 		b.WriteString(regexp.QuoteMeta(string([]byte{c})))
 	}

@@ -1,4 +1,4 @@
-package table
+package regex
 
 import (
 	"fmt"
@@ -14,21 +14,28 @@ import (
 // and mail waits.
 const matchTime = 500 * time.Millisecond
 
-// matcher is a compiled pattern. groups is nil where the key does not match;
-// groups[0] is the whole match, and a group that took no part is empty.
-type matcher interface {
-	matches(key string) (bool, error)
-	groups(key string) ([]string, error)
-	// count is how many groups the pattern has, the whole match not counted.
-	count() int
+// Matcher is a compiled pattern. Groups is nil where the key does not match;
+// its first one is the whole match, and a group that took no part is empty.
+type Matcher interface {
+	// Matches tells whether key matches.
+	Matches(key string) (bool, error)
+	// Groups returns what the groups hold.
+	Groups(key string) ([]string, error)
+	// Count is how many groups the pattern has, the whole match not counted.
+	Count() int
 }
 
 // linear is a pattern that Go's engine runs in time linear in the key.
 type linear struct{ *regexp.Regexp }
 
-func (m linear) matches(key string) (bool, error)    { return m.MatchString(key), nil }
-func (m linear) groups(key string) ([]string, error) { return m.FindStringSubmatch(key), nil }
-func (m linear) count() int                          { return m.NumSubexp() }
+// Matches implements Matcher.
+func (m linear) Matches(key string) (bool, error) { return m.MatchString(key), nil }
+
+// Groups implements Matcher.
+func (m linear) Groups(key string) ([]string, error) { return m.FindStringSubmatch(key), nil }
+
+// Count implements Matcher.
+func (m linear) Count() int { return m.NumSubexp() }
 
 // backtracking is a pattern with look-around, back-references, atomic groups or
 // possessive repetitions. Its engine counts in runes: keys go in and out as
@@ -58,17 +65,19 @@ func unlatin(s string) string {
 	return string(b)
 }
 
-func (m backtracking) matches(key string) (bool, error) {
+// Matches implements Matcher.
+func (m backtracking) Matches(key string) (bool, error) {
 	ok, err := m.re.MatchString(latin(key))
 	return ok, tooLong(err)
 }
 
-func (m backtracking) groups(key string) ([]string, error) {
+// Groups implements Matcher.
+func (m backtracking) Groups(key string) ([]string, error) {
 	found, err := m.re.FindStringMatch(latin(key))
 	if err != nil || found == nil {
 		return nil, tooLong(err)
 	}
-	list := make([]string, m.count()+1)
+	list := make([]string, m.Count()+1)
 	for i := range list {
 		if g := found.GroupByNumber(i); g != nil {
 			list[i] = unlatin(g.String())
@@ -77,7 +86,8 @@ func (m backtracking) groups(key string) ([]string, error) {
 	return list, nil
 }
 
-func (m backtracking) count() int { return len(m.re.GetGroupNumbers()) - 1 }
+// Count implements Matcher.
+func (m backtracking) Count() int { return len(m.re.GetGroupNumbers()) - 1 }
 
 // tooLong names the time limit; the engine's own text holds the key.
 func tooLong(err error) error {
@@ -90,7 +100,7 @@ func tooLong(err error) error {
 // compileBacktracking compiles a pattern that Go's engine has not, where the
 // other one understands it. Named groups count as PCRE counts them only when all
 // groups are named or none is.
-func compileBacktracking(pattern string, on map[rune]bool) (matcher, error) {
+func compileBacktracking(pattern string, on map[rune]bool) (Matcher, error) {
 	text := possessive(pattern)
 	opt := regexp2.RegexOptions(0)
 	for flag, o := range map[rune]regexp2.RegexOptions{'i': regexp2.IgnoreCase, 'm': regexp2.Multiline, 's': regexp2.Singleline, 'x': regexp2.IgnorePatternWhitespace} {
@@ -99,7 +109,7 @@ func compileBacktracking(pattern string, on map[rune]bool) (matcher, error) {
 		}
 	}
 	if on['U'] {
-		return nil, &unsupportedError{pattern, "greediness turned round (flag U) together with look-around"}
+		return nil, &UnsupportedError{pattern, "greediness turned round (flag U) together with look-around"}
 	}
 	if on['A'] {
 		text = `\G(?:` + text + `)`
