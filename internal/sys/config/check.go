@@ -86,6 +86,7 @@ type checker struct {
 	services []Service
 	classes  map[string]bool // restriction classes
 	used     map[string]bool // names that a value refers to
+	guesses  int
 	list     []Problem
 }
 
@@ -201,15 +202,22 @@ func badReference(value string) string {
 	return value[max(first, 0):]
 }
 
+// maxGuesses bounds the names for which known ones are compared letter by letter.
+const maxGuesses = 100
+
 // unknown warns of a name that nothing uses.
 func (c *checker) unknown(src *source, s *Setting) {
 	if c.used[s.Name] || c.classes[s.Name] {
 		return
 	}
+	suggestion := ""
+	if c.guesses++; c.guesses <= maxGuesses {
+		suggestion = Suggest(s.Name)
+	}
 	line, col, _ := src.find(s.Line, 0, s.Name)
 	c.list = append(c.list, Problem{File: src.path, Line: line, Col: col, Name: s.Name, Severity: SeverityWarning,
 		Text: "unknown parameter " + s.Name + ": the line has no effect",
-		Hint: didYouMean(Suggest(s.Name), "remove the line, or correct the name")})
+		Hint: didYouMean(suggestion, "remove the line, or correct the name")})
 }
 
 // isDefault tells whether a parameter has the value that it has without a line:
@@ -350,24 +358,23 @@ func tableNames(list string, used map[string]bool, depth int) {
 // knows is an error: mail that it was to refuse would come in.
 func (c *checker) restrictions(m *Main, src *source, s *Setting, start int) {
 	words := Fields(m.Get(s.Name))
+	tell := func(word, text, hint string) {
+		p := Problem{File: src.path, Line: s.Line, Name: s.Name, Severity: SeverityError, Text: text, Hint: hint}
+		p.Line, p.Col, start = src.find(s.Line, start, word)
+		c.list = append(c.list, p)
+	}
 	for i := 0; i < len(words); i++ {
 		w := words[i]
 		known, takes := isRestriction(w)
 		switch {
 		case takes && i+1 == len(words):
-			c.token(src, s, start, w, "restriction "+w+" in "+s.Name+": nothing follows it", "write what it asks for behind it")
+			tell(w, "restriction "+w+" in "+s.Name+": nothing follows it", "write what it asks for behind it")
 		case takes:
 			i++
 		case known, c.classes[w], strings.Contains(w, ":"), w[0] == '{':
 		default:
-			c.token(src, s, start, w, fmt.Sprintf("unknown restriction %q in %s", w, s.Name),
+			tell(w, fmt.Sprintf("unknown restriction %q in %s", w, s.Name),
 				didYouMean(suggestRestriction(w, c.classes), "correct or remove it"))
 		}
 	}
-}
-
-// token makes an error about a word of a list.
-func (c *checker) token(src *source, s *Setting, start int, word, text, hint string) {
-	line, col, _ := src.find(s.Line, start, word)
-	c.list = append(c.list, Problem{File: src.path, Line: line, Col: col, Name: s.Name, Severity: SeverityError, Text: text, Hint: hint})
 }

@@ -1,8 +1,10 @@
 package config
 
 import (
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 )
@@ -116,5 +118,44 @@ func TestSuggest(t *testing.T) {
 		if got := Suggest(name); got != want {
 			t.Errorf("%s: %q", name, got)
 		}
+	}
+}
+
+// FuzzCheck feeds the checker of both files, which must end, name places that
+// are in the files, and not open anything but what lists name.
+func FuzzCheck(f *testing.F) {
+	f.Add("a\nb = ${\n", "smtp inet n - - - - smtpd -o { a = \n")
+	f.Add("smtpd_client_restrictions = check_client_access\n hash:x oops, { check_policy_service\n", "x y\n")
+	f.Add("smtpd_restriction_classes = a\na = a b ${c?{d}:{e}}\nc = $a\n", "a unix - - - - - b -vo smtpd_helo_restrictions=x,{y z}\n")
+	f.Add("virtual_alias_maps = pipemap:{ldap:a,{b:c}}} proxy:proxy:\nmyhostname = \xff\x00\r\n \t= x\n", "\n#\n \n")
+	f.Add("milter_protocol = x\nqueue_run_delay = 99999999999999999999\nmydestination = !!, !\n", "smtp inet n - - - - smtpd -o milter_protocol=7 -o smtpd_milters=x\n")
+	f.Fuzz(func(t *testing.T, main, master string) {
+		if strings.Contains(main+master, "/") { // may name a file
+			return
+		}
+		for _, p := range CheckText("d", main, master) {
+			text := main
+			if p.File == "d/master.cf" {
+				text = master
+			}
+			if lines := strings.Count(text, "\n") + 1; p.Line > lines || p.Line < 0 || p.Col < 0 {
+				t.Errorf("%+v: there are %d lines", p, lines)
+			}
+			_ = p.String()
+		}
+	})
+}
+
+// TestCheckEnds holds that the time of a check grows with the file only.
+func TestCheckEnds(t *testing.T) {
+	var b strings.Builder
+	for i := range 4000 {
+		fmt.Fprintf(&b, "name%d = $name%d ${name%d?{x}:{y}}\nmilter_x%d =\n  a\n", i, i+1, i+2, i)
+	}
+	long := "smtpd_recipient_restrictions = " + strings.Repeat("permit_mynetworks,\n oops", 4000) + "\nmynetworks = " + strings.Repeat("10.0.0.1, ", 100_000) + "\n"
+	began := time.Now()
+	list := CheckText("d", b.String()+long, strings.Repeat("smtp inet n - - - - smtpd -o smtpd_milters=x -o milter_protocol=9\n", 500))
+	if d := time.Since(began); d > 10*time.Second || len(list) < 4000 {
+		t.Errorf("%v for %d problems", d, len(list))
 	}
 }

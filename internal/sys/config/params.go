@@ -147,9 +147,14 @@ func parseRow(row string) Param {
 func Suggest(name string) string {
 	best, distance := "", min(4, len(name)/2+1)
 	for _, p := range Params() {
+		if abs(len(p.Name)-len(name)) >= distance {
+			continue // so many letters would have to come or go
+		}
 		if d := base.Distance(name, p.Name); d < distance {
 			best, distance = p.Name, d
 		}
 	}
 	return best
 }
+
+func abs(n int) int { return max(n, -n) }

@@ -10,6 +10,10 @@ import (
 type source struct {
 	path  string
 	lines []string // physical lines without their newlines
+
+	last   int // the logical line that was asked for last, and what it is
+	text   string
+	pieces []piece
 }
 
 func newSource(path, text string) *source {
@@ -26,6 +30,9 @@ type piece struct {
 // logical returns the logical line that begins at a physical one, as the
 // lineReader joins it, and its pieces.
 func (s *source) logical(line int) (text string, pieces []piece) {
+	if line == s.last {
+		return s.text, s.pieces
+	}
 	var b strings.Builder
 	for i := line - 1; i >= 0 && i < len(s.lines); i++ {
 		part := s.lines[i]
@@ -38,7 +45,8 @@ func (s *source) logical(line int) (text string, pieces []piece) {
 		pieces = append(pieces, piece{b.Len(), i + 1, part})
 		b.WriteString(part)
 	}
-	return base.CutNUL(b.String()), pieces
+	s.last, s.text, s.pieces = line, base.CutNUL(b.String()), pieces
+	return s.text, s.pieces
 }
 
 // place returns the place of an offset of a logical line.
