@@ -74,8 +74,8 @@ func Run(args []string, stdout, stderr io.Writer) int {
 		return exitConfig
 	}
 	warn(d, stderr)
-	if o.expand && len(d.Unknown) > 0 {
-		report(errors.Join(d.Unknown...), stderr)
+	if unknown := append(d.Unknown, d.Unreadable()...); o.expand && len(unknown) > 0 {
+		report(errors.Join(unknown...), stderr)
 		return exitConfig
 	}
 	if o.to != "" {
@@ -147,7 +147,7 @@ func show(o *options, d *dovecot.Config, out *bufio.Writer, stderr io.Writer) in
 	p := &printer{options: o, out: out}
 	if o.filter != (dovecot.Context{}) {
 		d = d.For(o.filter)
-		p.filtered = d.Filtered()
+		p.filtered, p.builtin = d.Filtered(), builtinNames()
 	}
 	root := d.Merged()
 	if o.scope == scopeAll || o.scope == scopeHidden || o.simple || len(o.names) > 0 {
@@ -175,6 +175,20 @@ func show(o *options, d *dovecot.Config, out *bufio.Writer, stderr io.Writer) in
 		p.filters(d)
 	}
 	return 0
+}
+
+// builtinNames lists the built-in services ("/service/imap") and their listeners
+// ("imap-login/inet_listener/imap").
+func builtinNames() map[string]bool {
+	names := map[string]bool{}
+	list, _ := dovecot.BuiltinServices()
+	for _, s := range list {
+		names["/service/"+s.Name] = true
+		for _, l := range s.Blocks {
+			names[s.Name+"/"+l.Kind+"/"+l.Name] = true
+		}
+	}
+	return names
 }
 
 // header prints the comment lines after the first.

@@ -24,8 +24,12 @@ type item struct {
 // printer prints settings in doveconf's form.
 type printer struct {
 	*options
-	out      *bufio.Writer
-	filtered bool // -f chose settings of filters
+	out *bufio.Writer
+	// filtered says that -f chose settings of filters. The original then forgets of
+	// what was set: it copies everything without the marks by which it knows, and
+	// finds again only what is in builtin (SERVICE/KIND/NAME), and texts with variables.
+	filtered bool
+	builtin  map[string]bool
 	// pending are the opening lines of sections in which nothing was printed yet.
 	pending []string
 }
@@ -46,13 +50,14 @@ func (p *printer) items(b *dovecot.Block, path string, inside bool) []item {
 		}
 	}
 	count := map[string]int{}
-	if p.copied(path) {
-		b = &dovecot.Block{}
-		if path == "namespace" {
-			list = slices.DeleteFunc(list, func(it item) bool { t, _ := dovecot.Lookup(path, it.name); return t.Type != "vars" })
-		}
+	copied := p.filtered && p.scope == scopeChanged
+	if copied && path == "namespace" {
+		list = slices.DeleteFunc(list, func(it item) bool { t, _ := dovecot.Lookup(path, it.name); return t.Type != "vars" })
 	}
 	for _, s := range b.Blocks {
+		if copied && (path == "namespace" || (s.Kind == "service" || path == "service") && !p.builtin[b.Name+"/"+s.Kind+"/"+s.Name]) {
+			continue
+		}
 		key := strconv.Itoa(count[s.Kind])
 		count[s.Kind]++
 		sub := s.Kind
@@ -70,12 +75,6 @@ func (p *printer) items(b *dovecot.Block, path string, inside bool) []item {
 	}
 	slices.SortStableFunc(list, func(a, b item) int { return strings.Compare(sortKey(a.sort), sortKey(b.sort)) })
 	return list
-}
-
-// copied tells where the original, asked with -f, forgets what was set: it copies
-// namespaces and listeners without the marks by which it knows.
-func (p *printer) copied(path string) bool {
-	return (path == "namespace" || path == "service") && p.filtered && p.scope == scopeChanged
 }
 
 // sortKey makes strings.Compare sort as Dovecot does: the end of a name first,

@@ -1,6 +1,14 @@
 package dovecot
 
-import "net/netip"
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+
+	"packetboat/internal/sys/config/base"
+	"packetboat/internal/sys/config/dovecot/lex"
+)
 
 // Covers tells whether every connection for which g's settings hold is one of f's,
 // too: the conditions of f are among those of g.
@@ -44,4 +52,37 @@ func (d *Config) FilterBlock(f Filter) *Block {
 		}
 	}
 	return nil
+}
+
+// Unreadable tells of every setting NAME = <FILE whose file cannot be opened, each a
+// *base.Error.
+func (d *Config) Unreadable() (errs []error) {
+	var walk func(b *Block)
+	walk = func(b *Block) {
+		for _, v := range b.Values {
+			if !v.FromFile {
+				continue
+			}
+			f, err := os.Open(v.Value)
+			if err == nil {
+				f.Close()
+				continue
+			}
+			var pe *os.PathError
+			if errors.As(err, &pe) {
+				err = pe.Err
+			}
+			text := fmt.Sprintf("%s: Can't open file %s: %s", v.Name, v.Value, lex.Reason(err))
+			errs = append(errs, &base.Error{File: v.File, Line: v.Line, Text: text,
+				Postfix: fmt.Sprintf("Error in configuration file %s line %d: %s", v.File, v.Line, text)})
+		}
+		for _, s := range b.Blocks {
+			walk(s)
+		}
+	}
+	walk(d.root)
+	for _, f := range d.filters {
+		walk(f.block)
+	}
+	return errs
 }
