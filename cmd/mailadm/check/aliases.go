@@ -37,9 +37,9 @@ func (c *checker) aliases() {
 	for _, spec := range config.Fields(m.Get("alias_maps")) {
 		_, path := where.Source(spec)
 		n := 0
-		eachEntry(path, true, func(key, _ string, line int) bool {
+		eachEntry(path, true, func(key, value string, line int) bool {
 			if !strings.HasPrefix(strings.ToLower(key), "owner-") {
-				c.alias(o, users, where.Place{Parameter: "alias_maps", File: path, Line: line}, key)
+				c.alias(o, users, where.Place{Parameter: "alias_maps", File: path, Line: line}, key, value)
 			}
 			n++
 			return n < maxEntries
@@ -58,15 +58,23 @@ func (c *checker) agent(program string) *config.Service {
 	return nil
 }
 
-// alias follows one alias.
-func (c *checker) alias(o local.Options, users *proc.Users, at where.Place, name string) {
+// alias follows one alias. What it leads to over another alias is told there, not
+// at each alias above it.
+func (c *checker) alias(o local.Options, users *proc.Users, at where.Place, name, value string) {
+	members, _ := alias.Parse(value) // tables has told what cannot be read
 	origin := c.main.Get("myorigin")
 	if r, err := c.kit.Router.Resolve(mail.Address(name)); err == nil {
 		origin = r.Addr.Domain()
 	}
 	for _, d := range o.Expander.Expand(context.Background(), mail.Address(name+"@"+origin), nil) {
+		if d.Kind != alias.Failed && !lists(members, d) {
+			continue
+		}
 		switch d.Kind {
 		case alias.Failed:
+			if d.Status.Temporary() {
+				continue // a table that does not answer: told by tables
+			}
 			hint := "correct what it leads to"
 			if d.Status.Code == "5.4.6" {
 				hint = "take the name out of one of the aliases that lead to each other"
@@ -85,6 +93,20 @@ func (c *checker) alias(o local.Options, users *proc.Users, at where.Place, name
 			}
 		}
 	}
+}
+
+// lists tells whether an alias names d itself.
+func lists(members []alias.Item, d alias.Dest) bool {
+	for _, m := range members {
+		local, _, _ := strings.Cut(m.Text, "@")
+		switch {
+		case m.Kind == alias.Include, d.Text != "" && m.Text == d.Text:
+			return true
+		case d.Kind == alias.Mailbox && m.Kind == alias.Address && (strings.EqualFold(local, d.User) || strings.EqualFold(local, d.Local)):
+			return true
+		}
+	}
+	return false
 }
 
 // strict tells whether mail for unknown users is returned: with luser_relay or a

@@ -142,7 +142,8 @@ func TestProblems(t *testing.T) {
 		{"aliases", "", map[string]string{"aliases": goodAliases + "a: b\nb: a, DIR/none/f\nc: nosuchuserhere\nd: |/nonexistent/program\ne: \":include:/nonexistent/list\"\n"},
 			[]string{"DIR/aliases:5: error: alias c leads to nosuchuserhere, and there is no such account or alias",
 				"DIR/aliases:6: error: alias d: /nonexistent/program does not exist", "DIR/aliases:7: error: alias e:",
-				"DIR/aliases:3: error: alias a: the folder of DIR/none/f does not exist"}},
+				"DIR/aliases:4: error: alias b: the folder of DIR/none/f does not exist"}},
+		{"over another alias", "", map[string]string{"aliases": goodAliases + "a: b\nb: nosuchuserhere\n"}, []string{"DIR/aliases:4: error: alias b leads to nosuchuserhere", "!alias a leads"}},
 		{"loop", "", map[string]string{"aliases": goodAliases + "a: b\nb: a@example.org\n"}, nil},
 		{"root", "", map[string]string{"aliases": "postmaster: root\n"}, []string{"DIR/aliases: warning: root is no alias: nobody reads the mail for root"}},
 		{"postmaster", "", map[string]string{"aliases": "root: ann@elsewhere.test\n"}, []string{"DIR/aliases: warning: postmaster is no alias"}},
@@ -169,8 +170,9 @@ func TestProblems(t *testing.T) {
 				t.Error("nothing is said")
 			}
 			for _, w := range c.want {
-				if !strings.Contains(got, w) {
-					t.Errorf("no %q in\n%s", w, got)
+				// "!" before what must not be said.
+				if text, not := strings.CutPrefix(w, "!"); strings.Contains(got, text) == not {
+					t.Errorf("not as in %q:\n%s", w, got)
 				}
 			}
 		})

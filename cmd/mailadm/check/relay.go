@@ -15,7 +15,7 @@ import (
 // count: trivial-rewrite(8) warns of them at every message.
 func (c *checker) domains() {
 	for _, pair := range [][2]string{{"mydestination", "virtual_alias_domains"}, {"mydestination", "virtual_mailbox_domains"},
-		{"mydestination", "relay_domains"}, {"virtual_alias_domains", "virtual_mailbox_domains"},
+		{"virtual_alias_domains", "virtual_mailbox_domains"},
 		{"virtual_alias_domains", "relay_domains"}, {"virtual_mailbox_domains", "relay_domains"}} {
 		if where.Of(c.main, pair[0]).File == "" || where.Of(c.main, pair[1]).File == "" {
 			continue // the default of one is made of the other

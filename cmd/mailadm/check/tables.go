@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -56,7 +57,7 @@ func (c *checker) tables() {
 
 // tablesOf opens the tables of one parameter.
 func (c *checker) tablesOf(m *config.Main, name string) {
-	if strings.HasPrefix(name, "default_database_type") || where.Of(m, name).File == "" && name != "alias_maps" {
+	if isCache(name) || where.Of(m, name).File == "" && name != "alias_maps" {
 		return
 	}
 	for i, w := range config.Fields(m.Get(name)) {
@@ -78,6 +79,12 @@ func (c *checker) tablesOf(m *config.Main, name string) {
 	}
 }
 
+// isCache tells the parameters whose tables the mail system itself fills: they
+// have no source.
+func isCache(name string) bool {
+	return strings.HasSuffix(name, "_cache_database") || strings.HasSuffix(name, "_cache_map") || name == "address_verify_map"
+}
+
 // table opens one table and tells what its reader had to skip.
 func (c *checker) table(name, spec string, at where.Place) {
 	o := c.tableOptions(name)
@@ -86,7 +93,7 @@ func (c *checker) table(name, spec string, at where.Place) {
 		c.place(at, config.SeverityError, openHint(spec, err), "%s: %v", spec, err)
 		return
 	}
-	kind, path := where.Source(spec)
+	_, path := where.Source(spec)
 	if r, ok := t.(table.Reporter); ok {
 		for _, text := range r.Problems() {
 			c.skipped(path, text, o.Alias || slices.Contains(o.AliasFiles, path))
@@ -95,7 +102,6 @@ func (c *checker) table(name, spec string, at where.Place) {
 	if path != "" {
 		c.readable(name, path)
 	}
-	_ = kind
 }
 
 // tableOptions are those with which the parameter's reader opens its tables.
@@ -183,10 +189,19 @@ func eachEntry(path string, isAlias bool, fn func(key, value string, line int) b
 // maxSource is how much of a table is looked at line by line, in octets.
 const maxSource = 64 << 20
 
+// statTarget is what a path leads to, over links.
+func statTarget(path string) (disk.Stat, error) {
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return disk.Stat{}, err
+	}
+	return disk.StatPath(real)
+}
+
 // readable warns of a table that the engine cannot read, and of one that
 // everybody may write.
 func (c *checker) readable(name, path string) {
-	st, err := disk.StatPath(path)
+	st, err := statTarget(path)
 	if err != nil {
 		return
 	}

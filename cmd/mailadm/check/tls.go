@@ -10,7 +10,6 @@ import (
 	"packetboat/cmd/mailadm/where"
 	"packetboat/internal/sys/cert"
 	"packetboat/internal/sys/config"
-	"packetboat/internal/sys/disk"
 )
 
 // How long before its end a certificate is spoken of: what renews them by itself
@@ -145,7 +144,7 @@ func names(x *x509.Certificate) []string {
 
 // secret warns of a private key that others may read.
 func (c *checker) secret(file string, b []byte) {
-	st, err := disk.StatPath(file)
+	st, err := statTarget(file)
 	if err != nil || st.Mode.Perm()&0o006 == 0 {
 		return
 	}

@@ -3,6 +3,7 @@ package explain
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -128,9 +129,14 @@ func (b believe) Query(_ context.Context, addr mail.Address) (*mail.Status, erro
 // openHosts opens a table for lists of clients.
 func (a *asker) openHosts(spec string) (gate.Table, error) { return a.kit.OpenTable(spec) }
 
+// namer finds a client's name, as smtpd.Deps.Resolver does.
+type namer interface {
+	Name(ctx context.Context, addr netip.Addr) (name, reverse string, err error)
+}
+
 // clientName answers what the client is called: what was said on the command
 // line, else what name servers say, if they may be asked.
-func (a *asker) clientName() smtpd.Resolver {
+func (a *asker) clientName() namer {
 	if a.q.Name == "" && a.q.DNS {
 		return a.kit.Names
 	}

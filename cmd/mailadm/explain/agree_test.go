@@ -70,7 +70,7 @@ func service127(t *rapid.T, dir string) (addr string, end func()) {
 }
 
 // quietMessage is a message that nobody keeps.
-type quietMessage struct{ nowhere }
+type quietMessage struct{}
 
 // Start implements smtpd.Message.
 func (quietMessage) Start(*mail.Envelope) error { return nil }

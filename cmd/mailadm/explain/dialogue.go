@@ -158,7 +158,7 @@ func (b believer) Start(context.Context, wire.Request) (*wire.Exchange, wire.Ans
 // named is a resolver that knows the client's name alone.
 type named struct{ name string }
 
-// Name implements smtpd.Resolver.
+// Name implements namer.
 func (n named) Name(context.Context, netip.Addr) (name, reverse string, err error) {
 	if n.name == "" {
 		return "", "", &dns.Error{Kind: dns.NoHost}
