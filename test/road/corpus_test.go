@@ -31,8 +31,15 @@ func corpus(t *testing.T) []string {
 // TestCorpus sends every mail of the corpus through sendmail and SMTP and holds
 // that IMAP and POP3 give it back byte for byte, but for the headers that
 // delivery adds and removes. The envelope sender says which mail it was.
-func TestCorpus(t *testing.T) {
-	files := corpus(t)
+func TestCorpus(t *testing.T) { throughAndBack(t, corpus(t)) }
+
+// TestCorpusMaildir is TestCorpus over Maildirs.
+func TestCorpusMaildir(t *testing.T) {
+	t.Setenv("SANDBOX_MAIL", "maildir:~/Maildir")
+	throughAndBack(t, corpus(t))
+}
+
+func throughAndBack(t *testing.T, files []string) {
 	s := sandbox.Start(t)
 	// Headers of local clients are completed (local_header_rewrite_clients of
 	// postconf(5)); a stranger's are not, and those are meant here.
