@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"packetboat/internal/mail"
+	"packetboat/internal/receive/policy/reply"
+	"packetboat/internal/receive/policy/spec"
 )
 
 // answer is the right-hand side of an access table's entry, or the action of a
@@ -58,7 +60,7 @@ func (e *eval) denied(about subject, code int, dsn, arg string) result {
 // why is the enhanced code and the text of an answer, which may begin with a code
 // of its own (access(5): "REJECT 5.7.9 go away").
 func (e *eval) why(about subject, dsn, arg, otherwise string) (code, text string) {
-	code, text = enhanced(dsn, arg)
+	code, text = reply.Enhanced(dsn, arg)
 	if text == "" {
 		text = otherwise
 	}
@@ -129,7 +131,7 @@ func (e *eval) delegate(ctx context.Context, verb, arg string, a answer) result 
 			act.BCC = append(act.BCC, mail.Address(arg))
 		}
 	case "PREPEND":
-		if !e.wants(a, !isField(arg), "requires header: text") && len(act.Prepend) < maxExtras {
+		if !e.wants(a, !spec.IsField(arg), "requires header: text") && len(act.Prepend) < maxExtras {
 			act.Prepend = append(act.Prepend, arg)
 		}
 	}
@@ -168,47 +170,14 @@ func (e *eval) triggers(a answer, what, text string) {
 	e.p.note(e.s, what, "<"+a.about.value+">: "+a.about.class+" "+text)
 }
 
-// isField tells whether s is a header field: a name, blanks, a colon (RFC 5322
-// section 2.2).
-func isField(s string) bool {
-	name, _, ok := strings.Cut(s, ":")
-	name = strings.TrimRight(name, " \t")
-	return ok && name != "" && strings.IndexFunc(name, func(r rune) bool { return r <= ' ' || r >= 0x7f }) < 0
-}
-
-// enhanced takes an enhanced status code off the front of a text.
-func enhanced(def, text string) (dsn, rest string) {
-	first, rest := text, ""
-	if i := strings.IndexAny(text, " \t"); i >= 0 {
-		first, rest = text[:i], strings.TrimLeft(text[i:], " \t")
-	}
-	if !isDSN(first) {
-		return def, text
-	}
-	return first, rest
-}
-
-// fixDSN makes a code that speaks of an address (X.1.x) fit what is refused: the
-// same table may be asked for a sender, a recipient and a host name.
+// fixDSN makes a code that speaks of an address fit what is refused.
 func (p *Policy) fixDSN(dsn, class string) string {
-	detail, ok := strings.CutPrefix(dsn[1:], ".1.")
-	if !ok {
-		return dsn
-	}
-	fixed := dsn[:1] + ".0.0"
-	switch class {
-	case senderClass:
-		fixed = dsn[:1] + ".1." + pick(detail, map[string]string{"1": "7", "2": "8", "3": "7", "4": "7", "5": "7", "6": "7", "7": "7", "8": "8"})
-	case rcptClass:
-		fixed = dsn[:1] + ".1." + pick(detail, map[string]string{"1": "1", "2": "2", "3": "3", "4": "4", "5": "5", "6": "6", "7": "3", "8": "2"})
-	}
+	fixed := reply.FixDSN(dsn, class)
 	if fixed != dsn {
 		p.deps.Log.Info("mapping DSN status %s into %s status %s", dsn, class, fixed)
 	}
 	return fixed
 }
-
-func pick(key string, m map[string]string) string { return orElse(m[key], "0") }
 
 func orElse(s, otherwise string) string {
 	if s == "" {

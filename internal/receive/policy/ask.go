@@ -3,7 +3,6 @@ package policy
 import (
 	"context"
 	"strconv"
-	"strings"
 	"time"
 
 	"packetboat/internal/mail"
@@ -40,8 +39,7 @@ func (e *eval) question(policyContext string) []byte {
 	case "DATA", "END-OF-MESSAGE":
 		count = s.RcptCount
 	}
-	b := make([]byte, 0, 1024)
-	for _, a := range [...][2]string{
+	return service.Question([][2]string{
 		{"request", "smtpd_access_policy"}, {"protocol_state", state}, {"protocol_name", s.Proto},
 		{"client_address", s.Addr.Unmap().String()}, {"client_name", s.Name}, {"client_port", portText(s.Port)},
 		{"reverse_client_name", s.Reverse}, {"server_address", e.serverAddr()}, {"server_port", portText(s.Server.Port())},
@@ -53,11 +51,7 @@ func (e *eval) question(policyContext string) []byte {
 		{"ccert_fingerprint", s.Fingerprint}, {"ccert_pubkey_fingerprint", s.PubkeyFingerprint},
 		{"encryption_protocol", s.TLSProtocol}, {"encryption_cipher", s.TLSCipher},
 		{"encryption_keysize", strconv.Itoa(s.TLSBits)}, {"policy_context", policyContext},
-	} {
-		b = append(append(append(b, a[0]...), '='), oneLine(a[1])...)
-		b = append(b, '\n')
-	}
-	return append(b, '\n')
+	})
 }
 
 func (e *eval) serverAddr() string {
@@ -80,14 +74,6 @@ func vouched(s *Session, name string) string {
 		return ""
 	}
 	return mail.Xtext(name)
-}
-
-// oneLine keeps a client from adding attributes of his own.
-func oneLine(s string) string {
-	if strings.ContainsAny(s, "\n\r\x00") {
-		return strings.NewReplacer("\n", "?", "\r", "?", "\x00", "?").Replace(s)
-	}
-	return s
 }
 
 // Polls say how long RCPT waits for a probe; 0 means Postfix's default.

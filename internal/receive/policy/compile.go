@@ -3,13 +3,13 @@ package policy
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"strconv"
 	"strings"
 	"time"
 
 	"packetboat/internal/receive/policy/dnslist"
 	"packetboat/internal/receive/policy/service"
+	"packetboat/internal/receive/policy/spec"
 	"packetboat/internal/route/table"
 )
 
@@ -37,7 +37,7 @@ type step struct {
 	warn    bool // warn_if_reject stands before it
 
 	maps   table.Maps      // of check_*_access
-	search []certKey       // of check_ccert_access
+	search []spec.CertKey  // of check_ccert_access
 	zone   dnslist.Zone    // of reject_rbl_client and its like
 	server *service.Client // of check_policy_service
 	class  *class
@@ -178,7 +178,7 @@ func (p *Policy) argument(st *step, kind argKind) (err error) {
 		}
 		st.pause = time.Duration(n) * time.Second
 	case certArg:
-		if st.arg, st.search, err = certSearch(st.arg); err == nil {
+		if st.arg, st.search, err = spec.CertSearch(st.arg); err == nil {
 			err = p.openTable(st)
 		}
 	case tableArg:
@@ -216,17 +216,9 @@ func (p *Policy) parsed(text string, at stage) (list, error) {
 	if l, ok := p.results.Load(key{text, at}); ok {
 		return l.(list), nil
 	}
-	l, err := p.compile("", splitWords(text), at, 0)
+	l, err := p.compile("", spec.Words(text), at, 0)
 	if err == nil && len(text) < 256 {
 		p.results.Store(key{text, at}, l)
 	}
 	return l, err
 }
-
-// splitWords cuts a list at commas and blanks.
-func splitWords(s string) []string {
-	return strings.FieldsFunc(s, func(r rune) bool { return strings.ContainsRune(", \t\r\n", r) })
-}
-
-// interfaceAddrs is replaced in tests of permit_mx_backup.
-func interfaceAddrs() []netip.Addr { return kernelAddrs() }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"packetboat/internal/mail"
+	"packetboat/internal/receive/policy/spec"
 )
 
 // destination is where an address really leads.
@@ -20,18 +21,18 @@ type destination struct {
 // there!user@here) is looked into as long as the domain is one of ours. The
 // number of rounds is bounded by the address's length.
 func (e *eval) resolve(ctx context.Context, a mail.Address) (destination, error) {
-	d := destination{addr: e.unbang(e.unpercent(a))}
+	d := destination{addr: e.routes().Inner(a)}
 	for {
 		var err error
 		if d.class, err = e.p.deps.Router.Class(ctx, d.addr); err != nil {
 			return d, err
 		}
 		if d.class != Local {
-			d.routed = e.hasRoute(d.addr.Local())
+			d.routed = e.routes().HasRoute(d.addr.Local())
 			return d, nil
 		}
 		local, domain := d.addr.Split()
-		inner := e.unbang(e.unpercent(mail.Address(local)))
+		inner := e.routes().Inner(mail.Address(local))
 		// "user" alone is nobody else's: only a local part with a domain of its
 		// own leads on.
 		if domain == "" || !strings.Contains(string(inner), "@") || len(inner) >= len(d.addr) {
@@ -41,31 +42,8 @@ func (e *eval) resolve(ctx context.Context, a mail.Address) (destination, error)
 	}
 }
 
-// hasRoute tells whether a local part holds a route that the host behind us
-// might follow: then it would relay, because it trusts us.
-func (e *eval) hasRoute(local string) bool {
-	return strings.Contains(local, "@") ||
-		yes(e.p.opts.PercentHack) && strings.Contains(local, "%") ||
-		yes(e.p.opts.SwapBang) && strings.Contains(local, "!")
-}
-
-// unpercent reads user%domain as user@domain where no "@" stands
-// (allow_percent_hack).
-func (e *eval) unpercent(a mail.Address) mail.Address {
-	i := strings.LastIndexByte(string(a), '%')
-	if !yes(e.p.opts.PercentHack) || i <= 0 || i == len(a)-1 || strings.Contains(string(a), "@") {
-		return a
-	}
-	return a[:i] + "@" + a[i+1:]
-}
-
-// unbang reads site!user as user@site where no "@" stands (swap_bangpath).
-func (e *eval) unbang(a mail.Address) mail.Address {
-	site, user, found := strings.Cut(string(a), "!")
-	if !yes(e.p.opts.SwapBang) || !found || site == "" || user == "" || strings.Contains(string(a), "@") {
-		return a
-	}
-	return mail.Address(user + "@" + site)
+func (e *eval) routes() spec.Routes {
+	return spec.Routes{Percent: yes(e.p.opts.PercentHack), Bang: yes(e.p.opts.SwapBang)}
 }
 
 // authorized tells whether mail to the recipient is for us, or for a domain we

@@ -1,5 +1,7 @@
 package policy
 
+import "packetboat/internal/receive/policy/hosts"
+
 // argKind says what follows a restriction's name.
 type argKind uint8
 
@@ -79,17 +81,17 @@ func clientEntries() []entry {
 		{"reject_non_fqdn_helo_hostname", checkNonFQDNHelo, noArg},
 		{"reject_unknown_helo_hostname", checkUnknownHelo, noArg},
 		{"check_client_access", checkClientAccess, tableArg},
-		{"check_client_a_access", checkClientServers(recA), tableArg},
-		{"check_client_mx_access", checkClientServers(recMX), tableArg},
-		{"check_client_ns_access", checkClientServers(recNS), tableArg},
+		{"check_client_a_access", checkClientServers(hosts.A), tableArg},
+		{"check_client_mx_access", checkClientServers(hosts.MX), tableArg},
+		{"check_client_ns_access", checkClientServers(hosts.NS), tableArg},
 		{"check_reverse_client_hostname_access", checkReverseAccess, tableArg},
-		{"check_reverse_client_hostname_a_access", checkReverseServers(recA), tableArg},
-		{"check_reverse_client_hostname_mx_access", checkReverseServers(recMX), tableArg},
-		{"check_reverse_client_hostname_ns_access", checkReverseServers(recNS), tableArg},
+		{"check_reverse_client_hostname_a_access", checkReverseServers(hosts.A), tableArg},
+		{"check_reverse_client_hostname_mx_access", checkReverseServers(hosts.MX), tableArg},
+		{"check_reverse_client_hostname_ns_access", checkReverseServers(hosts.NS), tableArg},
 		{"check_helo_access", checkHeloAccess, tableArg},
-		{"check_helo_a_access", checkHeloServers(recA), tableArg},
-		{"check_helo_mx_access", checkHeloServers(recMX), tableArg},
-		{"check_helo_ns_access", checkHeloServers(recNS), tableArg},
+		{"check_helo_a_access", checkHeloServers(hosts.A), tableArg},
+		{"check_helo_mx_access", checkHeloServers(hosts.MX), tableArg},
+		{"check_helo_ns_access", checkHeloServers(hosts.NS), tableArg},
 		{"check_sasl_access", checkSASLAccess, tableArg},
 		{"check_ccert_access", checkCertAccess, certArg},
 	}
@@ -118,12 +120,12 @@ func addressEntries() []entry {
 		{"reject_authenticated_sender_login_mismatch", checkAuthMismatch, noArg},
 		{"reject_unauthenticated_sender_login_mismatch", checkUnauthMismatch, noArg},
 		{"check_sender_access", checkSenderAccess, tableArg},
-		{"check_sender_a_access", checkSenderServers(recA), tableArg},
-		{"check_sender_mx_access", checkSenderServers(recMX), tableArg},
-		{"check_sender_ns_access", checkSenderServers(recNS), tableArg},
+		{"check_sender_a_access", checkSenderServers(hosts.A), tableArg},
+		{"check_sender_mx_access", checkSenderServers(hosts.MX), tableArg},
+		{"check_sender_ns_access", checkSenderServers(hosts.NS), tableArg},
 		{"check_recipient_access", checkRcptAccess, tableArg},
-		{"check_recipient_a_access", checkRcptServers(recA), tableArg},
-		{"check_recipient_mx_access", checkRcptServers(recMX), tableArg},
-		{"check_recipient_ns_access", checkRcptServers(recNS), tableArg},
+		{"check_recipient_a_access", checkRcptServers(hosts.A), tableArg},
+		{"check_recipient_mx_access", checkRcptServers(hosts.MX), tableArg},
+		{"check_recipient_ns_access", checkRcptServers(hosts.NS), tableArg},
 	}
 }

@@ -3,6 +3,8 @@ package policy
 import (
 	"context"
 	"fmt"
+
+	"packetboat/internal/receive/policy/reply"
 )
 
 // result is what one restriction says.
@@ -24,8 +26,8 @@ const (
 	certClass    = "Client certificate"
 	saslClass    = "SASL login name"
 	heloClass    = "Helo command"
-	senderClass  = "Sender address"
-	rcptClass    = "Recipient address"
+	senderClass  = reply.Sender
+	rcptClass    = reply.Recipient
 	etrnClass    = "Etrn command"
 	dataClass    = "Data command"
 	eodClass     = "End-of-data"
@@ -125,7 +127,7 @@ func (e *eval) permitRcpt(ctx context.Context, st *step) result {
 // refuse records and logs a refusal. Under warn_if_reject it only logs; behind
 // defer_if_reject a permanent refusal becomes that deferral.
 func (e *eval) refuse(code int, dsn, format string, args ...any) result {
-	v := e.p.checked(verdict(code, dsn, format, args...))
+	v := e.p.checked(reply.New(code, dsn, format, args...))
 	e.said, e.how = v, "reject"
 	if e.warn {
 		e.p.log(e.s, "reject_warning", e.p.softened(v))
@@ -149,7 +151,7 @@ func (e *eval) refused(v *Verdict) result {
 func (e *eval) fault() result { return e.hard("4.3.5", "Server configuration error") }
 
 func (e *eval) hard(dsn, format string, args ...any) result {
-	v := verdict(451, dsn, format, args...)
+	v := reply.New(451, dsn, format, args...)
 	e.said, e.how = v, "reject"
 	return e.refused(v)
 }
@@ -160,7 +162,7 @@ func (e *eval) deferIfPermit(code int, dsn, format string, args ...any) result {
 	if e.warn {
 		return e.refuse(code, dsn, format, args...)
 	}
-	v := e.p.checked(verdict(code, dsn, format, args...))
+	v := e.p.checked(reply.New(code, dsn, format, args...))
 	e.said, e.how = v, "defer_if_permit"
 	if e.ifOK == nil {
 		e.ifOK = v
@@ -178,7 +180,7 @@ func (e *eval) tempfail(action string, code int, dsn, format string, args ...any
 
 // deferIfReject remembers a temporary fault that could have hidden a permission.
 func (e *eval) deferIfReject(code int, dsn, format string, args ...any) {
-	v := e.p.checked(verdict(code, dsn, format, args...))
+	v := e.p.checked(reply.New(code, dsn, format, args...))
 	e.said, e.how = v, "defer_if_reject"
 	if e.ifBad == nil {
 		e.ifBad = v
@@ -208,7 +210,7 @@ func (p *Policy) checked(v *Verdict) *Verdict {
 	switch {
 	case v.Code < 400 || v.Code > 599:
 		p.deps.Log.Warn("SMTP reply code configuration error: %s", v.Reply())
-	case !isDSN(v.DSN):
+	case !reply.IsDSN(v.DSN):
 		p.deps.Log.Warn("DSN detail code configuration error: %s", v.Reply())
 	default:
 		return v

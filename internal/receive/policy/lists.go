@@ -7,6 +7,8 @@ import (
 
 	"packetboat/internal/mail"
 	"packetboat/internal/receive/policy/dnslist"
+	"packetboat/internal/receive/policy/hosts"
+	"packetboat/internal/receive/policy/reply"
 	"packetboat/internal/sys/dns"
 )
 
@@ -52,7 +54,7 @@ func checkRHSBLRcpt(ctx context.Context, e *eval, st *step) result {
 }
 
 func (e *eval) blockedDomain(ctx context.Context, z dnslist.Zone, what, class string) result {
-	if domain := listDomain(what); domain != "" {
+	if domain := hosts.ListDomain(what); domain != "" {
 		return e.blocked(ctx, z, domain, what, class)
 	}
 	return dunno
@@ -94,7 +96,7 @@ func (e *eval) listReply(ctx context.Context, z dnslist.Zone, a dnslist.Answer, 
 		return e.refuse(450, "4.7.1", "Service unavailable")
 	}
 	code, _ := strconv.Atoi(text[:3])
-	dsn, rest := enhanced("4.7.1", strings.TrimLeft(text[4:], " \t"))
+	dsn, rest := reply.Enhanced("4.7.1", strings.TrimLeft(text[4:], " \t"))
 	return e.refuse(code, e.p.fixDSN(dsn, class), "%s", orElse(rest, "Service unavailable"))
 }
 
@@ -103,7 +105,7 @@ func checkDNSWL(ctx context.Context, e *eval, st *step) result {
 }
 
 func checkRHSWL(ctx context.Context, e *eval, st *step) result {
-	if domain := listDomain(known(e.s.Name)); domain != "" {
+	if domain := hosts.ListDomain(known(e.s.Name)); domain != "" {
 		return e.allowedBy(ctx, st, domain, e.s.Name)
 	}
 	return dunno
@@ -128,22 +130,6 @@ func (e *eval) allowedBy(ctx context.Context, st *step, name, what string) resul
 		return e.permitClient(ctx, st)
 	}
 	return dunno
-}
-
-// listDomain is the domain of a name or address that a list can be asked for:
-// no literal, and nothing that ends in a number, which lists refuse to hear.
-func listDomain(what string) string {
-	domain := what
-	if i := strings.LastIndexByte(what, '@'); i >= 0 {
-		domain = what[i+1:]
-	}
-	if domain == "" || allDigits(domain[strings.LastIndexByte(domain, '.')+1:]) {
-		return ""
-	}
-	if domain = dns.ASCII(domain); !dns.ValidHost(domain) {
-		return ""
-	}
-	return domain
 }
 
 // checkMXBackup lets mail to a domain in whose MX records we stand as a backup.
@@ -175,8 +161,8 @@ func (e *eval) isBackup(ctx context.Context, domain string) bool {
 		return false
 	}
 	mx, _, err := e.p.deps.Resolver.MX(ctx, domain)
-	if err != nil && !absent(err) {
-		e.unverifiable("Unable to look up mail exchanger information: " + dnsError(err))
+	if err != nil && !hosts.Absent(err) {
+		e.unverifiable("Unable to look up mail exchanger information: " + hosts.DNSError(err))
 	}
 	if err != nil || len(mx) == 0 {
 		return false
@@ -199,9 +185,9 @@ func (e *eval) isMX(ctx context.Context, mx []dns.MX) bool {
 		}
 	}
 	for _, m := range mx {
-		addrs, err := e.addrs(ctx, m.Host)
+		addrs, err := e.finder().Addrs(ctx, m.Host)
 		if err != nil {
-			e.unverifiable("Unable to look up mail exchanger host " + m.Host + ": " + addrError(err))
+			e.unverifiable("Unable to look up mail exchanger host " + m.Host + ": " + hosts.AddrError(err))
 		}
 		for _, a := range addrs {
 			if e.p.isOwn(a) {
@@ -216,9 +202,9 @@ func (e *eval) isMX(ctx context.Context, mx []dns.MX) bool {
 // permit_mx_backup_networks.
 func (e *eval) allIn(ctx context.Context, mx []dns.MX) bool {
 	for _, m := range mx {
-		addrs, err := e.addrs(ctx, m.Host)
+		addrs, err := e.finder().Addrs(ctx, m.Host)
 		if err != nil {
-			e.unverifiable("Unable to look up host " + m.Host + " as mail exchanger: " + dnsError(err))
+			e.unverifiable("Unable to look up host " + m.Host + " as mail exchanger: " + hosts.DNSError(err))
 			return false
 		}
 		for _, a := range addrs {

@@ -2,11 +2,10 @@ package policy
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"strings"
 
 	"packetboat/internal/mail"
+	"packetboat/internal/receive/policy/spec"
 	"packetboat/internal/route/table"
 )
 
@@ -52,7 +51,7 @@ func (e *eval) mismatch(ctx context.Context, st *step, loggedIn, ownedOnly bool)
 	case !loggedIn || !owned && ownedOnly:
 		return dunno
 	}
-	for _, name := range splitWords(owners) {
+	for _, name := range spec.Words(owners) {
 		if strings.EqualFold(name, e.s.User) {
 			return dunno
 		}
@@ -73,73 +72,14 @@ func (e *eval) owners(ctx context.Context, a mail.Address) (string, bool, error)
 	return owners, found, err
 }
 
-// certKey is what of a client's certificate a table is asked for.
-type certKey uint8
-
-const (
-	certFingerprint certKey = iota
-	keyFingerprint
-	certIssuer
-	certSubject
-)
-
-// certSearch reads check_ccert_access's argument: a table, or
-// { table, { search_order = cert_fingerprint, pubkey_fingerprint } }.
-func certSearch(arg string) (spec string, order []certKey, err error) {
-	inner, ok := strings.CutPrefix(arg, "{")
-	if !ok {
-		return arg, []certKey{certFingerprint, keyFingerprint}, nil
-	}
-	inner = strings.TrimSpace(strings.TrimSuffix(inner, "}"))
-	spec, rest := cutSpec(inner)
-	rest = strings.Trim(rest, ", \t")
-	if rest == "" {
-		return spec, []certKey{certFingerprint, keyFingerprint}, nil
-	}
-	rest = strings.TrimSpace(strings.TrimSuffix(strings.TrimPrefix(rest, "{"), "}"))
-	name, value, _ := strings.Cut(rest, "=")
-	if strings.TrimSpace(name) != "search_order" {
-		return "", nil, fmt.Errorf("unknown map attribute in %q", arg)
-	}
-	for _, w := range splitWords(strings.Trim(strings.TrimSpace(value), "{}")) {
-		k, ok := map[string]certKey{"cert_fingerprint": certFingerprint, "pubkey_fingerprint": keyFingerprint}[w]
-		if !ok {
-			// Postfix reads issuer_cn and subject_cn too, and then refuses all mail
-			// (451 4.3.5): better to say so now.
-			return "", nil, fmt.Errorf("unsupported search order %q in %q", w, arg)
-		}
-		order = append(order, k)
-	}
-	if len(order) == 0 {
-		return "", nil, errors.New("empty search_order")
-	}
-	return spec, order, nil
-}
-
-// cutSpec takes a table off the front; one of its own in braces stays whole.
-func cutSpec(s string) (spec, rest string) {
-	depth := 0
-	for i := range len(s) {
-		switch c := s[i]; {
-		case c == '{':
-			depth++
-		case c == '}':
-			depth--
-		case depth == 0 && strings.IndexByte(", \t", c) >= 0:
-			return s[:i], s[i:]
-		}
-	}
-	return s, ""
-}
-
 func checkCertAccess(ctx context.Context, e *eval, st *step) result {
 	if e.s.Fingerprint == "" {
 		e.noCert(st)
 		return dunno
 	}
 	for _, k := range st.search {
-		key := [...]string{certFingerprint: e.s.Fingerprint, keyFingerprint: e.s.PubkeyFingerprint,
-			certIssuer: e.s.Issuer, certSubject: e.s.Subject}[k]
+		key := [...]string{spec.Fingerprint: e.s.Fingerprint, spec.KeyFingerprint: e.s.PubkeyFingerprint,
+			spec.Issuer: e.s.Issuer, spec.Subject: e.s.Subject}[k]
 		r, _ := e.access(ctx, st, subject{e.s.Subject, certClass}, []table.Key{{Text: key}})
 		if r != dunno {
 			return r

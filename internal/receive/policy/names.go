@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"packetboat/internal/mail"
+	"packetboat/internal/receive/policy/hosts"
 	"packetboat/internal/sys/dns"
 )
 
@@ -16,7 +17,7 @@ func checkInvalidHelo(_ context.Context, e *eval, _ *step) result {
 		return dunno
 	case h[0] == '[':
 		return e.badLiteral(h)
-	case validName(h):
+	case hosts.ValidName(h):
 		return dunno
 	}
 	return e.refuse(e.p.opts.InvalidHelo, "5.5.2", "%s", rejected(h, heloClass, "Invalid name"))
@@ -24,7 +25,7 @@ func checkInvalidHelo(_ context.Context, e *eval, _ *step) result {
 
 // badLiteral refuses an address literal (RFC 5321 section 4.1.3) that is none.
 func (e *eval) badLiteral(h string) result {
-	if _, ok := literal(h); ok {
+	if _, ok := hosts.Literal(h); ok {
 		return dunno
 	}
 	return e.refuse(e.p.opts.InvalidHelo, "5.5.2", "%s", rejected(h, heloClass, "invalid ip address"))
@@ -50,7 +51,7 @@ func checkNonFQDNHelo(_ context.Context, e *eval, _ *step) result {
 		return dunno
 	case h[0] == '[':
 		return e.badLiteral(h)
-	case e.qualifiedName(cutDot(h)):
+	case e.qualifiedName(hosts.CutDot(h)):
 		return dunno
 	}
 	return e.refuse(e.p.opts.NonFQDN, "5.5.2", "%s", rejected(h, heloClass, "need fully-qualified hostname"))
@@ -62,15 +63,7 @@ func (e *eval) qualifiedName(s string) bool {
 	if e.s.SMTPUTF8 {
 		s = dns.ASCII(s)
 	}
-	return ascii(s) && dns.ValidHost(s) && strings.Contains(s, ".")
-}
-
-// cutDot takes the dot off the end of a name, if it is one dot.
-func cutDot(s string) string {
-	if len(s) > 1 && s[len(s)-1] == '.' && s[len(s)-2] != '.' {
-		return s[:len(s)-1]
-	}
-	return s
+	return hosts.ASCII(s) && dns.ValidHost(s) && strings.Contains(s, ".")
 }
 
 func checkUnknownHelo(ctx context.Context, e *eval, _ *step) result {
@@ -81,12 +74,12 @@ func checkUnknownHelo(ctx context.Context, e *eval, _ *step) result {
 	if h[0] == '[' {
 		return e.badLiteral(h)
 	}
-	found, err := e.mailDomain(ctx, h)
+	found, err := e.finder().MailDomain(ctx, h)
 	why := rejected(h, heloClass, "Host not found")
 	switch {
 	case err != nil:
 		return e.tempfail(e.p.opts.HeloTempfail, 450, "4.7.1", "%s", why)
-	case found == domainNone:
+	case found == hosts.None:
 		return e.refuse(e.p.opts.UnknownHelo, "4.7.1", "%s", why)
 	}
 	return dunno
@@ -108,7 +101,7 @@ func checkNonFQDNRcpt(_ context.Context, e *eval, _ *step) result {
 
 func (e *eval) nonFQDN(a mail.Address, class, dsn string) result {
 	domain := a.Domain()
-	if domain != "" && domain[0] == '[' && domain[len(domain)-1] == ']' || e.qualifiedName(cutDot(domain)) {
+	if domain != "" && domain[0] == '[' && domain[len(domain)-1] == ']' || e.qualifiedName(hosts.CutDot(domain)) {
 		return dunno
 	}
 	return e.refuse(e.p.opts.NonFQDN, dsn, "%s", rejected(string(a), class, "need fully-qualified address"))
@@ -140,97 +133,16 @@ func (e *eval) unknownDomain(ctx context.Context, a mail.Address, class, dsn, nu
 	if final || domain == "" || domain[0] == '[' && domain[len(domain)-1] == ']' {
 		return dunno
 	}
-	found, err := e.mailDomain(ctx, dns.ASCII(domain))
+	found, err := e.finder().MailDomain(ctx, dns.ASCII(domain))
 	switch {
 	case err != nil && dns.KindOf(err) == dns.Invalid:
 		return e.refuse(e.p.opts.UnknownAddress, dsn, "%s", rejected(string(a), class, "Malformed DNS server reply"))
 	case err != nil:
 		return e.tempfail(e.p.opts.AddressTempfail, 450, dsn, "%s", rejected(string(a), class, "Domain not found"))
-	case found == domainNull:
+	case found == hosts.Null:
 		return e.refuse(nullCode, nullDSN, "%s", rejected(string(a), class, "Domain "+domain+" does not accept mail (nullMX)"))
-	case found == domainNone:
+	case found == hosts.None:
 		return e.refuse(e.p.opts.UnknownAddress, dsn, "%s", rejected(string(a), class, "Domain not found"))
 	}
 	return dunno
-}
-
-// found says what DNS knows of a mail domain.
-type found uint8
-
-const (
-	domainNone found = iota
-	domainNull       // RFC 7505
-	domainOK
-)
-
-// mailDomain asks for MX, then for addresses. An error means that no server
-// could say.
-func (e *eval) mailDomain(ctx context.Context, domain string) (found, error) {
-	r := e.p.deps.Resolver
-	if r == nil {
-		return domainNone, errNoResolver
-	}
-	mx, _, err := r.MX(ctx, strings.TrimSuffix(domain, "."))
-	if err == nil {
-		if len(mx) == 1 && (mx[0].Host == "" || mx[0].Host == ".") {
-			return domainNull, nil
-		}
-		if len(mx) > 0 {
-			return domainOK, nil
-		}
-	}
-	if err != nil && dns.KindOf(err) == dns.TryAgain {
-		return domainNone, err
-	}
-	addrs, err := r.Addrs(ctx, strings.TrimSuffix(domain, "."), "ip")
-	switch {
-	case err != nil && dns.KindOf(err) == dns.TryAgain:
-		return domainNone, err
-	case err == nil && len(addrs) > 0:
-		return domainOK, nil
-	}
-	return domainNone, nil
-}
-
-var errNoResolver = &dns.Error{Kind: dns.TryAgain}
-
-// validName tells whether h is a host name or an address literal; a bare
-// address passes, as in Postfix, since so many clients say one.
-func validName(h string) bool {
-	if isLiteral(h) {
-		return true
-	}
-	if _, err := netip.ParseAddr(h); err == nil {
-		return true
-	}
-	return dns.ValidHost(strings.TrimSuffix(h, "."))
-}
-
-// isLiteral tells whether s is an address literal of RFC 5321 section 4.1.3.
-func isLiteral(s string) bool {
-	_, ok := literal(s)
-	return ok
-}
-
-// literal reads [1.2.3.4] and [IPv6:::1].
-func literal(s string) (netip.Addr, bool) {
-	inner, ok := strings.CutPrefix(s, "[")
-	if inner, ok = strings.CutSuffix(inner, "]"); !ok {
-		return netip.Addr{}, false
-	}
-	six := len(inner) > 5 && strings.EqualFold(inner[:5], "IPv6:")
-	if six {
-		inner = inner[5:]
-	}
-	a, err := netip.ParseAddr(inner)
-	return a, err == nil && a.Is6() == six && s[0] == '['
-}
-
-func ascii(s string) bool {
-	for i := 0; i < len(s); i++ {
-		if s[i] >= 0x80 {
-			return false
-		}
-	}
-	return true
 }

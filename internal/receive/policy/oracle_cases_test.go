@@ -76,14 +76,9 @@ func oracleCases() (out []oracleCase) {
 		add("sender: check_sender_access "+l, "", message("joe@sub.test", "bob@here.test")...)
 		add("client: check_client_access "+l, "addr=192.0.2.5")
 	}
-	for _, addr := range []string{"192.0.2.5", "192.0.2.77", "192.0.2.78", "2001:db8::1", "10.1.2.3"} {
-		x := addr
-		if strings.Contains(addr, ":") {
-			x = "IPv6:" + addr
-			continue // this Postfix speaks IPv4 only
-		}
-		add("client: check_client_access texthash:T/access", "name=n.test addr="+x)
-		add("client: check_client_access cidr:T/cidr, permit_mynetworks, reject", "name=n.test addr="+x)
+	for _, addr := range []string{"192.0.2.5", "192.0.2.77", "192.0.2.78", "10.1.2.3"} {
+		add("client: check_client_access texthash:T/access", "name=n.test addr="+addr)
+		add("client: check_client_access cidr:T/cidr, permit_mynetworks, reject", "name=n.test addr="+addr)
 	}
 	add("rcpt: check_sasl_access texthash:T/access", "login=alice")
 	add("rcpt: check_sasl_access texthash:T/access", "login=bob")

@@ -20,6 +20,7 @@ import (
 	mdns "github.com/miekg/dns"
 
 	"packetboat/internal/mail"
+	"packetboat/internal/receive/policy/reply"
 	"packetboat/internal/route/rewrite"
 	"packetboat/internal/route/table"
 	"packetboat/internal/sys/config"
@@ -392,6 +393,7 @@ func serveAuth(t *testing.T, path string) {
 	l, err := net.Listen("unix", path)
 	must(t, err)
 	os.Chmod(path, 0o666)
+	var kept []net.Conn
 	t.Cleanup(func() { l.Close() })
 	go func() {
 		for {
@@ -399,6 +401,7 @@ func serveAuth(t *testing.T, path string) {
 			if err != nil {
 				return
 			}
+			kept = append(kept, c) // what nobody holds is closed by the collector
 			fmt.Fprint(c, "VERSION\t1\t2\nMECH\tPLAIN\tplaintext\nSPID\t1\nCUID\t1\nCOOKIE\t0123456789abcdef0123456789abcdef\nDONE\n")
 		}
 	}()
@@ -591,7 +594,7 @@ func (p *Policy) session(c oracleCase) (out []string) {
 				out = append(out, "503 5.5.1 Error: need RCPT command")
 				continue
 			} else if s.RcptCount == 0 {
-				answer("", verdict(554, "5.5.1", "Error: no valid recipients"))
+				answer("", reply.New(554, "5.5.1", "Error: no valid recipients"))
 				continue
 			}
 			if s.RcptCount == 1 {

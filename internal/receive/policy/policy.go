@@ -21,8 +21,9 @@ import (
 	"packetboat/internal/mail"
 	"packetboat/internal/receive/policy/dnslist"
 	"packetboat/internal/receive/policy/greylist"
+	"packetboat/internal/receive/policy/hosts"
+	"packetboat/internal/receive/policy/template"
 	"packetboat/internal/route/table"
-	"packetboat/internal/sys/dns"
 	"packetboat/internal/sys/maillog"
 )
 
@@ -53,16 +54,10 @@ type Router interface {
 }
 
 // Resolver asks name servers; *dns.Resolver is one.
-type Resolver interface {
-	MX(ctx context.Context, domain string) ([]dns.MX, bool, error)
-	Addrs(ctx context.Context, host, network string) ([]netip.Addr, error)
-	TXT(ctx context.Context, name string) ([]string, error)
-}
+type Resolver = hosts.Resolver
 
 // NameServers finds the name servers of a zone, for check_*_ns_access.
-type NameServers interface {
-	NS(ctx context.Context, zone string) ([]string, error)
-}
+type NameServers = hosts.NameServers
 
 // Table is a look-up table (package table).
 type Table = table.Table
@@ -117,7 +112,7 @@ type Policy struct {
 // as Postfix refuses it.
 func New(o Options, d Deps) (*Policy, error) {
 	p := &Policy{opts: o.withDefaults(), deps: d, table: entries(), classes: map[string]*class{}}
-	p.own = interfaceAddrs
+	p.own = kernelAddrs
 	if d.Resolver != nil {
 		p.lists = dnslist.New(d.Resolver, d.Log.Warn)
 	}
@@ -196,7 +191,7 @@ func (p *Policy) openLists() (err error) {
 	if p.permitLog, err = table.OpenList(o.PermitLog, table.Exact, table.Options{}); err != nil {
 		return fmt.Errorf("smtpd_log_access_permit_actions: %w", err)
 	}
-	p.filter = unescape(o.ExpandFilter)
+	p.filter = template.Unescape(o.ExpandFilter)
 	return nil
 }
 

@@ -1,11 +1,11 @@
 package policy
 
 import (
-	"fmt"
 	"net/netip"
 	"strings"
 
 	"packetboat/internal/mail"
+	"packetboat/internal/receive/policy/reply"
 	"packetboat/internal/sys/maillog"
 )
 
@@ -79,40 +79,7 @@ func (s *Session) ResetMail() {
 }
 
 // Verdict is a refusal. A nil *Verdict lets the client go on.
-type Verdict struct {
-	Code int    // SMTP reply code
-	DSN  string // enhanced status code (RFC 3463); its first digit agrees with Code
-	Text string
-}
-
-// maxReply is the length of a reply line without CRLF (RFC 5321 section 4.5.3.1.5).
-const maxReply = 510
-
-// verdict makes a refusal whose code and enhanced code agree in class, whatever
-// class the administrator's reply code has.
-func verdict(code int, dsn, format string, args ...any) *Verdict {
-	if dsn != "" {
-		dsn = string('0'+byte(code/100)) + dsn[1:]
-	}
-	return &Verdict{code, dsn, fmt.Sprintf(format, args...)}
-}
-
-// Reply returns the reply line without its line end. Nothing of what a client
-// said gets into it but printable text: what is not becomes a space.
-func (v *Verdict) Reply() string {
-	b := fmt.Appendf(nil, "%d %s %s", v.Code, v.DSN, v.Text)
-	b = b[:min(len(b), maxReply)]
-	for i, c := range b {
-		if c < ' ' || c == 0x7f {
-			b[i] = ' '
-		}
-	}
-	return string(b)
-}
-
-// HangUp tells that the session ends with this reply: 421 and 521 mean that
-// (RFC 5321 section 3.8, RFC 7504).
-func (v *Verdict) HangUp() bool { return v.Code == 421 || v.Code == 521 }
+type Verdict = reply.Verdict
 
 // log writes the line of a refusal; what is reject, reject_warning and so on.
 func (p *Policy) log(s *Session, what string, v *Verdict) { p.note(s, what, v.Reply()) }
@@ -135,18 +102,9 @@ func (p *Policy) note(s *Session, what, text string) {
 // Reject logs a refusal that smtpd itself decides on (message size), in the
 // form of the others.
 func (p *Policy) Reject(s *Session, code int, dsn, text string) *Verdict {
-	v := p.softened(verdict(code, dsn, "%s", text))
+	v := p.softened(reply.New(code, dsn, "%s", text))
 	p.log(s, "reject", v)
 	return v
-}
-
-// isDSN tells whether s is an enhanced status code (RFC 3463 section 2).
-func isDSN(s string) bool {
-	part := strings.Split(s, ".")
-	if len(part) != 3 || len(part[0]) != 1 || strings.IndexByte("245", part[0][0]) < 0 {
-		return false
-	}
-	return allDigits(part[1]) && allDigits(part[2]) && len(part[1]) <= 3 && len(part[2]) <= 3
 }
 
 func text(a *mail.Address) string {

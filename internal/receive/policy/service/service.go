@@ -184,6 +184,24 @@ func (c *Client) talk(ctx context.Context, k *conn, question []byte) (action str
 	return action, nil
 }
 
+// Question writes attributes and their values as a server wants them.
+func Question(attrs [][2]string) []byte {
+	b := make([]byte, 0, 1024)
+	for _, a := range attrs {
+		b = append(append(append(b, a[0]...), '='), oneLine(a[1])...)
+		b = append(b, '\n')
+	}
+	return append(b, '\n')
+}
+
+// oneLine keeps a client from adding attributes of his own.
+func oneLine(s string) string {
+	if strings.ContainsAny(s, "\n\r\x00") {
+		return strings.NewReplacer("\n", "?", "\r", "?", "\x00", "?").Replace(s)
+	}
+	return s
+}
+
 // readAction reads lines up to the empty one and returns the attribute "action".
 func readAction(r io.Reader) (string, error) {
 	var got []byte

@@ -1,37 +1,33 @@
-package policy
+// Package template expands the texts of main.cf that go to clients:
+// default_rbl_reply and smtpd_reject_footer.
+package template
 
 import (
-	"context"
-	"errors"
 	"strconv"
 	"strings"
-	"time"
 
-	"packetboat/internal/mail"
+	"packetboat/internal/receive/policy/reply"
 )
-
-var errNoVerifier = errors.New("no probes can be sent here")
 
 // maxNesting bounds ${a?{${b?{...}}}}.
 const maxNesting = 20
 
-// expand replaces $name, ${name}, $(name), ${name?text}, ${name:text} and
-// ${name?{text}:{text}} in a template: what own knows, and what is known of the
-// session (smtpd_reject_footer of postconf(5)). What a client said passes
-// smtpd_expansion_filter. ok is false if the template is no template, or asks
-// for a name that does not exist.
-func (p *Policy) expand(template string, s *Session, own map[string]string) (out string, ok bool) {
-	x := expansion{p: p, s: s, own: own, ok: true}
+// Expand replaces $name, ${name}, $(name), ${name?text}, ${name:text} and
+// ${name?{text}:{text}} in a template by what value knows. What a client said must
+// not do harm: only the bytes of filter get through, the printable ones of ASCII
+// if it is empty; for others there is "_". ok is false if the template is no
+// template, or asks for a name that does not exist.
+func Expand(template, filter string, value func(name string) (string, bool)) (out string, ok bool) {
+	x := expansion{filter: filter, lookup: value, ok: true}
 	x.text(template, 0)
 	return x.b.String(), x.ok
 }
 
 type expansion struct {
-	p   *Policy
-	s   *Session
-	own map[string]string
-	b   strings.Builder
-	ok  bool
+	filter string
+	lookup func(name string) (string, bool)
+	b      strings.Builder
+	ok     bool
 }
 
 func (x *expansion) text(t string, depth int) {
@@ -141,25 +137,18 @@ func nameLength(t string) int {
 }
 
 // value is a name's value; known is false if there is no such name.
-func (x *expansion) value(name string) (v string, known bool) {
-	if v, known = x.own[name]; !known {
-		v, known = x.attribute(name)
-	}
-	if !known {
-		x.ok = false
-		if name != "" {
-			x.p.deps.Log.Warn("unknown macro name \"%s\" in expansion request", name)
-		}
-	}
+func (x *expansion) value(name string) (string, bool) {
+	v, known := x.lookup(name)
+	x.ok = x.ok && known
 	return x.filtered(v), known
 }
 
-// filtered writes "_" for what smtpd_expansion_filter does not let through.
+// filtered writes "_" for what the filter does not let through.
 func (x *expansion) filtered(v string) string {
 	b := []byte(v)
 	for i, c := range b {
-		ok := strings.IndexByte(x.p.filter, c) >= 0
-		if x.p.filter == "" {
+		ok := strings.IndexByte(x.filter, c) >= 0
+		if x.filter == "" {
 			ok = c == '\t' || c >= ' ' && c < 0x7f
 		}
 		if !ok {
@@ -169,56 +158,8 @@ func (x *expansion) filtered(v string) string {
 	return string(b)
 }
 
-// attribute is what is known of the session under a name.
-func (x *expansion) attribute(name string) (string, bool) {
-	s := x.s
-	switch name {
-	case "server_name":
-		return x.p.opts.Hostname, true
-	case "client":
-		return s.Client(), true
-	case "client_port":
-		return portText(s.Port), true
-	case "client_address":
-		return s.Addr.Unmap().String(), true
-	case "client_name":
-		return s.Name, true
-	case "reverse_client_name":
-		return s.Reverse, true
-	case "helo_name":
-		return s.Helo, true
-	case "localtime":
-		return time.Now().Format("Jan 02 15:04:05"), true
-	}
-	if part, ok := strings.CutPrefix(name, "sender"); ok {
-		return addressPart(s.Sender, part)
-	}
-	if part, ok := strings.CutPrefix(name, "recipient"); ok {
-		return addressPart(s.Rcpt, part)
-	}
-	return "", false
-}
-
-// addressPart is $sender, $sender_name, $sender_domain and the same of the recipient.
-func addressPart(a *mail.Address, part string) (string, bool) {
-	if part != "" && part != "_name" && part != "_domain" {
-		return "", false
-	}
-	switch {
-	case a == nil:
-		return "", true
-	case part == "_domain":
-		return a.Domain(), true
-	case *a == "":
-		return "<>", true
-	case part == "_name":
-		return a.Local(), true
-	}
-	return string(*a), true
-}
-
-// unescape reads the escapes of C in smtpd_expansion_filter: \t, \\ and \40.
-func unescape(s string) string {
+// Unescape reads the escapes of C in smtpd_expansion_filter: \t, \\ and \40.
+func Unescape(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
 		if s[i] != '\\' || i == len(s)-1 {
@@ -244,47 +185,19 @@ func unescape(s string) string {
 	return b.String()
 }
 
-// Final returns what has to be sent for a 4xx or 5xx reply, whoever made it: with
-// soft_bounce it is a 4xx, and the text of smtpd_reject_footer_maps or
-// smtpd_reject_footer stands behind it. Lines are divided by CRLF, without one at
-// the end. smtpd calls it for every reply.
-func (p *Policy) Final(ctx context.Context, s *Session, reply string) string {
-	if p.opts.SoftBounce && len(reply) > 4 && reply[0] == '5' {
-		rest := reply[1:]
-		if reply[4] == '5' && isDSN(strings.SplitN(reply[4:], " ", 2)[0]) {
-			rest = reply[1:4] + "4" + reply[5:]
-		}
-		reply = "4" + rest
-	}
-	if p.opts.Footer == "" && len(p.footers) == 0 || len(reply) < 4 || reply[0] != '4' && reply[0] != '5' {
-		return reply
-	}
-	template, found, err := p.footers.Lookup(ctx, reply)
-	if err != nil {
-		p.deps.Log.SMTPDConfig("smtpd_reject_footer_maps lookup error", err)
-	}
-	if !found {
-		template = p.opts.Footer
-	}
-	if template == "" || strings.HasPrefix(reply[3:], "-") {
-		return reply
-	}
-	return p.withFooter(s, reply, template)
-}
-
-// withFooter adds a footer's lines, each with the reply's codes. "\c" at the
+// Footer adds the lines of smtpd_reject_footer to an answer, each with its codes. "\c" at the
 // beginning continues the reply's own line, "\n" begins another.
-func (p *Policy) withFooter(s *Session, reply, template string) string {
+func Footer(answer, template string, expand func(string) string) string {
 	text, joined := strings.CutPrefix(template, `\c`)
 	lines := strings.Split(strings.TrimSuffix(text, `\n`), `\n`)
-	code, rest := reply[:3], reply[4:]
+	code, rest := answer[:3], answer[4:]
 	prefix := ""
-	if dsn, _, _ := strings.Cut(rest, " "); isDSN(dsn) {
+	if dsn, _, _ := strings.Cut(rest, " "); reply.IsDSN(dsn) {
 		prefix = dsn + " "
 	}
 	out := []string{rest}
 	for i, l := range lines {
-		l, _ = p.expand(l, s, nil)
+		l = expand(l)
 		if i == 0 && joined {
 			out[0] += l
 			continue
