@@ -9,13 +9,14 @@ import (
 
 	"packetboat/internal/auth/wire"
 	"packetboat/internal/receive/gate"
+	"packetboat/internal/receive/smtpd/mechs"
 	"packetboat/internal/receive/smtpd/stream"
 	"packetboat/internal/receive/smtpd/syntax"
 )
 
 // canAuth tells whether AUTH is offered now.
 func (c *session) canAuth() bool {
-	return c.s.opts.SASL && c.s.deps.Auth != nil && c.offer.has("AUTH") && (c.st.TLS || !c.s.opts.TLSAuthOnly)
+	return c.s.opts.SASL && c.s.deps.Auth != nil && c.offer.Has("AUTH") && (c.st.TLS || !c.s.opts.TLSAuthOnly)
 }
 
 // mechs returns the mechanisms that may be used now: those of the server,
@@ -27,45 +28,11 @@ func (c *session) mechs() []string {
 	}
 	var out []string
 	for _, m := range c.s.deps.Auth.Mechs() {
-		if m.Prop&wire.Private == 0 && allowed(m.Prop, rules) && passes(m.Name, c.s.opts.SASLMechs) {
+		if m.Prop&wire.Private == 0 && mechs.Allowed(m.Prop, rules) && mechs.Passes(m.Name, c.s.opts.SASLMechs) {
 			out = append(out, m.Name)
 		}
 	}
 	return out
-}
-
-// allowed applies smtpd_sasl_security_options; the default is noanonymous.
-func allowed(p wire.Prop, rules []string) bool {
-	if len(rules) == 0 {
-		return p&wire.Anonymous == 0
-	}
-	for _, r := range rules {
-		switch {
-		case r == "noanonymous" && p&wire.Anonymous != 0,
-			r == "noplaintext" && p&wire.Plaintext != 0,
-			r == "nodictionary" && p&wire.Dictionary != 0,
-			r == "noactive" && p&wire.Active != 0,
-			r == "forward_secrecy" && p&wire.ForwardSecrecy == 0,
-			r == "mutual_auth" && p&wire.MutualAuth == 0:
-			return false
-		}
-	}
-	return true
-}
-
-// passes applies smtpd_sasl_mechanism_filter: the first word that matches
-// decides; "static:rest" matches everything.
-func passes(mech string, filter []string) bool {
-	if len(filter) == 0 {
-		return mech != "EXTERNAL"
-	}
-	for _, f := range filter {
-		f, not := strings.CutPrefix(f, "!")
-		if strings.HasPrefix(f, "static:") || strings.EqualFold(f, mech) {
-			return !not
-		}
-	}
-	return false
 }
 
 // auth is RFC 4954.

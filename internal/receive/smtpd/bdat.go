@@ -1,7 +1,6 @@
 package smtpd
 
 import (
-	"strings"
 	"time"
 
 	"packetboat/internal/receive/smtpd/stream"
@@ -21,11 +20,11 @@ const (
 // else is looked at, so that a chunk never runs as commands; a size that cannot
 // be read ends the session, since nobody knows where the next command begins.
 func (c *session) bdat(cmd *syntax.Command) bool {
-	if !c.offer.has("CHUNKING") {
+	if !c.offer.Has("CHUNKING") {
 		c.hangup = true // the chunk behind it must not run as commands
 		return c.fail("521 5.5.1 Error: command not implemented")
 	}
-	size, last, ok := bdatArgs(cmd)
+	size, last, ok := syntax.BDATArgs(cmd)
 	if !ok {
 		c.hangup = true
 		c.s.deps.Log.SMTPDBadChunk(c.st.QueueID, c.st.Client(), []byte(cmd.Rest(0)))
@@ -47,18 +46,6 @@ func (c *session) bdat(cmd *syntax.Command) bool {
 		return false
 	}
 	return c.endChunk(size, last)
-}
-
-func bdatArgs(cmd *syntax.Command) (size int64, last, ok bool) {
-	if len(cmd.Args) < 2 || len(cmd.Args) > 3 {
-		return 0, false, false
-	}
-	size, digits, fits := syntax.Decimal(cmd.Args[1].Text)
-	last = len(cmd.Args) == 3
-	if last && !strings.EqualFold(cmd.Args[2].Text, "LAST") {
-		return 0, false, false
-	}
-	return size, last, digits && fits
 }
 
 // noRcpt is the refusal of a message without recipients.

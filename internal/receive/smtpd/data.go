@@ -139,6 +139,11 @@ func (c *session) finish(d *stream.Decoder, size string) bool {
 	if err != nil {
 		return c.unqueued(err)
 	}
+	if m, ok := c.tx.msg.(*through); ok {
+		c.tx.msg = nil
+		c.errors, c.junk = 0, 0
+		return c.filterSaid("accept", m.reply)
+	}
 	id := c.tx.msg.ID()
 	c.tx.msg = nil // it belongs to the queue now
 	c.errors, c.junk = 0, 0

@@ -301,6 +301,7 @@ func services() map[string]func(w *world) {
 			w.opts.DiscardEHLO, w.opts.DiscardMaps = words2("silent-discard, dsn, etrn"), []string{"inline:{127.0.0.4=chunking}"}
 		},
 		"bare":      func(w *world) { w.opts.BareNewline, w.opts.BareExempt = "reject", []string{"127.0.0.9"} },
+		"through":   func(w *world) { w.opts.Filter = w.sink },
 		"pipeproxy": func(w *world) { w.opts.ForbidPipe, w.opts.Upstream = true, "haproxy" },
 		"pipe":      func(w *world) { w.opts.ForbidPipe = true },
 		"etrn": func(w *world) {
@@ -348,9 +349,10 @@ func TestDialogues(t *testing.T) {
 	worlds := map[string]*world{}
 	tables := t.TempDir()
 	writeTables(t, tables)
+	_, sink := startSink(t)
 	for name, change := range services() {
 		worlds[name] = newWorld()
-		worlds[name].tables = tables
+		worlds[name].tables, worlds[name].sink = tables, sink
 		change(worlds[name])
 		worlds[name].deps.Auth = wire.New(func(context.Context) (net.Conn, error) { return net.Dial("unix", sock) })
 		worlds[name].start(t)

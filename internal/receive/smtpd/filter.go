@@ -110,12 +110,14 @@ func (c *session) filter(ask func(x *milter.Session) milter.Reply) bool {
 }
 
 // filterHelo tells of HELO or EHLO. Only 421 is an answer to it: other refusals
-// wait for MAIL, as in Postfix.
-func (c *session) filterHelo(name string) bool {
+// wait for MAIL, as in Postfix. The log speaks of the protocol before.
+func (c *session) filterHelo(name, proto string) bool {
 	if c.filters == nil {
 		return true
 	}
 	c.filtering = true
+	defer func(now string) { c.st.Proto = now }(c.st.Proto)
+	c.st.Proto = proto
 	if refusal := c.filterReply(c.filters.Helo(name)); strings.HasPrefix(refusal, "421") {
 		return c.fail(refusal)
 	}
@@ -146,14 +148,17 @@ func (c *session) filterRcpt(cmd *syntax.Command, rcpt *mail.Address, refusal st
 	return true
 }
 
-// filterData tells of DATA, or of the first BDAT.
+// filterData tells of DATA, or of the first BDAT. The log names the first recipient.
 func (c *session) filterData() bool {
+	if c.filters != nil {
+		c.st.Rcpt = &c.tx.env.Rcpts[0].Addr
+	}
 	return c.filter(func(x *milter.Session) milter.Reply { return x.Data() })
 }
 
-// filterUnknown tells of an unknown command.
-func (c *session) filterUnknown(line []byte) bool {
-	return c.filter(func(x *milter.Session) milter.Reply { return x.Unknown(string(line)) })
+// filterUnknown tells of an unknown command: of its first word only, as Postfix.
+func (c *session) filterUnknown(verb string) bool {
+	return c.filter(func(x *milter.Session) milter.Reply { return x.Unknown(verb) })
 }
 
 // filterOther refuses a command that no event stands for, when milters have

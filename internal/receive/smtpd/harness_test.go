@@ -192,6 +192,7 @@ type world struct {
 	relay []string
 
 	tables string // folder of writeTables
+	sink   string // address of startSink
 }
 
 func words2(s string) []string {

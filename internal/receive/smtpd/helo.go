@@ -1,43 +1,10 @@
 package smtpd
 
 import (
-	"slices"
 	"strings"
 
 	"packetboat/internal/receive/smtpd/syntax"
 )
-
-// features says which EHLO keywords are left out (smtpd_discard_ehlo_keywords).
-type features struct {
-	hidden map[string]bool
-	all    bool // nothing is offered: the table that says cannot be asked
-	silent bool // the log is not told
-}
-
-func newFeatures(discard []string) features {
-	f := features{hidden: make(map[string]bool)}
-	for _, w := range discard {
-		f.hidden[strings.ToUpper(w)] = true
-	}
-	f.silent = f.hidden["SILENT-DISCARD"]
-	return f
-}
-
-func (f features) has(keyword string) bool { return !f.all && !f.hidden[keyword] }
-
-// list names what is left out, for the log.
-func (f features) list() string {
-	var out []string
-	for w := range f.hidden {
-		out = append(out, w)
-	}
-	slices.Sort(out)
-	return strings.Join(out, " ")
-}
-
-func fields(s string) []string {
-	return strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' })
-}
 
 // greetName takes the argument of HELO or EHLO; false when there is none.
 func (c *session) greetName(cmd *syntax.Command) bool {
@@ -53,11 +20,11 @@ func (c *session) greetName(cmd *syntax.Command) bool {
 
 // helo is RFC 5321 section 4.1.1.1 without extensions.
 func (c *session) helo(cmd *syntax.Command) bool {
-	old := c.st.Helo
+	old, proto := c.st.Helo, c.st.Proto
 	if !c.greetName(cmd) {
 		return c.fail("501 Syntax: HELO hostname")
 	}
-	if !c.askHelo(old, "SMTP") || !c.filterHelo(cmd.Rest(1)) {
+	if !c.askHelo(old, "SMTP") || !c.filterHelo(cmd.Rest(1), proto) {
 		return false
 	}
 	c.reply("250 " + c.s.opts.Hostname)
@@ -67,16 +34,16 @@ func (c *session) helo(cmd *syntax.Command) bool {
 // ehlo is RFC 5321 section 4.1.1.1. Replies to HELO and EHLO have no enhanced
 // codes (RFC 2034 section 4).
 func (c *session) ehlo(cmd *syntax.Command) bool {
-	old := c.st.Helo
+	old, proto := c.st.Helo, c.st.Proto
 	if !c.greetName(cmd) {
 		return c.fail("501 Syntax: EHLO hostname")
 	}
-	if !c.askHelo(old, "ESMTP") || !c.filterHelo(cmd.Rest(1)) {
+	if !c.askHelo(old, "ESMTP") || !c.filterHelo(cmd.Rest(1), proto) {
 		return false
 	}
 	c.offer = c.discarded()
-	if len(c.offer.hidden) > 0 && !c.offer.silent {
-		c.s.deps.Log.SMTPDDiscarding(c.offer.list())
+	if !c.offer.Empty() && !c.offer.Silent {
+		c.s.deps.Log.SMTPDDiscarding(c.offer.List())
 	}
 	lines := c.keywords()
 	for i, l := range lines {
@@ -109,7 +76,7 @@ func (c *session) keywords() []string {
 	}
 	lines := append(make([]string, 0, 16), o.Hostname)
 	add := func(on bool, keyword, line string) {
-		if on && f.has(keyword) {
+		if on && f.Has(keyword) {
 			lines = append(lines, line)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"packetboat/internal/receive/gate"
+	"packetboat/internal/receive/smtpd/syntax"
 )
 
 // limits are the parameters that postconf(5) makes stricter under stress, when
@@ -110,15 +111,15 @@ func (c *session) tooOften(e gate.Event, limit int, what string) bool {
 
 // discarded returns the EHLO keywords that are left out for this client
 // (smtpd_discard_ehlo_keyword_address_maps before smtpd_discard_ehlo_keywords).
-func (c *session) discarded() features {
+func (c *session) discarded() syntax.Keywords {
 	for _, t := range c.s.discard {
 		v, ok, err := t.Lookup(context.WithoutCancel(c.ctx), c.st.Addr.Unmap().String())
 		if err != nil {
 			c.s.deps.Log.SMTPDConfig("smtpd_discard_ehlo_keyword_address_maps", err)
-			return features{all: true}
+			return syntax.Keywords{All: true}
 		}
 		if ok {
-			return newFeatures(fields(v))
+			return syntax.NewKeywords(syntax.Fields(v))
 		}
 	}
 	return c.s.ehlo

@@ -33,7 +33,7 @@ func (c *session) mail(cmd *syntax.Command) bool {
 		return c.fail("501 5.1.7 Bad sender address syntax")
 	}
 	var env mail.Envelope
-	if !no(c.s.opts.NoUTF8) && c.offer.has("SMTPUTF8") {
+	if !no(c.s.opts.NoUTF8) && c.offer.Has("SMTPUTF8") {
 		env.SMTPUTF8 = foldIn(syntax.Words(cmd.Args[3:]), "SMTPUTF8")
 	}
 	sender, ok := c.address("MAIL", cmd.Args[2].Text, syntax.PathRules{Empty: true, Strict: c.s.opts.Strict821, UTF8: env.SMTPUTF8})
@@ -76,6 +76,9 @@ func (c *session) beginMail(env *mail.Envelope, size int64, cmd *syntax.Command)
 	}
 	c.tx.active = true
 	c.tx.env = *env
+	if c.s.opts.Filter != "" {
+		c.tx.command = passOn("MAIL FROM", env.Sender, cmd)
+	}
 	c.reply("250 2.1.0 Ok")
 	return true
 }
@@ -122,7 +125,7 @@ func (c *session) mailOption(env *mail.Envelope, size *int64, arg string) string
 	case name == "BODY" && strings.EqualFold(value, "7BIT"):
 		env.Body = mail.Body7Bit
 	case strings.EqualFold(arg, "SMTPUTF8") && env.SMTPUTF8:
-	case strings.EqualFold(arg, "REQUIRETLS") && c.st.TLS && c.offer.has("REQUIRETLS"):
+	case strings.EqualFold(arg, "REQUIRETLS") && c.st.TLS && c.offer.Has("REQUIRETLS"):
 		env.RequireTLS = true // RFC 8689 section 2
 	case name == "AUTH":
 		c.authOption(value)
@@ -164,7 +167,7 @@ const noDSN = "501 5.7.1 DSN support is disabled"
 // retOption is RFC 3461 section 4.3.
 func (c *session) retOption(env *mail.Envelope, value string) string {
 	v := strings.ToUpper(value)
-	if !c.offer.has("DSN") {
+	if !c.offer.Has("DSN") {
 		return noDSN
 	}
 	if env.Ret != "" || v != "FULL" && v != "HDRS" {
@@ -177,7 +180,7 @@ func (c *session) retOption(env *mail.Envelope, value string) string {
 // envidOption is RFC 3461 section 4.4.
 func (c *session) envidOption(env *mail.Envelope, value string) string {
 	id, ok := syntax.Unxtext(value)
-	if !c.offer.has("DSN") {
+	if !c.offer.Has("DSN") {
 		return noDSN
 	}
 	if !ok || id == "" || env.EnvID != "" {

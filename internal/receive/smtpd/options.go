@@ -3,13 +3,13 @@ package smtpd
 import (
 	"context"
 	"crypto/tls"
-	"net/netip"
 	"time"
 
 	"packetboat/internal/auth/wire"
 	"packetboat/internal/mail"
 	"packetboat/internal/receive/gate"
 	"packetboat/internal/receive/policy"
+	"packetboat/internal/receive/smtpd/peername"
 	"packetboat/internal/receive/smtpd/stream"
 	"packetboat/internal/sys/cert"
 	"packetboat/internal/sys/maillog"
@@ -92,11 +92,8 @@ type Message interface {
 	Abort()                         // forget it; also after an error, but not after Commit
 }
 
-// Resolver finds a client's name: the reverse name that leads back to addr
-// (empty without one), and what the address claims to be. *dns.Resolver is one.
-type Resolver interface {
-	Name(ctx context.Context, addr netip.Addr) (name, reverse string, err error)
-}
+// Resolver finds a client's name.
+type Resolver = peername.Resolver
 
 // Auth asks an authentication server. *wire.Client is one.
 type Auth interface {
@@ -110,7 +107,7 @@ type Deps struct {
 	Policy      *policy.Policy
 	Open        func() (Message, error) // begins a message, at the first accepted RCPT
 	Free        func() (int64, error)   // octets that are free in the queue; nil: enough
-	Resolver    Resolver                // nil: every client is "unknown"
+	Resolver    peername.Resolver       // nil: every client is "unknown"
 	Auth        Auth                    // nil: no AUTH
 	TLS         *tls.Config             // nil: no STARTTLS
 	Authorities *cert.Authorities       // of client certificates; nil: none is verified

@@ -20,7 +20,7 @@ func FuzzOptions(f *testing.F) {
 		if len(cmd.Args) == 0 {
 			return
 		}
-		c := &session{s: &Server{opts: Options{}.withDefaults(), ehlo: newFeatures(nil)}, st: policy.Session{TLS: true}}
+		c := &session{s: &Server{opts: Options{}.withDefaults(), ehlo: syntax.NewKeywords(nil)}, st: policy.Session{TLS: true}}
 		var env mail.Envelope
 		var size int64
 		c.mailOption(&env, &size, cmd.Args[0].Text)

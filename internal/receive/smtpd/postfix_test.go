@@ -37,6 +37,7 @@ var postfixServices = map[string][]string{
 	"cmds": {"smtpd_command_filter=pcre:DIR/etc/filter", "smtpd_noop_commands=FROB, XYZZY", "smtpd_forbidden_commands=CONNECT GET POST pcre:DIR/etc/bad",
 		"smtpd_discard_ehlo_keywords=silent-discard, dsn, etrn", "smtpd_discard_ehlo_keyword_address_maps=inline:{127.0.0.4=chunking}"},
 	"bare":      {"smtpd_forbid_bare_newline=reject", "smtpd_forbid_bare_newline_exclusions=127.0.0.9"},
+	"through":   {"smtpd_proxy_filter=SINK"},
 	"pipeproxy": {"smtpd_forbid_unauth_pipelining=yes", "smtpd_upstream_proxy_protocol=haproxy"},
 	"pipe":      {"smtpd_forbid_unauth_pipelining=yes"},
 	"etrn":      {"fast_flush_domains=relay.test"},
@@ -146,12 +147,13 @@ func (p *realPostfix) layDown(t *testing.T) {
 		t.Skipf("no user postfix: %s", out)
 	}
 	master := postfixMaster
+	_, sink := startSink(t)
 	for name, opts := range postfixServices {
 		addr := freePort(t)
 		p.addrs[name] = addr
 		master += addr + " inet n - n - - smtpd\n"
 		for _, o := range opts {
-			k, v, _ := strings.Cut(strings.ReplaceAll(o, "DIR", p.dir), "=")
+			k, v, _ := strings.Cut(strings.NewReplacer("DIR", p.dir, "SINK", sink).Replace(o), "=")
 			master += "  -o { " + k + " = " + v + " }\n"
 		}
 	}

@@ -61,7 +61,7 @@ func (c *session) addRcpt(rcpt mail.Rcpt, cmd *syntax.Command) bool {
 	if !c.filterRcpt(cmd, &rcpt.Addr, "") {
 		return false
 	}
-	if c.tx.msg == nil && !c.open() {
+	if c.tx.msg == nil && !c.open() || !c.passRcpt(rcpt.Addr, cmd) {
 		return false
 	}
 	c.tx.env.Rcpts = append(c.tx.env.Rcpts, rcpt)
@@ -71,6 +71,9 @@ func (c *session) addRcpt(rcpt mail.Rcpt, cmd *syntax.Command) bool {
 }
 
 func (c *session) open() bool {
+	if c.s.opts.Filter != "" {
+		return c.openFilter()
+	}
 	m, err := c.s.deps.Open()
 	if err != nil {
 		return c.unqueued(err)
@@ -85,18 +88,18 @@ func (c *session) open() bool {
 // rcptOption reads one parameter of RCPT; it returns the reply that refuses it.
 func (c *session) rcptOption(rcpt *mail.Rcpt, arg string) string {
 	name, value, _ := strings.Cut(arg, "=")
-	dsn := c.offer.has("DSN")
+	dsn := c.offer.Has("DSN")
 	switch {
 	case !dsn && (strings.EqualFold(name, "NOTIFY") || strings.EqualFold(name, "ORCPT")):
 		return noDSN
 	case strings.EqualFold(name, "NOTIFY"):
-		n, ok := notifyOption(value)
+		n, ok := syntax.Notify(value)
 		if !ok || rcpt.Notify != 0 {
 			return "501 5.5.4 Error: Bad NOTIFY parameter syntax"
 		}
 		rcpt.Notify = n
 	case strings.EqualFold(name, "ORCPT"):
-		o, ok := orcptOption(value)
+		o, ok := syntax.ORCPT(value)
 		if !ok || rcpt.ORCPT != "" {
 			return "501 5.5.4 Error: Bad ORCPT parameter syntax"
 		}
@@ -105,40 +108,4 @@ func (c *session) rcptOption(rcpt *mail.Rcpt, arg string) string {
 		return "555 5.5.4 Unsupported option: " + arg
 	}
 	return ""
-}
-
-// notifyOption is RFC 3461 section 4.1: NEVER stands alone.
-func notifyOption(value string) (mail.Notify, bool) {
-	var n mail.Notify
-	for w := range strings.SplitSeq(strings.TrimRight(value, ","), ",") {
-		switch strings.ToUpper(w) {
-		case "NEVER":
-			n |= mail.NotifyNever
-		case "SUCCESS":
-			n |= mail.NotifySuccess
-		case "FAILURE":
-			n |= mail.NotifyFailure
-		case "DELAY":
-			n |= mail.NotifyDelay
-		default:
-			return 0, false
-		}
-	}
-	return n, n&mail.NotifyNever == 0 || n == mail.NotifyNever
-}
-
-// orcptOption is RFC 3461 section 4.2: type;xtext. Postfix lets encoded control
-// bytes through; they would break the lines of a report, so we do not.
-func orcptOption(value string) (string, bool) {
-	kind, addr, found := strings.Cut(value, ";")
-	if !found || kind == "" || strings.ContainsFunc(kind, func(r rune) bool { return !isAtomRune(r) }) {
-		return "", false
-	}
-	addr, ok := syntax.Unxtext(addr)
-	return kind + ";" + addr, ok
-}
-
-// isAtomRune tells whether r may stand in an address type (RFC 5322 atext).
-func isAtomRune(r rune) bool {
-	return r > ' ' && r < 0x7f && !strings.ContainsRune(`()<>@,;:\".[]`, r)
 }

@@ -21,6 +21,8 @@ import (
 	"sync/atomic"
 
 	"packetboat/internal/receive/gate"
+	"packetboat/internal/receive/smtpd/peername"
+	"packetboat/internal/receive/smtpd/syntax"
 )
 
 // Server is one service of master.cf: port 25, submission or smtps. It is safe
@@ -28,8 +30,8 @@ import (
 type Server struct {
 	opts  Options
 	deps  Deps
-	ehlo  features
-	names *names
+	ehlo  syntax.Keywords
+	names *peername.Finder
 
 	exempt, xclient, xforward, noAuth, bareOK *gate.Hosts
 
@@ -61,7 +63,7 @@ func New(o Options, d Deps) (*Server, error) {
 	if o.Upstream != "" && o.Upstream != "haproxy" {
 		return nil, fmt.Errorf("smtpd_upstream_proxy_protocol = %s is not known: write haproxy, or nothing", o.Upstream)
 	}
-	s := &Server{opts: o, deps: d, ehlo: newFeatures(o.DiscardEHLO), calm: o.limits(), stress: o.limits(),
+	s := &Server{opts: o, deps: d, ehlo: syntax.NewKeywords(o.DiscardEHLO), calm: o.limits(), stress: o.limits(),
 		all: make(map[*session]struct{}), clients: make(map[netip.Prefix]int)}
 	if o.Stress != nil {
 		hard := o.Stress.withDefaults()
@@ -72,7 +74,7 @@ func New(o Options, d Deps) (*Server, error) {
 		return nil, err
 	}
 	if !no(o.NoPeername) && d.Resolver != nil {
-		s.names = newNames(d.Resolver)
+		s.names = peername.New(d.Resolver)
 	}
 	return s, nil
 }

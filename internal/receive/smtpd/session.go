@@ -18,6 +18,7 @@ import (
 	"packetboat/internal/receive/haproxy"
 	"packetboat/internal/receive/milter"
 	"packetboat/internal/receive/policy"
+	"packetboat/internal/receive/smtpd/peername"
 	"packetboat/internal/receive/smtpd/stream"
 	"packetboat/internal/receive/smtpd/syntax"
 	"packetboat/internal/sys/maillog"
@@ -36,9 +37,9 @@ type session struct {
 	ownAddr netip.Addr
 	local   netip.AddrPort // our end, as the client sees it
 	fwd     forwarded
-	offer   features // what EHLO may offer this client
-	counted bool     // Deps.Anvil knows of the connection
-	fails   int      // refused AUTHs
+	offer   syntax.Keywords // what EHLO may offer this client
+	counted bool            // Deps.Anvil knows of the connection
+	fails   int             // refused AUTHs
 	ctx     context.Context
 	cancel  context.CancelFunc
 	waiting atomic.Bool // for a command, outside of a transaction
@@ -46,7 +47,7 @@ type session struct {
 	st       policy.Session
 	peer     mail.Peer
 	known    bool                      // the client's name has been found and logged
-	looking  <-chan peerName           // its look-up, while under way
+	looking  <-chan peername.Name      // its look-up, while under way
 	counts   [nVerbs + 1]maillog.Count // by verb; the last is for unknown ones
 	errors   int
 	junk     int
@@ -65,14 +66,15 @@ type session struct {
 
 // transaction is what MAIL begins and RSET ends.
 type transaction struct {
-	active bool
-	env    mail.Envelope
-	sent   *mail.Envelope // what Message.Start was given
-	msg    Message
-	over   int            // recipients above the limit
-	chunks bdatState      // what BDAT has done
-	dec    stream.Decoder // of BDAT
-	bare   bool           // the command that began the data ended in a bare LF
+	active  bool
+	env     mail.Envelope
+	sent    *mail.Envelope // what Message.Start was given
+	msg     Message
+	command string         // MAIL, for a before-queue filter
+	over    int            // recipients above the limit
+	chunks  bdatState      // what BDAT has done
+	dec     stream.Decoder // of BDAT
+	bare    bool           // the command that began the data ended in a bare LF
 }
 
 // errClosing ends a session's wait when the service ends.
@@ -351,7 +353,7 @@ func (c *session) dispatch(line []byte) {
 		return
 	}
 	i := findVerb(cmd.Args[0].Text)
-	if i < 0 || verbs[i].name == "HELP" && !c.offer.has("HELP") {
+	if i < 0 || verbs[i].name == "HELP" && !c.offer.Has("HELP") {
 		c.unknown(line, &cmd)
 		return
 	}
@@ -414,7 +416,7 @@ func (c *session) unknown(line []byte, cmd *syntax.Command) {
 		c.reply("221 2.7.0 Error: I can break rules, too. Goodbye.")
 		c.hangup = true
 	default:
-		if c.filterUnknown(line) {
+		if c.filterUnknown(name) {
 			c.reply("500 5.5.2 Error: command not recognized")
 		}
 	}
@@ -469,8 +471,11 @@ func (c *session) bareNewline() {
 }
 
 // logReject tells of a refusal that no access list decided on.
-func (c *session) logReject(text string) {
-	r := maillog.Refusal{ID: c.st.QueueID, What: "reject", Where: c.where, Client: c.st.Client(), Text: text,
+func (c *session) logReject(text string) { c.told("reject", c.st.Client(), text) }
+
+// told writes such a line; what is the first word, client may be empty.
+func (c *session) told(what, client, text string) {
+	r := maillog.Refusal{ID: c.st.QueueID, What: what, Where: c.where, Client: client, Text: text,
 		Proto: c.st.Proto, Helo: c.st.Helo}
 	if c.st.Sender != nil {
 		from := c.st.Sender.Quoted()
@@ -558,6 +563,9 @@ func (c *session) busy() {
 // the log by whoever wrote the message: it hands over nothing but the status;
 // an error of another kind has not been told yet.
 func (c *session) unqueued(err error) bool {
+	if _, ok := c.tx.msg.(*through); ok {
+		return c.unfiltered(err)
+	}
 	if _, told := err.(*mail.Status); !told {
 		c.s.deps.Log.SMTPDQueue(c.st.QueueID, err)
 	}

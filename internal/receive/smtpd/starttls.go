@@ -26,7 +26,7 @@ func (c *session) starttls(cmd *syntax.Command) bool {
 		return c.fail("501 5.5.4 Syntax: STARTTLS")
 	case c.st.TLS:
 		return c.fail("554 5.5.1 Error: TLS already active")
-	case !c.canTLS() || !c.offer.has("STARTTLS"):
+	case !c.canTLS() || !c.offer.Has("STARTTLS"):
 		return c.fail("502 5.5.1 Error: command not implemented")
 	}
 	if a := c.s.deps.Anvil; a != nil && c.s.opts.TLSRate > 0 && !c.spared() && a.Rate(gate.NewTLS, c.s.opts.Entry, c.st.Addr) >= c.s.opts.TLSRate {

@@ -1,7 +1,6 @@
 package smtpd
 
 import (
-	"net/netip"
 	"strconv"
 	"strings"
 
@@ -65,7 +64,7 @@ func (c *session) attributes(cmd *syntax.Command, apply func(name, value string)
 		return c.fail("550 5.7.0 Error: insufficient authorization")
 	}
 	// A ":" ends a word for other commands; "IPV6:..." is one here.
-	for _, arg := range strings.Fields(joinColons(cmd.Args[1:])) {
+	for _, arg := range strings.Fields(syntax.JoinColons(cmd.Args[1:])) {
 		name, value, found := strings.Cut(arg, "=")
 		switch {
 		case !found || value == "":
@@ -86,18 +85,6 @@ func (c *session) attributes(cmd *syntax.Command, apply func(name, value string)
 		}
 	}
 	return true
-}
-
-// joinColons puts words back together that were parted behind a colon.
-func joinColons(args []syntax.Token) string {
-	var b strings.Builder
-	for _, a := range args {
-		b.WriteString(a.Text)
-		if !strings.HasSuffix(a.Text, ":") {
-			b.WriteByte(' ')
-		}
-	}
-	return b.String()
 }
 
 // xclientCmd lets a trusted client speak for another one: all that was known of the
@@ -131,7 +118,7 @@ func (c *session) setXClient(name, value string) (known, ok bool) {
 	case "REVERSE_NAME":
 		return true, setName(&c.st.Reverse, &c.st.RevState, value)
 	case "ADDR":
-		a, ok := parseAddr(value)
+		a, ok := syntax.ParseAddr(value)
 		if ok || gone {
 			c.st.Addr, c.peer.Addr = a, a
 		}
@@ -144,7 +131,7 @@ func (c *session) setXClient(name, value string) (known, ok bool) {
 		if gone {
 			value = ""
 		}
-		c.st.Helo = neuter(value)
+		c.st.Helo = syntax.Neuter(value)
 		c.peer.Helo = c.st.Helo
 		return true, len(value) <= maxAttribute
 	case "PROTO":
@@ -158,7 +145,7 @@ func (c *session) setXClient(name, value string) (known, ok bool) {
 		c.setLogin(value, gone)
 		return true, true
 	case "DESTADDR":
-		_, ok := parseAddr(value)
+		_, ok := syntax.ParseAddr(value)
 		return true, ok || gone
 	case "DESTPORT":
 		_, err := strconv.ParseUint(value, 10, 16)
@@ -196,25 +183,6 @@ func setName(name *string, state *policy.Lookup, value string) bool {
 	return true
 }
 
-// parseAddr reads an address, an IPv6 one with or without "IPV6:".
-func parseAddr(s string) (netip.Addr, bool) {
-	if len(s) > 5 && strings.EqualFold(s[:5], "IPV6:") {
-		s = s[5:]
-	}
-	a, err := netip.ParseAddr(s)
-	return a.Unmap(), err == nil && a.Zone() == ""
-}
-
-// neuter replaces what could break headers and logs.
-func neuter(s string) string {
-	return strings.Map(func(r rune) rune {
-		if syntax.IsControl(r) || strings.ContainsRune(` <>()\";@`, r) {
-			return '?'
-		}
-		return r
-	}, s)
-}
-
 // xforwardCmd takes what a content filter knows of the client before it.
 func (c *session) xforwardCmd(cmd *syntax.Command) bool {
 	if !c.attributes(cmd, c.setXForward) {
@@ -231,10 +199,10 @@ func (c *session) setXForward(name, value string) (known, ok bool) {
 	}
 	switch name {
 	case "NAME":
-		c.fwd.name = neuter(value)
+		c.fwd.name = syntax.Neuter(value)
 		return true, gone || syntax.ValidSite(value)
 	case "ADDR":
-		a, ok := parseAddr(value)
+		a, ok := syntax.ParseAddr(value)
 		c.fwd.addr = value
 		if ok {
 			c.fwd.addr = a.String()
@@ -246,7 +214,7 @@ func (c *session) setXForward(name, value string) (known, ok bool) {
 	case "HELO", "PROTO":
 		return true, len(value) <= maxAttribute
 	case "IDENT":
-		c.fwd.ident = neuter(value)
+		c.fwd.ident = syntax.Neuter(value)
 		if gone {
 			c.fwd.ident = ""
 		}

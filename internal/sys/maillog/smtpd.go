@@ -47,7 +47,11 @@ func (g *Log) SMTPDReject(r Refusal) {
 	if r.ID == "" {
 		r.ID = "NOQUEUE"
 	}
-	b := fmt.Appendf(nil, "%s: %s: %s from %s: %s;", r.ID, r.What, r.Where, r.Client, r.Text)
+	b := fmt.Appendf(nil, "%s: %s: %s", r.ID, r.What, r.Where)
+	if r.Client != "" { // a before-queue filter's words name none
+		b = fmt.Appendf(b, " from %s", r.Client)
+	}
+	b = fmt.Appendf(b, ": %s;", r.Text)
 	if r.From != nil {
 		b = fmt.Appendf(b, " from=<%s>", *r.From)
 	}
@@ -228,6 +232,9 @@ func (g *Log) SMTPDReplaced(client string, line []byte, by string) {
 
 // SMTPDDiscarding tells which EHLO keywords a client was not offered.
 func (g *Log) SMTPDDiscarding(keywords string) { g.Info("discarding EHLO keywords: %s", keywords) }
+
+// SMTPDFilter tells that a before-queue filter cannot be spoken to.
+func (g *Log) SMTPDFilter(filter string, err error) { g.Warn("proxy filter %s: %v", filter, err) }
 
 // SMTPDPanic tells of a fault of ours that ended one session.
 func (g *Log) SMTPDPanic(client string, fault any, stack []byte) {
