@@ -101,9 +101,9 @@ func write(w io.Writer, list []config.Problem) error {
 	for _, p := range list {
 		at := p
 		at.Text = ""
-		fmt.Fprintf(&b, "%s%s: %s\n", at.String(), p.Severity, p.Text)
+		fmt.Fprintf(&b, "%s%s: %s\n", where.Printable(at.String()), p.Severity, where.Printable(p.Text))
 		if p.Hint != "" {
-			fmt.Fprintf(&b, "\thint: %s\n", p.Hint)
+			fmt.Fprintf(&b, "\thint: %s\n", where.Printable(p.Hint))
 		}
 	}
 	_, err := io.WriteString(w, b.String())

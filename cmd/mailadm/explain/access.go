@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"packetboat/cmd/internal/wiring"
 	"packetboat/cmd/mailadm/where"
@@ -158,7 +159,11 @@ func (a *asker) talk(wrapped bool) error {
 	if a.q.User != "" {
 		commands = append(commands, "AUTH")
 	}
-	commands = append(commands, "MAIL FROM:<"+a.q.Sender.Quoted()+">", "RCPT TO:<"+a.q.Address.Quoted()+">", "DATA", ".")
+	from := "MAIL FROM:<" + a.q.Sender.Quoted() + ">"
+	if !ascii(string(a.q.Sender + a.q.Address)) {
+		from += " SMTPUTF8" // RFC 6531 section 3.4
+	}
+	commands = append(commands, from, "RCPT TO:<"+a.q.Address.Quoted()+">", "DATA", ".")
 	var offers []string
 	for _, c := range commands {
 		if c == "AUTH" {
@@ -183,6 +188,10 @@ func (a *asker) talk(wrapped bool) error {
 	}
 	a.r.Accepted = true
 	return nil
+}
+
+func ascii(s string) bool {
+	return strings.IndexFunc(s, func(r rune) bool { return r >= utf8.RuneSelf }) < 0
 }
 
 // exchange takes down a command with what came of it.

@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"packetboat/internal/mail"
+	"packetboat/internal/mail/message"
 	"packetboat/internal/sys/config"
 )
 
@@ -112,8 +113,7 @@ func parse(args []string) (q Question, asJSON bool, err error) {
 			return q, asJSON, fmt.Errorf("%q has a line end in it", a)
 		}
 	}
-	q.Address = mail.Address(trimAngles(fs.Arg(0)))
-	q.Sender = mail.Address(trimAngles(*from))
+	q.Address, q.Sender = address(fs.Arg(0)), address(*from)
 	if q.Helo == "" {
 		q.Helo = q.Name
 	}
@@ -123,7 +123,17 @@ func parse(args []string) (q Question, asJSON bool, err error) {
 	return q, asJSON, nil
 }
 
-func trimAngles(s string) string { return strings.TrimSuffix(strings.TrimPrefix(s, "<"), ">") }
+// address reads an address as people write it: in angle brackets or without,
+// its local part between quotes where it needs them.
+func address(s string) mail.Address {
+	s = strings.TrimSuffix(strings.TrimPrefix(s, "<"), ">")
+	if strings.Contains(s, `"`) {
+		if list := message.Addresses(s); len(list) == 1 {
+			return list[0]
+		}
+	}
+	return mail.Address(s)
+}
 
 // client reads IP, IP:name, [IPv6]:name or an IPv6 address.
 func (q *Question) client(s string) error {

@@ -17,7 +17,7 @@ type printer struct {
 
 func (p *printer) line(indent int, format string, args ...any) {
 	if p.err == nil {
-		_, p.err = fmt.Fprintf(p.w, strings.Repeat("  ", indent)+format+"\n", args...)
+		_, p.err = io.WriteString(p.w, strings.Repeat("  ", indent)+where.Printable(fmt.Sprintf(format, args...))+"\n")
 	}
 }
 

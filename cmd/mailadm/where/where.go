@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"packetboat/internal/route/table"
 	"packetboat/internal/route/table/mapfile"
@@ -23,6 +25,17 @@ type Place struct {
 	Parameter string `json:"parameter,omitempty"`
 	File      string `json:"file,omitempty"`
 	Line      int    `json:"line,omitempty"`
+}
+
+// Printable replaces what a terminal would obey: tables and command lines hold
+// what strangers chose.
+func Printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == utf8.RuneError {
+			return '?'
+		}
+		return r
+	}, s)
 }
 
 // Short writes a place for people, without the folder; "" for none.

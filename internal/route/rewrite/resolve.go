@@ -189,7 +189,11 @@ func validDomain(d string) bool {
 func (r *Router) classify(ctx context.Context, rt *Route, sender mail.Address, domain string, isLocal bool) error {
 	if isLocal {
 		rt.Class = Local
-		r.classed("mydestination", rt)
+		list := "mydestination"
+		if strings.HasPrefix(domain, "[") {
+			list = "inet_interfaces" // and proxy_interfaces
+		}
+		r.classed(list, rt)
 		r.set(rt, r.o.LocalTransport, r.o.Hostname)
 		r.chosen("local_transport", rt)
 		return nil
