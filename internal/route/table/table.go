@@ -99,6 +99,7 @@ func types() map[string]opener {
 		"pipemap":  openPipe,
 		"randmap":  openRandom,
 		"proxy":    openProxy,
+		"nis":      openNIS,
 
 		"mysql": openExternal("mysql", makeMySQL), "pgsql": openExternal("pgsql", makePgSQL),
 		"sqlite": openExternal("sqlite", makeSQLite), "ldap": openExternal("ldap", makeLDAP),
