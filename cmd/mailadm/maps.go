@@ -308,9 +308,6 @@ func (m *mapTool) queryInput(specs []string) int {
 
 // ask prints "key<tab>value" of the first table that has key.
 func (m *mapTool) ask(maps []table.Table, key string) (found bool, code int) {
-	if key == "" {
-		return false, 0
-	}
 	for _, t := range maps {
 		v, ok, err := t.Lookup(context.Background(), key)
 		if err != nil {

@@ -5,9 +5,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -176,6 +178,27 @@ func TestMaps(t *testing.T) {
 	}
 }
 
+// generatedKeys is how many keys are made for all maps of the corpus together.
+const generatedKeys = 10500
+
+// generated makes a key of the words of a map: cut, joined and changed.
+func generated(rnd *rand.Rand, words []string) string {
+	w := strings.Trim(words[rnd.IntN(len(words))], "#/^$,")
+	switch rnd.IntN(6) {
+	case 0:
+		return fmt.Sprintf("%d.%d.%d.%d", rnd.IntN(256), rnd.IntN(256), rnd.IntN(256), rnd.IntN(256))
+	case 1:
+		return "user" + strconv.Itoa(rnd.IntN(100)) + "@" + w
+	case 2:
+		return w[rnd.IntN(len(w)+1):]
+	case 3:
+		return w[:rnd.IntN(len(w)+1)]
+	case 4:
+		return "X-Header: " + w + " " + words[rnd.IntN(len(words))]
+	}
+	return w
+}
+
 // TestCorpusMaps asks both programs the keys of real machines' maps.
 func TestCorpusMaps(t *testing.T) {
 	bin := original(t)
@@ -205,6 +228,11 @@ func TestCorpusMaps(t *testing.T) {
 			if w := strings.Fields(l); len(w) > 0 {
 				keys.WriteString(w[0] + "\n" + strings.ToUpper(w[0]) + "\nuser@" + strings.TrimPrefix(w[0], "@") + "\n")
 			}
+		}
+		words := strings.Fields(string(b))
+		rnd := rand.New(rand.NewPCG(1, uint64(len(b))))
+		for range generatedKeys / len(all) * len(words) / max(len(words), 1) {
+			keys.WriteString(generated(rnd, words) + "\n")
 		}
 		keys.WriteString("Subject: viagra\nReceived: from x\nuser@gmail.com\n192.168.1.1\n10.0.0.1\n::1\n")
 		for _, kind := range kindsOf(string(b)) {
