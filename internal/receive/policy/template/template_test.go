@@ -24,7 +24,7 @@ func TestExpand(t *testing.T) {
 			t.Errorf("%q: %q %v, want %q", tt.template, got, ok, tt.want)
 		}
 	}
-	if got, _ := Expand("$a$evil", Unescape(`x\61`), values); got != "1x__y___" {
+	if got, _ := Expand("$a$evil", Unescape(`x\61`), values); got != "1x______" {
 		t.Errorf("filter: %q", got)
 	}
 }
