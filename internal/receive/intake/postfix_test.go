@@ -3,6 +3,7 @@ package intake
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -75,7 +76,7 @@ cleanup unix n - n - 0 cleanup
 
 // startOracle starts it with profiles (name to options of cleanup), or skips the
 // test where that is not possible.
-func startOracle(t *testing.T, profiles map[string]map[string]string) *oracle {
+func startOracle(t *testing.T, profiles map[string]map[string]string, smtpd ...map[string]string) *oracle {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("needs root: Postfix starts only as root")
@@ -102,8 +103,13 @@ func startOracle(t *testing.T, profiles map[string]map[string]string) *oracle {
 	master := oracleMaster
 	for name, opts := range profiles {
 		o.addrs[name] = freePort(t)
-		master += o.addrs[name] + " inet n - n - - smtpd\n  -o cleanup_service_name=" + name + "\n" +
-			name + " unix n - n - 0 cleanup\n"
+		master += o.addrs[name] + " inet n - n - - smtpd\n  -o cleanup_service_name=" + name + "\n"
+		for _, own := range smtpd {
+			for k, v := range own {
+				master += "  -o { " + k + " = " + v + " }\n"
+			}
+		}
+		master += name + " unix n - n - 0 cleanup\n"
 		for k, v := range opts {
 			master += "  -o { " + k + " = " + v + " }\n"
 		}
@@ -156,6 +162,15 @@ type smtpClient struct {
 
 func dialSMTP(t testing.TB, addr string) *smtpClient {
 	t.Helper()
+	s := dialSMTPRaw(t, addr)
+	s.reply()
+	s.cmd("EHLO client.test")
+	return s
+}
+
+// dialSMTPRaw connects and reads no greeting.
+func dialSMTPRaw(t testing.TB, addr string) *smtpClient {
+	t.Helper()
 	var c net.Conn
 	var err error
 	for range 100 {
@@ -167,11 +182,21 @@ func dialSMTP(t testing.TB, addr string) *smtpClient {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.SetDeadline(time.Now().Add(30 * time.Second))
-	s := &smtpClient{c, bufio.NewReader(c)}
-	s.reply()
-	s.cmd("EHLO client.test")
-	return s
+	c.SetDeadline(time.Now().Add(60 * time.Second))
+	return &smtpClient{c, bufio.NewReader(c)}
+}
+
+// waitUp waits until a server answers.
+func waitUp(t testing.TB, addr string) { dialSMTPRaw(t, addr).c.Close() }
+
+// netipAddr keeps a test's imports short.
+type netipAddr = netip.Addr
+
+// loopbackNames knows the name of 127.0.0.1.
+type loopbackNames struct{}
+
+func (loopbackNames) Name(context.Context, netip.Addr) (name, reverse string, err error) {
+	return "localhost", "localhost", nil
 }
 
 // reply reads one reply; lines are joined by "|".
@@ -180,7 +205,7 @@ func (s *smtpClient) reply() string {
 	for {
 		line, err := s.r.ReadString('\n')
 		if err != nil {
-			return "LOST " + err.Error()
+			return "LOST"
 		}
 		line = strings.TrimRight(line, "\r\n")
 		all = append(all, line)
@@ -278,9 +303,15 @@ func (o *oracle) run(s *smtpClient, from string, to []string, text string) resul
 	if !o.queued(id) {
 		return r // postcat(1) would look for it for a second
 	}
+	o.read(&r, id)
+	return r
+}
+
+// read fills in what stands in the queue.
+func (o *oracle) read(r *result, id string) {
 	b, err := exec.Command("postcat", "-c", o.dir+"/etc", "-h", "-b", "-q", id).Output()
 	if err != nil || id == "" {
-		return r
+		return
 	}
 	r.content = plainText(strings.TrimSuffix(string(b), "\n"), id)
 	redirect := ""
@@ -306,7 +337,17 @@ func (o *oracle) run(s *smtpClient, from string, to []string, text string) resul
 		r.rcpts = []string{redirect}
 	}
 	slices.Sort(r.rcpts)
-	return r
+}
+
+// milterLines returns what smtpd and cleanup say of milters.
+func (o *oracle) milterLines(t *testing.T, from int) []string {
+	t.Helper()
+	for size := -1; size != o.logSize(); { // postlogd writes behind
+		size = o.logSize()
+		time.Sleep(15 * time.Millisecond)
+	}
+	b, _ := os.ReadFile(o.dir + "/mail.log")
+	return milterLines(string(b[from:]))
 }
 
 // queued tells whether a message is in the queue; qmgr may be moving it.

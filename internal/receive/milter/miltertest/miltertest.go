@@ -18,7 +18,6 @@ type Fake struct {
 	Addr    string // for smtpd_milters
 	mu      sync.Mutex
 	heard   []string
-	Forget  bool // what was told before the next event is not told again
 	Version uint32
 	Actions uint32
 	Events  uint32 // what it wants to be spared (SMFIP)
@@ -81,9 +80,6 @@ func (f *Fake) handle(cmd byte, data string) []string {
 		b = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(b, f.Actions), f.Events)
 		return []string{string(b) + f.Symbols}
 	}
-	if f.Forget {
-		f.heard, f.Forget = nil, false
-	}
 	f.heard = append(f.heard, fmt.Sprintf("%c %s", cmd, strings.ReplaceAll(data, "\x00", "|")))
 	if cmd == 'D' || cmd == 'A' || cmd == 'Q' {
 		return nil
@@ -94,6 +90,13 @@ func (f *Fake) handle(cmd byte, data string) []string {
 		}
 	}
 	return []string{"c"}
+}
+
+// Script sets what f answers from now on, and forgets what it heard.
+func (f *Fake) Script(answer func(cmd byte, data string) []string, events uint32) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.Answer, f.Events, f.heard = answer, events, nil
 }
 
 // Told returns what the milter heard so far.
