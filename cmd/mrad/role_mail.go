@@ -139,13 +139,14 @@ func (r *mailRole) session(e event, kicked <-chan struct{}) {
 	u := r.settings()
 	polite := politely(conn, r.stop, kicked)
 	defer polite.Close() // ends the goroutine that waits for the stop
+	stopping := func() bool { g, ok := polite.(interface{ Stopping() bool }); return ok && g.Stopping() }
 	if s.Proto == login.POP3 {
 		pop3d.Serve(polite, pop3d.User{Name: s.User, Store: st},
-			pop3d.Options{Log: r.log, UIDL: u.UIDL, NoFlags: u.NoFlagUpdates}, pop3d.Start{Pending: s.Pending, TLS: s.TLS, Session: s.Session})
+			pop3d.Options{Log: r.log, UIDL: u.UIDL, NoFlags: u.NoFlagUpdates}, pop3d.Start{Pending: s.Pending, TLS: s.TLS, Session: s.Session, Stopping: stopping})
 		return
 	}
 	imapd.Serve(polite, imapd.User{Name: s.User, Store: st},
-		imapd.Options{Log: r.imap, IdleNotify: u.IdleNotify}, imapd.Start{Tag: s.Tag, Pending: s.Pending, TLS: s.TLS, Session: s.Session})
+		imapd.Options{Log: r.imap, IdleNotify: u.IdleNotify}, imapd.Start{Tag: s.Tag, Pending: s.Pending, TLS: s.TLS, Session: s.Session, Stopping: stopping})
 }
 
 // kickable notes a session, and returns what is closed when it is to end.
@@ -249,6 +250,13 @@ func (g *guard) stop(c net.Conn) {
 	defer g.mu.Unlock()
 	g.stopped = true
 	c.SetReadDeadline(time.Now())
+}
+
+// Stopping tells whether the session was asked to end.
+func (g *guard) Stopping() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.stopped
 }
 
 // set sets a read deadline, or, after the stop, one that has passed.

@@ -181,12 +181,12 @@ func troubles(r io.Reader, syslog bool) (list []string) {
 	in.Buffer(nil, 1<<20)
 	for in.Scan() {
 		line := in.Text()
-		if syslog {
-			head, text, ok := strings.Cut(line, " dovecot: ")
-			if !ok || len(head) < len(time.Stamp) {
-				continue
-			}
+		head, text, ok := strings.Cut(line, " dovecot: ")
+		switch {
+		case ok && len(head) >= len(time.Stamp): // written in syslog's form
 			line = head[:len(time.Stamp)] + " " + text
+		case syslog:
+			continue
 		}
 		for _, level := range []string{"Warning", "Error", "Fatal", "Panic"} {
 			prefix, text, ok := strings.Cut(line, ": "+level+": ")
@@ -292,13 +292,17 @@ func (c *call) batch(words []string) int {
 	if err != nil {
 		return c.fatal(exTempFail, "%v", err)
 	}
+	path, err := filepath.Abs(c.path)
+	if err != nil {
+		return c.fatal(exTempFail, "%v", err)
+	}
 	sep, rest, code := words[0], words[1:], exOK
 	for len(rest) > 0 {
 		end := slices.Index(rest, sep)
 		if end < 0 {
 			end = len(rest)
 		}
-		args := []string{"doveadm", "-c", c.path}
+		args := []string{"doveadm", "-c", path}
 		if c.format != "" {
 			args = append(args, "-f", c.format)
 		}

@@ -45,6 +45,9 @@ type Start struct {
 	Pending []byte // read from the client after that command
 	TLS     bool   // the client's connection is encrypted
 	Session string // Dovecot's session id, for the log
+	// Stopping tells, when a read has run into its deadline, that the caller set it to
+	// end the session (the system stops, doveadm kick); nil = never.
+	Stopping func() bool
 }
 
 // Serve runs one session until the client leaves, and closes conn. The error

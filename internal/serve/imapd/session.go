@@ -157,8 +157,11 @@ func (s *session) greet() {
 func (s *session) finish(err error) {
 	if s.bye == "" && isTimeout(err) {
 		s.bye, s.reason = "Disconnected for inactivity.", "Disconnected for inactivity"
-		if s.out.err != nil {
+		switch {
+		case s.out.err != nil:
 			s.bye, s.reason = "", "Disconnected for inactivity in reading our output"
+		case s.start.Stopping != nil && s.start.Stopping():
+			s.bye, s.reason = "Server shutting down.", "Server shutting down."
 		}
 	}
 	if s.bye != "" && s.reason != "Logged out" {

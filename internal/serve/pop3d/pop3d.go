@@ -42,6 +42,9 @@ type Start struct {
 	Pending []byte // read from the client after PASS or AUTH
 	TLS     bool
 	Session string
+	// Stopping tells, when a read has run into its deadline, that the caller set it to
+	// end the session (the system stops, doveadm kick); nil = never.
+	Stopping func() bool
 }
 
 // Limits.
@@ -130,6 +133,8 @@ func (x *session) reason(err error) string {
 	switch {
 	case errors.Is(err, errQuit):
 		return "Logged out"
+	case errors.As(err, &timeout) && timeout.Timeout() && x.start.Stopping != nil && x.start.Stopping():
+		return "Server shutting down."
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return "Disconnected for inactivity"
 	case errors.Is(err, io.EOF):
