@@ -95,7 +95,7 @@ func (r *reader) writeAuth(s *scope, o *out) {
 	}
 	o.begin(s, s.kind, "")
 	o.put(s.file, s.line, "driver", driver)
-	if strings.TrimRight(s.name, "0123456789") != driver {
+	if s.name != driver && strings.TrimRight(s.name, "0123456789") != driver {
 		o.put(s.file, s.line, "name", s.name)
 	}
 	if args := r.authArgs(s, driver); args != "" {

@@ -23,33 +23,26 @@ func isLocation(name string) bool {
 	return name == "mail_driver" || name == "mail_path" || slices.ContainsFunc(locationKeys, func(k struct{ name, key, when string }) bool { return k.name == name })
 }
 
-// Location takes a mail_location of 2.3 apart into settings of 2.4, in order. ok
-// is false for one that 2.4 cannot say.
-func Location(value string) (list [][2]string, ok bool) {
+// Location takes a mail_location of 2.3 apart into settings of 2.4. Keys that 2.4
+// does not have are left out.
+func Location(value string) (list [][2]string) {
 	driver, rest, _ := strings.Cut(value, ":")
 	parts := strings.Split(rest, ":")
 	list = append(list, [2]string{"mail_driver", driver})
 	if parts[0] != "" {
 		list = append(list, [2]string{"mail_path", parts[0]})
 	}
-	last := -1
 	for _, p := range parts[1:] {
-		found := slices.IndexFunc(locationKeys, func(k struct{ name, key, when string }) bool {
-			return strings.HasSuffix(k.key, "=") && strings.HasPrefix(p, k.key) || k.key == p
-		})
-		// Another order than ours would come back changed.
-		if found <= last {
-			return nil, false
+		for _, k := range locationKeys {
+			switch {
+			case k.key == p:
+				list = append(list, [2]string{k.name, k.when})
+			case strings.HasSuffix(k.key, "=") && strings.HasPrefix(p, k.key):
+				list = append(list, [2]string{k.name, p[len(k.key):]})
+			}
 		}
-		last = found
-		k := locationKeys[found]
-		v := k.when
-		if v == "" {
-			v = p[len(k.key):]
-		}
-		list = append(list, [2]string{k.name, v})
 	}
-	return list, driver != "" && last != -1 || len(parts) == 1
+	return list
 }
 
 // location makes the mail_location of a section, "" when it says nothing

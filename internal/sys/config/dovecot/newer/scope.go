@@ -239,6 +239,11 @@ func (r *reader) setting(l lex.Line) error {
 		return nil
 	}
 	if strings.HasPrefix(l.Key, "@") {
+		for o := t; o != nil; o = o.parent {
+			if o.sort == group {
+				return r.Fail("Recursive include groups not allowed", "write what the other group says")
+			}
+		}
 		t.includes = append(t.includes, l.Key+" "+l.Value)
 		return nil
 	}

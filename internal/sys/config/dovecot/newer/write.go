@@ -197,11 +197,15 @@ func (r *reader) writeSame(s *scope, x *setting, o *out) {
 	case x.items != nil:
 		value = r.inherit(s, x, def)
 	}
-	if kind == "str" || kind == "vars" {
+	if (kind == "str" || kind == "vars") && !Literal(x.name) {
 		value = r.expand(&setting{name: x.name, value: value, file: x.file, line: x.line})
 	}
 	o.put(x.file, x.line, x.name, value)
 }
+
+// Literal tells the settings whose percent signs are no variables: those of
+// strftime(3).
+func Literal(name string) bool { return name == "log_timestamp" }
 
 // inherit adds the items of a list to what it is outside of its section.
 func (r *reader) inherit(s *scope, x *setting, def string) string {

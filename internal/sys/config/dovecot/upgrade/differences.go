@@ -33,6 +33,9 @@ func filterPath(f dovecot.Filter) string {
 func flatten(all map[string]map[string]string, path string, b *dovecot.Block) {
 	m := map[string]string{}
 	for _, v := range b.Values {
+		if v.Name == "location" && v.Value == "" {
+			continue // as if it were not there
+		}
 		if v.FromFile {
 			m[v.Name] = "<" + v.Value
 			continue

@@ -133,6 +133,8 @@ func (w *writer) value(v dovecot.Value) {
 		w.b.WriteString(w.indent + v.Name + " = <" + v.Value + "\n")
 	case turned && turn == "file":
 		w.line(name, v.Value)
+	case newer.Literal(v.Name):
+		w.line(v.Name, v.Value)
 	case turned:
 		if value, ok := turnValue(name, turn, v.Value); ok {
 			w.line(name, value)
@@ -169,10 +171,7 @@ func turnValue(name, turn, value string) (string, bool) {
 }
 
 func (w *writer) location(value string) {
-	list, ok := newer.Location(value)
-	if !ok {
-		return
-	}
+	list := newer.Location(value)
 	for i, kv := range list {
 		v, err := newer.ExpressionNewer(kv[0], kv[1])
 		if err != nil {
@@ -249,10 +248,13 @@ func (w *writer) service(b *dovecot.Block) {
 		}
 	}
 	for _, l := range b.Blocks {
-		if l.Name == "" || empty(l) {
+		if empty(l) {
 			continue
 		}
-		w.open(l.Kind, l.Name)
+		if l.Name == "" {
+			w.used["listener"]++
+		}
+		w.open(l.Kind, orName(l.Name, fmt.Sprintf("listener%d", w.used["listener"])))
 		for _, v := range l.Values {
 			name := v.Name
 			if name == "address" {
@@ -276,7 +278,7 @@ var samePlugin = []string{"acl_globals_only", "acl_defaults_from_inbox", "fts_au
 	"sieve_vacation_default_period", "sieve_vacation_max_period", "sieve_vacation_min_period", "sieve_vacation_send_from_recipient",
 	"sieve_vacation_use_original_recipient", "quota_exceeded_message"}
 
-// plugin writes what is the same in 2.4, and the main Sieve scripts.
+// plugin writes what is the same in 2.4, the main Sieve scripts and the first quota.
 func (w *writer) plugin(b *dovecot.Block) {
 	for _, v := range b.Values {
 		value, err := newer.ExpressionNewer(v.Name, v.Value)
@@ -284,12 +286,29 @@ func (w *writer) plugin(b *dovecot.Block) {
 		case err != nil || v.FromFile:
 		case slices.Contains(samePlugin, v.Name):
 			w.line(v.Name, value)
+		case v.Name == "sieve" && text(b, "sieve_dir") != "" && !strings.Contains(value, ";"):
+			dir, _ := newer.ExpressionNewer("sieve_dir", text(b, "sieve_dir"))
+			w.sieve("personal", "", dir+";active="+strings.TrimPrefix(value, "file:"))
 		case v.Name == "sieve":
 			w.sieve("personal", "", value)
 		case v.Name == "sieve_before" || v.Name == "sieve_after" || v.Name == "sieve_default":
 			w.sieve(v.Name[len("sieve_"):], v.Name[len("sieve_"):], value)
+		case v.Name == "quota":
+			w.quota(value, text(b, "quota_rule"))
 		}
 	}
+}
+
+// quota writes the root of a quota, and its limit for all mailboxes.
+func (w *writer) quota(value, rule string) {
+	driver, name, _ := strings.Cut(value, ":")
+	name, _, _ = strings.Cut(name, ":")
+	w.open("quota", orName(name, "User quota"))
+	w.line("driver", driver)
+	if limit, ok := strings.CutPrefix(rule, "*:storage="); ok && !strings.ContainsAny(limit, ":%+") {
+		w.line("storage_size", limit)
+	}
+	w.close()
 }
 
 func (w *writer) sieve(name, kind, value string) {
