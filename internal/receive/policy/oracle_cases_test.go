@@ -191,5 +191,17 @@ func oracleCases() (out []oracleCase) {
 	add("rcpt: check_policy_service {inet:127.0.0.1:9, try_limit=1, default_action=DUNNO}", "")
 	add("rcpt: check_policy_service {inet:127.0.0.1:9, try_limit=1, { default_action = 450 4.7.7 not now }}", "")
 	add("smtpd_policy_service_default_action = REJECT closed|rcpt: check_policy_service {inet:127.0.0.1:9, try_limit=1}", "")
+	server := "check_policy_service inet:" + oracleServer
+	for _, at := range []string{"client", "helo", "sender", "rcpt", "data"} {
+		add(at+": "+server, "")
+		add(at+": "+server, "name=[UNAVAILABLE] rev=[TEMPUNAVAIL]", "H c.ok.test", "M ", "R bob+x@here.test", "R alice@here.test", "D")
+		add(at+": "+server+", reject", "", "H c.ok.test", "M dunno@ok.test", "R bob@here.test", "D")
+		add(at+": warn_if_reject "+server, "")
+	}
+	for _, at := range []string{"helo", "sender"} {
+		add(at+": "+server+"|smtpd_delay_reject = no", "", "H foo", "M user@ok.test", "R bob@here.test", "D")
+	}
+	add("rcpt: check_policy_service { inet:"+oracleServer+", { policy_context = some thing } }", "")
+	add("etrn: "+server, "", "H c.ok.test", "E here.test")
 	return out
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"net"
 	"net/netip"
@@ -243,6 +244,7 @@ func compareAll(t *testing.T) {
 	startDNS(t, dir)
 	cases := oracleCases()
 	startOracle(t, dir, cases)
+	asked := servePolicy(t)
 	groups := grouped(cases)
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, 8)
@@ -265,6 +267,9 @@ func compareAll(t *testing.T) {
 		lines := logs[i]
 		if got, want := strings.Join(ours, "\n"), strings.Join(theirs[i], "\n"); got != want {
 			t.Errorf("%v\nours:\n%s\nPostfix:\n%s", c, got, want)
+			for _, q := range asked(got, want) {
+				t.Logf("was asked\n%s", q)
+			}
 		}
 		if got, want := strings.Join(ourLog, "\n"), strings.Join(lines, "\n"); got != want {
 			t.Errorf("%v\nour log:\n%s\nPostfix's:\n%s", c, got, want)
@@ -407,6 +412,67 @@ func serveAuth(t *testing.T, path string) {
 	}()
 }
 
+// oracleServer is the policy server of all cases.
+const oracleServer = "127.0.0.1:19999"
+
+// volatile are attributes that two sessions never share.
+var volatile = regexp.MustCompile(`(?m)^(instance|client_port|server_port|queue_id)=.+$`)
+
+// servePolicy answers each question with a sum over its attributes, so that the
+// replies of both sides agree only if the questions do. Senders say what else
+// they want: "dunno" in one is let in. asked returns the questions whose sums
+// stand in replies.
+func servePolicy(t *testing.T) (asked func(replies ...string) []string) {
+	l, err := net.Listen("tcp", oracleServer)
+	must(t, err)
+	t.Cleanup(func() { l.Close() })
+	var mu sync.Mutex
+	seen := map[string]string{}
+	answer := func(q string) string {
+		q = volatile.ReplaceAllString(q, "$1=*")
+		sum := fmt.Sprintf("%x", sha256.Sum256([]byte(q)))[:12]
+		mu.Lock()
+		seen[sum] = q
+		mu.Unlock()
+		if strings.Contains(q, "sender=dunno@") {
+			return "DUNNO"
+		}
+		return "450 4.7.9 " + sum
+	}
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				q := ""
+				for r := bufio.NewReader(c); ; {
+					line, err := r.ReadString('\n')
+					if err != nil {
+						return
+					}
+					if q += line; line == "\n" {
+						fmt.Fprintf(c, "action=%s\n\n", answer(q))
+						q = ""
+					}
+				}
+			}()
+		}
+	}()
+	return func(replies ...string) (out []string) {
+		mu.Lock()
+		defer mu.Unlock()
+		for sum, q := range seen {
+			if strings.Contains(strings.Join(replies, ""), sum) {
+				out = append(out, q)
+			}
+		}
+		return out
+	}
+}
+
 // askPostfix runs a case's session against its service and returns the replies.
 func askPostfix(i int, c oracleCase) (out []string) {
 	conn, err := net.Dial("tcp", oracleAddr(i))
@@ -521,7 +587,8 @@ func (r oracleRouter) Exists(_ context.Context, a mail.Address) (bool, error) {
 func (p *Policy) session(c oracleCase) (out []string) {
 	ctx := context.Background()
 	a := c.attrs()
-	s := &Session{Name: a["name"], Reverse: a["rev"], Addr: netip.MustParseAddr(a["addr"]), Proto: "SMTP", Where: "XCLIENT", User: a["login"]}
+	s := &Session{Name: a["name"], Reverse: a["rev"], Addr: netip.MustParseAddr(a["addr"]), Proto: "SMTP", Where: "XCLIENT", User: a["login"],
+		Port: 1, Server: netip.MustParseAddrPort("127.0.0.1:1")}
 	for _, n := range []struct {
 		name  *string
 		state *Lookup
@@ -569,6 +636,8 @@ func (p *Policy) session(c oracleCase) (out []string) {
 			s.Sender = &addr
 			if !answer("2", p.Mail(ctx, s)) {
 				s.ResetMail()
+			} else {
+				s.Instance = "x"
 			}
 		case "R", "V":
 			if verb == "R" && s.Sender == nil {
