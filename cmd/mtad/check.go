@@ -40,6 +40,15 @@ func readSetup(dir string, force bool) (s setup, err error) {
 	return s, nil
 }
 
+// checkOnly says what would keep a start from succeeding; postfix check asks it.
+func checkOnly(dir string, force bool) int {
+	if _, err := readSetup(dir, force); err != nil {
+		fmt.Fprint(os.Stderr, config.Report(err))
+		return 1
+	}
+	return 0
+}
+
 // unseen takes those errors out that are about lines which list names already.
 func unseen(err error, list []config.Problem) error {
 	seen := map[string]bool{}

@@ -3,7 +3,7 @@
 // binds ports, reads keys and starts programs as the right user; it parses no
 // byte from the network. The engine (mail_owner) does all the rest.
 //
-//	mtad [-c DIR] [-F] [--force]
+//	mtad [-c DIR] [-F] [--force] [--check]
 //
 // Without -F it returns when the system answers, and goes on in the background.
 // With --force it starts though parameters are set that it does not know how to
@@ -29,6 +29,7 @@ func main() {
 	dir := fs.StringP("config", "c", os.Getenv("MAIL_CONFIG"), "configuration directory")
 	foreground := fs.BoolP("foreground", "F", false, "stay in the foreground (systemd, containers)")
 	force := fs.Bool("force", false, "start without the parameters that are not built")
+	check := fs.Bool("check", false, "read the configuration as a start would, say what is wrong, and end")
 	engine := fs.Bool("engine", false, "be the engine; the parent sets it")
 	rehearse := fs.Bool("rehearse", false, "with --engine: open everything and end")
 	ready := fs.Int("ready-fd", 0, "descriptor to close when the system answers; set by mtad itself")
@@ -44,6 +45,8 @@ func main() {
 	switch {
 	case *show:
 		fmt.Println("packetboat mtad", version)
+	case *check:
+		os.Exit(checkOnly(*dir, *force))
 	case *engine:
 		os.Exit(runEngine(*dir, *rehearse))
 	case *foreground:
