@@ -103,11 +103,21 @@ func (c *checker) checkMain() {
 	}
 }
 
+// programs are the daemons of Postfix 3.7 that master.cf may name.
+const programs = `anvil bounce cleanup discard dnsblog error flush lmtp local nqmgr oqmgr pickup pipe postlogd postscreen proxymap qmgr
+qmqpd scache showq smtp smtpd spawn tlsmgr tlsproxy trivial-rewrite verify virtual`
+
 // checkService looks at the columns and the -o options of a service.
 func (c *checker) checkService(s *Service) {
 	if s.Type == "inet" && s.Private {
 		c.list = append(c.list, Problem{File: s.File, Line: s.Line, Name: s.ID(), Severity: SeverityError,
 			Text: "inet service " + s.Name + " cannot be private", Hint: "write n in the third column"})
+	}
+	if name := filepath.Base(s.Command); !slices.Contains(strings.Fields(programs), name) {
+		line, col, _ := c.master.find(s.Line, 0, s.Command)
+		c.list = append(c.list, Problem{File: s.File, Line: line, Col: col, Name: s.ID(), Severity: SeverityWarning,
+			Text: "service " + s.Name + ": no program " + s.Command + " is known: nothing answers there",
+			Hint: didYouMean(closest(name, strings.Fields(programs)), "remove the service, or correct the name")})
 	}
 	m := c.conf.With(s.Options...)
 	for i := range s.Options {

@@ -114,7 +114,7 @@ func TestTable(t *testing.T) {
 }
 
 func TestSuggest(t *testing.T) {
-	for name, want := range map[string]string{"smtpd_bannr": "smtpd_banner", "my_destination": "mydestination", "zzzzzzzzzzzz": ""} {
+	for name, want := range map[string]string{"smtpd_bannr": "smtpd_banner", "smtdp_banner": "smtpd_banner", "smtpd_sasl_application_name": "smtpd_sasl_path", "my_destination": "mydestination", "zzzzzzzzzzzz": ""} {
 		if got := Suggest(name); got != want {
 			t.Errorf("%s: %q", name, got)
 		}

@@ -145,6 +145,16 @@ func parseRow(row string) Param {
 
 // Suggest returns the known parameter that is closest to a misspelt name, or "".
 func Suggest(name string) string {
+	switch name { // names that had to give way to others
+	case "smtpd_sasl_application_name":
+		return "smtpd_sasl_path"
+	case "smtpd_tls_cipherlist":
+		return "smtpd_tls_ciphers"
+	case "smtp_tls_cipherlist":
+		return "smtp_tls_ciphers"
+	case "program_directory":
+		return "daemon_directory"
+	}
 	best, distance := "", min(4, len(name)/2+1)
 	for _, p := range Params() {
 		if abs(len(p.Name)-len(name)) >= distance {
