@@ -121,7 +121,7 @@ func (r *reader) top() *scope { return r.stack[len(r.stack)-1] }
 // refuse notes a setting that would change something here and cannot.
 func (r *reader) refuse(s *setting, text string) {
 	what := s.name
-	if !strings.Contains(s.name, "password") && len(s.value) < 60 {
+	if s.value != "" && !strings.Contains(s.name, "password") && len(s.value) < 60 {
 		what += " = " + s.value
 	}
 	r.res.Refused = append(r.res.Refused, &base.Error{File: s.file, Line: s.line, Text: what + ": " + text, Hint: "remove it, or set its default"})

@@ -72,7 +72,7 @@ var entries = map[string]string{
 	"namespace": "", "passdb": "", "userdb": "", "service": "", "event_exporter": "", "metric": "", "mailbox": "namespace ",
 	"unix_listener": "service", "inet_listener": "service", "fifo_listener": "service",
 	"sieve_script": " any", "quota": " any", "quota_warning": " any", "acl": " any", "fts": " any", "language": " any", "dict": " any", "fs": " any",
-	"mysql": " any", "pgsql": " any", "sqlite": " any", "cassandra": " any", "dict_map": " any", "metric_defaults": " any", "oauth2": " any",
+	"mysql": " any", "pgsql": " any", "sqlite": " any", "cassandra": " any", "dict_map": " any", "metric_defaults": " any",
 	"dict_map_key_field": " any", "dict_map_value_field": " any", "push_notification": " any", "mail_log": " any", "sieve_plugins": " any",
 	"imapsieve_from": " any", "spamtest": " any", "quota_clone": " any", "fs_compress": " any", "execute": " any",
 }
@@ -83,7 +83,7 @@ var filters = []string{"ssl_server", "ssl_client", "auth_policy", "mail_attribut
 	"sdbox", "layout_fs", "layout_index", "layout_maildir++", "layout_imapdir", "layout_imapc", "doveadm_server", "dict_server", "stats_server",
 	"passdb_static", "passdb_pam", "passdb_ldap", "passdb_lua", "passdb_passwd_file", "passdb_passwd", "passdb_sql", "passdb_imapc", "userdb_static",
 	"userdb_ldap", "userdb_lua", "userdb_passwd_file", "userdb_passwd", "userdb_sql", "oauth2_local_validation", "acl_sharing_map", "quota_over_status",
-	"quota_count", "quota_maildir", "imap_metadata", "fts_solr", "fts_flatcurve", "fts_tika", "notify_status", "last_login", "welcome", "mail_lua",
+	"quota_count", "quota_maildir", "imap_metadata", "fts_solr", "fts_flatcurve", "fts_tika", "oauth2", "notify_status", "last_login", "welcome", "mail_lua",
 	"push_notification_ox", "push_notification_lua", "auth_oauth2", "sieve_storage", "lda", "submission_relay"}
 
 // stringLists are the settings whose section holds names with values.
@@ -127,6 +127,12 @@ func (r *reader) begin(l lex.Line) error {
 // place finds out what a section is and puts it, or joins it to one of the same name.
 func (r *reader) place(s *scope, l lex.Line) (problem string) {
 	t := r.top()
+	if t.sort == entry || t.sort == prefixed {
+		// quota x { warning y { } } is quota_warning y { }.
+		if full := t.kind + "_" + s.kind; entries[full] != "" && s.name != "" {
+			s.kind = full
+		}
+	}
 	switch where, isEntry := entries[s.kind]; {
 	case l.Kind == lex.Group:
 		s.sort = group

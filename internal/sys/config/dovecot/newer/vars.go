@@ -15,7 +15,11 @@ var longNames = map[string]string{"username": "user | username", "domain": "user
 	"auth_domain": "auth_user | domain", "lip": "local_ip", "rip": "remote_ip", "lport": "local_port", "rport": "remote_port", "mech": "mechanism",
 	"orig_user": "original_user", "orig_username": "original_user | username", "orig_domain": "original_user | domain", "real_lip": "real_local_ip",
 	"real_rip": "real_remote_ip", "real_lport": "real_local_port", "real_rport": "real_remote_port", "service": "protocol", "pid": "process:pid",
+	"owner_username": "owner_user | username", "owner_domain": "owner_user | domain",
 	"login_username": "login_user | username", "login_domain": "login_user | domain"}
+
+// owners are the variables of shared namespaces: those of the mailbox's owner.
+var owners = map[string]string{"owner_user": "%%u", "owner_user | username": "%%n", "owner_user | domain": "%%d", "owner_home": "%%h"}
 
 // formats are the variables of the settings whose text is made by the program
 // that logs or answers: letter and long name, for each setting.
@@ -121,6 +125,9 @@ func expression(setting, text string) (string, error) {
 	name, filters := parts[0], parts[1:]
 	if len(filters) > 0 && (filters[0] == "username" || filters[0] == "domain") {
 		name, filters = name+" | "+filters[0], filters[1:]
+	}
+	if owner, ok := owners[name]; ok && len(filters) == 0 {
+		return owner, nil
 	}
 	cut, mods, fallback := "", "", ""
 	for i, f := range filters {

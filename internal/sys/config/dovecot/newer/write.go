@@ -1,6 +1,7 @@
 package newer
 
 import (
+	"slices"
 	"strings"
 
 	"packetboat/internal/sys/config/dovecot/lex"
@@ -122,8 +123,13 @@ func (r *reader) writeScope(s *scope, o *out) {
 		case sub.sort != entry:
 		case sub.kind == "passdb" || sub.kind == "userdb":
 			r.writeAuth(sub, o)
+			r.writeKept(sub, sub.kind+"/"+sub.name, o)
 		case sub.kind == "namespace":
 			r.writeNamespace(sub, o)
+			r.writeKept(sub, "namespace/"+sub.name, o)
+			for _, m := range sub.scopes {
+				r.writeKept(m, "namespace/"+sub.name+"/mailbox/"+m.name, o)
+			}
 		case sub.kind == "service":
 			r.writeService(sub, o)
 		default:
@@ -141,6 +147,32 @@ func (r *reader) writePrefixed(outer, s *scope, o *out) {
 		} else if d := outer.outer("mail_driver"); d != nil && d.value == s.kind && isLocation(x.name) {
 			r.refuse(x, "is not supported inside "+s.kind+" { }; set it outside")
 		}
+	}
+	if len(s.scopes) > 0 && (s.kind == "mail_attribute" || s.kind == "mail_ext_attachment") {
+		r.refuse(&setting{name: s.kind + " { }", file: s.file, line: s.line}, "is not supported")
+	}
+	r.writeKept(s, s.kind, o)
+}
+
+// writeKept keeps the sections of plugins that stand inside another section, and
+// the plugins' settings there, as settings of plugin { } with the whole path as
+// their name: nothing acts on them yet, and nothing is lost.
+func (r *reader) writeKept(s *scope, path string, o *out) {
+	keep := &scope{file: s.file, line: s.line}
+	for _, sub := range s.scopes {
+		if sub.sort == entry && entries[sub.kind] == " any" {
+			keep.scopes = append(keep.scopes, sub)
+		}
+	}
+	for _, x := range s.settings {
+		if s.sort == entry && (isPlugin(x.name) || isQuery(x.name)) {
+			keep.settings = append(keep.settings, x)
+		}
+	}
+	if len(keep.scopes) > 0 || len(keep.settings) > 0 {
+		o.begin(keep, "plugin", "")
+		r.writeTree(keep, path, o)
+		o.end(keep)
 	}
 }
 
@@ -168,10 +200,15 @@ func (r *reader) writeSetting(s *scope, x *setting, o *out) {
 // at is a section that stands where a setting does.
 func (s *scope) at(x *setting) *scope { return &scope{file: x.file, line: x.line} }
 
-// joined is the value of a string list: name=value words.
+// joined is the value of a list: of a boolean one the names that are yes, of a
+// string list name=value words.
 func (s *setting) joined() string {
 	if s.items == nil {
 		return s.value
+	}
+	boolean := !slices.ContainsFunc(s.items, func(it item) bool { return !strings.EqualFold(it.value, "yes") && !strings.EqualFold(it.value, "no") })
+	if boolean {
+		return s.text()
 	}
 	var words []string
 	for _, it := range s.items {
@@ -196,11 +233,26 @@ func (r *reader) writeSame(s *scope, x *setting, o *out) {
 		value = strings.Join(words, " ")
 	case x.items != nil:
 		value = r.inherit(s, x, def)
+	case value == "unlimited" || value == "infinite":
+		value = endless(kind, value)
 	}
 	if (kind == "str" || kind == "vars") && !Literal(x.name) {
 		value = r.expand(&setting{name: x.name, value: value, file: x.file, line: x.line})
 	}
 	o.put(x.file, x.line, x.name, value)
+}
+
+// endless is how 2.3 writes a size, number or time without limit.
+func endless(kind, value string) string {
+	switch kind {
+	case "size":
+		return "18446744073709551615 B"
+	case "uint":
+		return "4294967295"
+	case "time", "msecs":
+		return "4294967295 secs"
+	}
+	return value
 }
 
 // Literal tells the settings whose percent signs are no variables: those of

@@ -184,6 +184,9 @@ func (w *writer) location(value string) {
 	}
 }
 
+// owner is what a shared namespace says of a mailbox's owner.
+var owner = strings.NewReplacer("%%u", "%{owner_user}", "%%n", "%{owner_username}", "%%d", "%{owner_domain}", "%%h", "%{owner_home}")
+
 func (w *writer) namespace(b *dovecot.Block) {
 	name := b.Name
 	if name == "" {
@@ -192,6 +195,9 @@ func (w *writer) namespace(b *dovecot.Block) {
 	}
 	w.open("namespace", name)
 	for _, v := range b.Values {
+		if text(b, "type") == "shared" {
+			v.Value = owner.Replace(v.Value)
+		}
 		switch {
 		case v.Name == "location" && v.Value != "":
 			w.location(v.Value)

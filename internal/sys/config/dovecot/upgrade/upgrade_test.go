@@ -96,6 +96,7 @@ func TestTranslation(t *testing.T) {
 		"service imap-login {\n  service_count = 0\n  inet_listener imap {\n    address = 127.0.0.1\n  }\n}": "service imap-login {\n  restart_request_count = unlimited\n  inet_listener imap {\n    listen = 127.0.0.1\n  }\n}",
 		"plugin {\n  sieve = file:~/sieve;active=~/.dovecot.sieve\n}":                                        "sieve_script personal {\n  path = ~/sieve\n  active_path = ~/.dovecot.sieve\n}",
 		"log_timestamp = \"%Y-%m-%d \"":                                                                      "log_timestamp = \"%Y-%m-%d \"",
+		"namespace x {\n  type = shared\n  prefix = s/%%u/\n  location = maildir:%%h/M\n}":                   "namespace x {\n  type = shared\n  prefix = s/%{owner_user}/\n  mail_driver = maildir\n  mail_path = %{owner_home}/M\n}",
 		"protocol imap {\n  mail_plugins = quota imap_quota\n}":                                              "protocol imap {\n  mail_plugins = quota imap_quota\n}",
 	} {
 		d, err := dovecot.Parse("/d.conf", old)
