@@ -305,9 +305,12 @@ func TestFolders(t *testing.T) {
 
 // TestDovecot holds that what is wrong in dovecot.conf is told with its lines.
 func TestDovecot(t *testing.T) {
-	dir := lay(t, "", map[string]string{"dovecot.conf": "protocols = imap\nssl = required\nssl_cert = </nonexistent/a.pem\nssl_key = </nonexistent/a.key\nlisten = 127.0.0.1\n",
+	dir := lay(t, "", map[string]string{"dovecot.conf": "protocols = imap\nssl = required\nssl_cert = </nonexistent/a.pem\nssl_key = </nonexistent/a.key\nlisten = 127.0.0.1\ndefault_login_user = nosuchuserhere\n",
 		"broken.conf": "protocols = imap\nnonsense here = {\n"})
 	got := report(t, Options{Dir: dir, Dovecot: filepath.Join(dir, "dovecot.conf")})
+	if !strings.Contains(got, "DIR/dovecot.conf:6: error: default_login_user = nosuchuserhere") {
+		t.Error(got)
+	}
 	if !strings.Contains(got, "DIR/dovecot.conf:3: ") || !strings.Contains(got, "/nonexistent/a.pem") {
 		t.Error(got)
 	}

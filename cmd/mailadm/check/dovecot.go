@@ -7,6 +7,7 @@ import (
 
 	"packetboat/cmd/mailadm/where"
 	"packetboat/internal/sys/config"
+	"packetboat/internal/sys/proc"
 )
 
 // imapParams are what is looked at of a dovecot.conf beyond its syntax.
@@ -57,6 +58,17 @@ func (c *checker) dovecot() {
 		c.pair(pair{at: at, files: files})
 	}
 	c.imapPorts(path, conf, &p)
+	for _, name := range []string{"default_login_user", "default_internal_user"} {
+		u := conf.Get(name)
+		if _, err := proc.LookupUser(u); u == "" || err == nil {
+			continue
+		}
+		at := where.Place{Parameter: name, File: path}
+		if file, line := conf.Where(name); file != "" {
+			at.File, at.Line = file, line
+		}
+		c.place(at, config.SeverityError, "make it: adduser --system --group --no-create-home "+u, "%s = %s: there is no such user", name, u)
+	}
 }
 
 // errors adds what a reader of Dovecot's has found, each with its place.
