@@ -37,6 +37,7 @@ type Anvil struct {
 	mu      sync.Mutex
 	clients map[client]*counts
 	peaks   [nEvents + 1]peak // the last is of connections at a time
+	swept   time.Time         // when clients were last forgotten
 	most    int               // clients at a time
 	mostAt  time.Time
 }
@@ -151,8 +152,13 @@ func (a *Anvil) counts(k client) *counts {
 	return c
 }
 
-// sweep forgets the clients that are gone since a time unit.
+// sweep forgets the clients that are gone since a time unit; once a second at
+// most, so that a flood of clients does not cost a look at all of them each.
 func (a *Anvil) sweep(now time.Time) bool {
+	if now.Sub(a.swept) < time.Second {
+		return false
+	}
+	a.swept = now
 	for k, c := range a.clients {
 		if c.open == 0 && now.Sub(c.since) >= a.opts.Unit {
 			delete(a.clients, k)

@@ -49,6 +49,7 @@ type cache struct {
 	mu     sync.Mutex
 	known  map[netip.Addr]expiry
 	dirty  bool
+	swept  time.Time // when old clients were last forgotten
 }
 
 // openCache reads the list beside Postfix's own database, whose form is another.
@@ -81,6 +82,10 @@ func (c *cache) put(a netip.Addr, e expiry) {
 
 // expire forgets clients whose last test ran out long ago; c.mu is held.
 func (c *cache) expire(now time.Time) {
+	if now.Sub(c.swept) < time.Second {
+		return // a flood must not cost a look at all clients each
+	}
+	c.swept = now
 	limit := now.Add(-c.keep).Unix()
 	for a, e := range c.known {
 		old := true
