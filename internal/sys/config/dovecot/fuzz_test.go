@@ -1,9 +1,11 @@
 package dovecot
 
 import (
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // FuzzParse feeds the reader of dovecot.conf and every accessor.
@@ -55,5 +57,27 @@ func TestTable(t *testing.T) {
 	}
 	if _, err := BuiltinServices(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestLimits: a file of many different names ends in an error, soon.
+func TestLimits(t *testing.T) {
+	for _, head := range []string{"plugin {\n", "dovecot_config_version = 2.4.0\n", ""} {
+		var b strings.Builder
+		b.WriteString(head)
+		for i := range 200_000 {
+			if head == "" {
+				fmt.Fprintf(&b, "service s%d {\n}\n", i)
+			} else {
+				fmt.Fprintf(&b, "sieve_x%d = 1\n", i)
+			}
+		}
+		begin := time.Now()
+		if _, err := Parse("/d", b.String()); err == nil || !strings.Contains(err.Error(), "too many se") {
+			t.Errorf("%q: %v", head, err)
+		}
+		if d := time.Since(begin); d > 5*time.Second {
+			t.Errorf("%q takes %v", head, d)
+		}
 	}
 }

@@ -12,8 +12,11 @@ import (
 	"packetboat/internal/sys/config/dovecot/newer"
 )
 
-// A limit of dovecot.conf files, besides those of package lex.
-const maxBlockDeep = 20 // blocks in blocks
+// Limits of dovecot.conf files, besides those of package lex.
+const (
+	maxBlockDeep = 20     // blocks in blocks
+	maxSettings  = 10_000 // settings, or blocks, in one block
+)
 
 // frame is an open section.
 type frame struct {
@@ -150,6 +153,10 @@ func (r *reader) openBlock(f *frame, kind, name string) error {
 			return r.Fail("Unknown setting: "+r.fullPath(kind)+" { "+kind, "no section of that name belongs here")
 		}
 	}
+	if len(f.block.Blocks) > maxSettings {
+		r.Errors = append(r.Errors, r.Error("too many sections in one section", ""))
+		return lex.ErrStop
+	}
 	f.block = openSub(f.block, kind, name, r.File, r.Line)
 	f.path = path
 	return nil
@@ -221,6 +228,10 @@ func (r *reader) openFilter(f *frame, kind, name string) (bool, error) {
 		}
 	default:
 		return false, nil
+	}
+	if len(r.d.filters) > maxSettings {
+		r.Errors = append(r.Errors, r.Error("too many sections for connections", ""))
+		return true, lex.ErrStop
 	}
 	f.block = r.filterBlock(f.filter)
 	f.outer, f.path = f.block, ""
@@ -295,6 +306,10 @@ func (r *reader) setting(l lex.Line) error {
 
 // put checks a value against the table and stores it.
 func (r *reader) put(t *frame, v Value) error {
+	if len(t.block.Values) > maxSettings {
+		r.Errors = append(r.Errors, r.Error("too many settings in one section", ""))
+		return lex.ErrStop
+	}
 	if isMap(t.path) {
 		t.block.set(v)
 		return nil

@@ -18,8 +18,11 @@ import (
 	"packetboat/internal/sys/config/dovecot/lex"
 )
 
-// maxDeep is how deep sections may stand in each other.
-const maxDeep = 20
+// Limits of a configuration, besides those of package lex.
+const (
+	maxDeep     = 20     // sections in sections
+	maxSettings = 10_000 // settings, or sections, in one section
+)
 
 // Line is a line of 2.3's syntax with its place.
 type Line struct {

@@ -112,6 +112,10 @@ func (r *reader) apply(l lex.Line) error {
 func (r *reader) begin(l lex.Line) error {
 	t := r.top()
 	s := &scope{kind: l.Key, name: l.Value, file: r.File, line: r.Line, parent: t}
+	if len(t.scopes) > maxSettings {
+		r.Errors = append(r.Errors, r.Error("too many sections in one section", ""))
+		return lex.ErrStop
+	}
 	if len(r.stack) > maxDeep {
 		r.stack = append(r.stack, s)
 		return r.Fail("sections are nested too deep", "")
@@ -240,6 +244,10 @@ func (r *reader) exists(name string) bool {
 // setting takes in one setting.
 func (r *reader) setting(l lex.Line) error {
 	t := r.top()
+	if len(t.settings) > maxSettings || t.into != nil && len(t.into.items) > maxSettings {
+		r.Errors = append(r.Errors, r.Error("too many settings in one section", ""))
+		return lex.ErrStop
+	}
 	if t.sort == list {
 		t.into.items = setItem(t.into.items, item{l.Key, l.Value})
 		return nil
