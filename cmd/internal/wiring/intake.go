@@ -104,19 +104,19 @@ func (k *Kit) Source(m *config.Main) (*intake.Source, error) {
 		return nil, paramError(m, "receive_override_options", fmt.Errorf("unknown %s value %q", "receive_override_options", unknown))
 	}
 	var err error
-	if src.Milters, err = k.Milters(m, "non_smtpd_milters"); err != nil {
+	if src.Milters, err = k.milters(m, "non_smtpd_milters", so.Milters); err != nil {
 		return nil, err
 	}
 	return src, nil
 }
 
-// Milters reads a list of milters from a parameter; nil for an empty one.
-func (k *Kit) Milters(m *config.Main, param string) (*milter.Set, error) {
+// milters reads a list of milters, the value of a parameter; nil for an empty one.
+func (k *Kit) milters(m *config.Main, param, list string) (*milter.Set, error) {
 	var o milter.Options
 	if err := m.Decode(&o); err != nil {
 		return nil, err
 	}
-	set, err := milter.New(o, m.Get(param))
+	set, err := milter.New(o, list)
 	if err != nil {
 		return nil, paramError(m, param, err)
 	}
@@ -130,15 +130,16 @@ func (k *Kit) SMTPDMilters(m *config.Main) (out smtpd.Milters, err error) {
 	if err != nil || src.NoMilters {
 		return out, err
 	}
-	common, err := k.Milters(m, "smtpd_milters")
-	if err != nil {
-		return out, err
-	}
 	var o milter.Options
 	var mp struct {
+		List string   `main:"smtpd_milters"`
 		Maps []string `main:"smtpd_milter_maps"`
 	}
 	if err := Decode(m, &o, &mp); err != nil {
+		return out, err
+	}
+	common, err := k.milters(m, "smtpd_milters", mp.List)
+	if err != nil {
 		return out, err
 	}
 	maps, err := table.OpenAll(mp.Maps, table.Options{Missing: k.Missing})
