@@ -34,6 +34,7 @@ func commands() map[string]command {
 		"newaliases": runNewaliases, // maps.go
 
 		"doveadm": runDoveadm, // doveadm.go
+		"dovecot": runDovecot, // dovecot.go
 
 		"check":   runCheck,   // checks.go
 		"explain": runExplain, // checks.go
@@ -65,6 +66,7 @@ func summaries() [][2]string {
 		{"newaliases", "check the aliases of alias_database"},
 		{"postlog", "write to the mail log"},
 		{"doveadm", "users, passwords, mailboxes, sessions"},
+		{"dovecot", "start, stop and reload the mail reading daemon"},
 		{"self-signed", "make a certificate that nobody has vouched for"},
 		{"help", "print this"},
 	}
