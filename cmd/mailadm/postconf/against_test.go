@@ -125,7 +125,7 @@ func TestMainAgainstOriginal(t *testing.T) {
 		"relayhost = a\x00b\nmyhostname = c\n", "relayhost = a\n\x0b b\n\x0c\nmyhostname=x\n", "compatibility_level = x\n", "mynetworks_style = class\ninet_protocols = ipv4\n",
 		"relayhost = ${{99999999999999999999}>{1}?{x}:{y}}\n", "relayhost = ${a?{x}{y}}\n", "relayhost = ${a?{x}:{y}z}\n", "relayhost = ${}\n", "relayhost = $()\n",
 		"relayhost = $$$$x a$b$c.d\n", "virtual_maps = hash:/x\npostscreen_blacklist_action = drop\n", "process_id = 3\nmail_version = 9\nservice_name = x\n",
-		"myorigin = /nosuch\n", "a{b} = c\nrelayhost = $a{b}\n", "mydomain = ex.org\nmyhostname = mail.$mydomain\n", "relayhost = ${x?}${x:}$(x?{a}:{b})\n"} {
+		"myorigin = /nosuch\n", "mynetworks_style = bad\n", "inet_protocols = IPV4, x\n", "inet_protocols = IPV4\n", "mynetworks_style = Host, class\n", "a{b} = c\nrelayhost = $a{b}\n", "mydomain = ex.org\nmyhostname = mail.$mydomain\n", "relayhost = ${x?}${x:}$(x?{a}:{b})\n"} {
 		list = append(list, question{main, "", []string{"-n"}}, question{main, "", []string{"-nx"}})
 	}
 	agree(t, list)

@@ -223,7 +223,7 @@ func (t *tool) machineDefaults() error {
 		if !set {
 			value, _ = t.values.main.Default(d.from)
 		}
-		_, err := config.ExpandWith(value, func(name string, _ bool) (string, bool) {
+		value, err := config.ExpandWith(value, func(name string, _ bool) (string, bool) {
 			v, ok := t.values.set[name]
 			if p := t.table[name]; !ok && p != nil && d.from == "mynetworks_style" {
 				return t.standard(p), true
@@ -236,6 +236,9 @@ func (t *tool) machineDefaults() error {
 		}
 		if err := t.badMacro(err, text); err != nil {
 			return err
+		}
+		if bad := config.BadWord(d.from, value); bad != "" {
+			return fatal{bad}
 		}
 	}
 	return nil

@@ -145,7 +145,11 @@ func (c *checker) setting(m *Main, src *source, s *Setting) {
 		c.unknown(src, s)
 		return
 	}
-	if err := m.CheckValue(s.Name); err != nil {
+	err := m.CheckValue(s.Name)
+	if bad := BadWord(s.Name, m.Get(s.Name)); err == nil && bad != "" {
+		err = m.paramError(s.Name, bad, "mynetworks_style is host, subnet or class; inet_protocols all, ipv4 or ipv6")
+	}
+	if err != nil {
 		e := problemOf(err, s.Name)
 		e.File, e.Severity = src.path, severity
 		e.Line, e.Col, _ = src.find(s.Line, start, firstWord(s.Value))

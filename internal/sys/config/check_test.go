@@ -22,6 +22,7 @@ func TestCheck(t *testing.T) {
 		{name: "class", main: "smtpd_restriction_classes = strict\nstrict = reject_unknown_sender_domain, oops\nsmtpd_sender_restrictions = strict hash:/x\n", want: "/d/main.cf:2:40: unknown restriction \"oops\" in strict"},
 		{name: "option", master: "smtp inet n - y - - smtpd\n  -o smtpd_tls_wrappermode=maybe\n  -o smtpd_bnner=x\n", want: "/d/master.cf:2:28: parameter smtpd_tls_wrappermode: \"maybe\" is neither yes nor no|/d/master.cf:3:6: unknown parameter smtpd_bnner: the line has no effect"},
 		{name: "columns", master: "smtp inet n - y -\nx foo - - - - - y\nsmtp inet - - n - - smtpd\n", want: "/d/master.cf:1: bad field count: 6 of 8 columns|/d/master.cf:2: invalid type field \"foo\" in \"x foo - - - - - y\"|/d/master.cf:3: inet service smtp cannot be private"},
+		{name: "word", main: "inet_protocols = ipv4, ipv7\nmynetworks_style = host\n", want: "/d/main.cf:1:18: parameter inet_protocols: unknown inet_protocols value \"ipv7\" in \"ipv4, ipv7\""},
 		{name: "program", master: "smtp inet n - - - - smptd -v\n", want: "/d/master.cf:1:21: service smtp: no program smptd is known: nothing answers there"},
 		{name: "table of parameters", main: "virtual_alias_maps = proxy:ldap:people\npeople_search_base = x\npeople_nonsense = x\n", want: "/d/main.cf:3:1: unknown parameter people_nonsense: the line has no effect"},
 		{name: "overridden", main: "biff = no\nbiff = yes\n", want: "/d/main.cf:2: overriding earlier entry: biff=no"},

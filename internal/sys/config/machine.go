@@ -137,6 +137,26 @@ func interfaceWanted(wanted []string, a netip.Addr) bool {
 	return false
 }
 
+// BadWord returns Postfix's words for a value of mynetworks_style or
+// inet_protocols that is none of theirs, "" for one that is good.
+func BadWord(name, value string) string {
+	words, what := "", name
+	switch name {
+	case "mynetworks_style":
+		words, what = "class subnet host", "mynetworks mask style"
+	case "inet_protocols":
+		words = "all ipv4 ipv6"
+	default:
+		return ""
+	}
+	for _, w := range Fields(value) {
+		if !slices.Contains(strings.Fields(words), w) {
+			return fmt.Sprintf("unknown %s value \"%s\" in \"%s\"", what, w, value)
+		}
+	}
+	return ""
+}
+
 func protocolWanted(protocols, name string) bool {
 	for _, p := range Fields(protocols) {
 		if p == "all" || strings.EqualFold(p, name) {
