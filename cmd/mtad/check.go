@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 
 	"packetboat/cmd/internal/wiring"
 	"packetboat/internal/receive/intake"
@@ -49,23 +51,26 @@ func checkOnly(dir string, force bool) int {
 	return 0
 }
 
-// unseen takes those errors out that are about lines which list names already.
+// unseen takes those errors out that are about lines, or parameters, which list
+// names already.
 func unseen(err error, list []config.Problem) error {
-	seen := map[string]bool{}
-	for _, p := range list {
-		seen[place(p.File, p.Line)] = p.Severity != config.SeverityWarning
-	}
 	var left []error
 	for _, e := range config.Flatten(err) {
-		var ce *config.Error
-		if !errors.As(e, &ce) || !seen[place(ce.File, ce.Line)] {
+		if !slices.ContainsFunc(list, func(p config.Problem) bool { return p.Severity != config.SeverityWarning && same(e, p) }) {
 			left = append(left, e)
 		}
 	}
 	return errors.Join(left...)
 }
 
-func place(file string, line int) string { return fmt.Sprintf("%s:%d", file, line) }
+// same tells whether an error says what a problem says.
+func same(err error, p config.Problem) bool {
+	var ce *config.Error
+	if errors.As(err, &ce) {
+		return ce.File == p.File && ce.Line == p.Line
+	}
+	return p.Name != "" && strings.Contains(err.Error(), p.Name+":")
+}
 
 // tellDoubts writes into the log what the system started or goes on in spite of.
 func (p *parent) tellDoubts() {
