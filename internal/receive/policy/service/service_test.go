@@ -89,9 +89,9 @@ func TestAsk(t *testing.T) {
 // TestConnections: one is used again, up to its limits, and a server that has
 // closed it meanwhile is asked again at once.
 func TestConnections(t *testing.T) {
-	n := 0
+	var n atomic.Int32
 	addr, conns := serve(t, func(string) string {
-		if n++; n%3 == 0 {
+		if n.Add(1)%3 == 0 {
 			return ""
 		}
 		return "action=DUNNO\n\n"
