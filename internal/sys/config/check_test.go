@@ -99,3 +99,13 @@ func TestCheckRefused(t *testing.T) {
 		}
 	}
 }
+
+// TestSuggestRestriction holds what is meant by words that are near a restriction.
+func TestSuggestRestriction(t *testing.T) {
+	for word, want := range map[string]string{"reject_unath_destination": "reject_unauth_destination", "permit_mynetwork": "permit_mynetworks",
+		"REJECT_UNKNOWN_SENDER": "reject_unknown_sender_domain", "strct": "strict", "qqqq": "", "reject_": "reject"} {
+		if got := suggestRestriction(word, map[string]bool{"strict": true}); got != want {
+			t.Errorf("%s: %q, not %q", word, got, want)
+		}
+	}
+}

@@ -56,7 +56,17 @@ func suggestRestriction(name string, classes map[string]bool) string {
 	for c := range classes {
 		names = append(names, c)
 	}
-	return closest(strings.ToLower(name), names)
+	name = strings.ToLower(name)
+	if best := closest(name, names); best != "" {
+		return best
+	}
+	// Half a name: reject_unknown_sender for reject_unknown_sender_domain.
+	for _, n := range names {
+		if len(name) > len("reject_") && strings.HasPrefix(n, name) {
+			return n
+		}
+	}
+	return ""
 }
 
 // closest returns the name that is fewest steps away, "" when none is near.
