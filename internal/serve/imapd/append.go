@@ -1,13 +1,11 @@
 package imapd
 
 import (
-	"io"
-	"slices"
-	"strings"
 	"time"
 
 	"packetboat/internal/serve/imapd/spool"
 	"packetboat/internal/serve/imapd/syntax"
+	"packetboat/internal/serve/imapd/view"
 	"packetboat/internal/store"
 )
 
@@ -49,7 +47,7 @@ func (s *session) append(args []syntax.Arg) error {
 // appendOptions reads flags and date.
 func appendOptions(args []syntax.Arg) (msg store.New, err error) {
 	if len(args) > 0 && args[0].Kind == syntax.List {
-		if msg.Flags, msg.Keywords, err = parseFlags(args[0].List); err != nil {
+		if msg.Flags, msg.Keywords, err = view.ParseFlags(args[0].List); err != nil {
 			return msg, err
 		}
 		args = args[1:]
@@ -110,20 +108,20 @@ func (ap *appender) run(msg store.New, size syntax.Arg) error {
 				return err
 			}
 		}
-		body := &literal{p: &ap.p, left: size.Len}
+		body := &syntax.LiteralBody{P: &ap.p, Left: size.Len}
 		at, err := ap.spool.Take(body)
-		if end := body.finish(); end != nil {
+		if end := body.Finish(); end != nil {
 			return end
 		}
 		if err != nil {
 			return ap.spoolFailed(body, err)
 		}
 		ap.msgs, ap.at = append(ap.msgs, msg), append(ap.at, at)
-		if len(body.next) == 0 {
+		if len(body.Next) == 0 {
 			return ap.save()
 		}
-		if msg, size, err = nextMessage(body.next); err != nil {
-			return ap.dropLiteral(body.next, err)
+		if msg, size, err = nextMessage(body.Next); err != nil {
+			return ap.dropLiteral(body.Next, err)
 		}
 	}
 }
@@ -153,9 +151,9 @@ func nextMessage(args []syntax.Arg) (msg store.New, size syntax.Arg, err error) 
 }
 
 // spoolFailed answers when a message could not be kept until it was whole.
-func (ap *appender) spoolFailed(body *literal, err error) error {
-	if n := len(body.next); n > 0 && body.next[n-1].Kind == syntax.Size {
-		return ap.refuseLiteral(body.next[n-1], err, ap.name)
+func (ap *appender) spoolFailed(body *syntax.LiteralBody, err error) error {
+	if n := len(body.Next); n > 0 && body.Next[n-1].Kind == syntax.Size {
+		return ap.refuseLiteral(body.Next[n-1], err, ap.name)
 	}
 	return ap.failed(err, ap.name, "")
 }
@@ -166,62 +164,6 @@ func (ap *appender) save() error {
 		return ap.failed(err, ap.name, "[TRYCREATE] ")
 	}
 	return ap.done("OK " + appendUID("APPENDUID", ap.box.Snapshot().UIDValidity, nil, uids) + " Append completed")
-}
-
-// literal is the message on its way. It ends with io.EOF only when the whole
-// literal has come and what follows it has been read: a message cut short by a
-// lost connection is an error, and never saved.
-type literal struct {
-	p    *syntax.Parser
-	left int64
-	end  bool         // what stands behind the literal has been read:
-	next []syntax.Arg // up to the next message, or nothing
-	err  error        // the connection's, or what was wrong with the line
-}
-
-// Read gives the octets of the literal.
-func (l *literal) Read(b []byte) (int, error) {
-	if l.err != nil {
-		return 0, l.err
-	}
-	if l.left == 0 {
-		if l.lineEnd(); l.err != nil {
-			return 0, l.err
-		}
-		return 0, io.EOF
-	}
-	if int64(len(b)) > l.left {
-		b = b[:l.left]
-	}
-	n, err := l.p.R.Read(b)
-	l.left -= int64(n)
-	if err == io.EOF && l.left > 0 {
-		err = io.ErrUnexpectedEOF
-	}
-	if err != nil && l.left > 0 {
-		l.err = err
-		return n, err
-	}
-	return n, nil
-}
-
-// lineEnd reads what follows the literal: the line's end, or another message.
-func (l *literal) lineEnd() {
-	if l.end {
-		return
-	}
-	l.end = true
-	l.p.Resume()
-	l.next, l.err = l.p.Args(true)
-}
-
-// finish swallows what has not been read. Its error is one of the connection or
-// of syntax.
-func (l *literal) finish() error {
-	if _, err := io.Copy(io.Discard, l); err != nil {
-		return err
-	}
-	return l.err
 }
 
 // appendUID writes "[COPYUID validity from to]" of RFC 4315. The UIDs keep
@@ -240,52 +182,4 @@ func appendUID(word string, validity uint32, from, to []uint32) string {
 		}
 	}
 	return string(append(b, ']'))
-}
-
-// parseFlags reads flags: the system's by name, all others are keywords.
-func parseFlags(list []syntax.Arg) (f store.Flag, keywords []string, err error) {
-	for _, a := range list {
-		if !a.IsString() {
-			return 0, nil, syntax.Error("Flags list contains non-atoms")
-		}
-		name := string(a.Text)
-		if strings.HasPrefix(name, `\`) {
-			bit := systemFlag(name)
-			if bit == 0 {
-				return 0, nil, syntax.Error("Invalid system flag " + strings.ToUpper(name))
-			}
-			f |= bit
-			continue
-		}
-		if !validKeyword(a.Text) {
-			return 0, nil, syntax.Error("Invalid keyword name")
-		}
-		if !slices.Contains(keywords, name) {
-			keywords = append(keywords, name)
-		}
-	}
-	return f, keywords, nil
-}
-
-func systemFlag(name string) store.Flag {
-	for _, x := range flagOrder {
-		if strings.EqualFold(name, string(x.name)) {
-			return x.bit
-		}
-	}
-	return 0
-}
-
-// validKeyword: RFC 3501 section 9, flag-keyword; at most 100 octets, because
-// it goes into the mailbox.
-func validKeyword(text []byte) bool {
-	if len(text) == 0 || len(text) > 100 {
-		return false
-	}
-	for _, c := range text {
-		if c <= ' ' || c >= 0x7f || strings.IndexByte(`(){%*"\]`, c) >= 0 {
-			return false
-		}
-	}
-	return true
 }

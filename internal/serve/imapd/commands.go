@@ -92,8 +92,8 @@ func (s *session) capabilities() string {
 
 // capability: RFC 3501 section 6.1.1.
 func (s *session) capability([]syntax.Arg) error {
-	s.out.text("* CAPABILITY ", s.capabilities())
-	s.out.line()
+	s.out.Text("* CAPABILITY ", s.capabilities())
+	s.out.Line()
 	return s.done("OK Capability completed")
 }
 
@@ -111,8 +111,8 @@ func (s *session) check([]syntax.Arg) error {
 // logout: RFC 3501 section 6.1.3.
 func (s *session) logout([]syntax.Arg) error {
 	s.bye, s.reason = "Logging out", "Logged out"
-	s.out.text("* BYE Logging out")
-	s.out.line()
+	s.out.Text("* BYE Logging out")
+	s.out.Line()
 	s.reply("OK Logout completed")
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"packetboat/internal/mail/message"
 	"packetboat/internal/serve/imapd/render"
 	"packetboat/internal/serve/imapd/syntax"
+	"packetboat/internal/serve/imapd/view"
 	"packetboat/internal/store"
 )
 
@@ -46,7 +47,7 @@ func (s *session) fetch(args []syntax.Arg) error {
 	f := &fetcher{session: s, items: s.arrange(items)}
 	for _, it := range f.items {
 		f.flags = f.flags || it.Kind == syntax.ItemFlags
-		f.seen = f.seen || it.Kind == syntax.ItemSection && !it.Section.Peek && !s.view.readOnly
+		f.seen = f.seen || it.Kind == syntax.ItemSection && !it.Section.Peek && !s.view.ReadOnly
 	}
 	if f.needsLook() {
 		err = s.know(list)
@@ -58,10 +59,10 @@ func (s *session) fetch(args []syntax.Arg) error {
 		err = markErr
 	}
 	switch {
-	case s.out.err != nil:
-		return s.out.err
+	case s.out.Err != nil:
+		return s.out.Err
 	case err != nil:
-		return s.failed(err, s.view.name, "")
+		return s.failed(err, s.view.Name, "")
 	case f.missing:
 		return s.done("OK [EXPUNGEISSUED] Some messages were already expunged")
 	}
@@ -98,7 +99,7 @@ func (f *fetcher) run(list []int) error {
 		if err := f.one(i); err != nil {
 			return err
 		}
-		if f.out.err != nil || f.failure != nil {
+		if f.out.Err != nil || f.failure != nil {
 			return f.failure
 		}
 	}
@@ -115,12 +116,12 @@ func (f *fetcher) mark() error {
 	if err != nil {
 		return err
 	}
-	return f.tell(snap, false, &silence{uids: f.marked, op: store.Add, f: store.Seen})
+	return f.tell(snap, false, &view.Silence{UIDs: f.marked, Op: store.Add, Flags: store.Seen})
 }
 
 // one writes the answer for message number i+1.
 func (f *fetcher) one(i int) error {
-	m := f.view.msgs[i]
+	m := f.view.Msgs[i]
 	o := &f.out
 	if m.Size == store.Unknown {
 		m.Size, f.missing = 0, f.missing || f.needsLook()
@@ -130,31 +131,31 @@ func (f *fetcher) one(i int) error {
 		m.Flags |= store.Seen
 		f.marked = append(f.marked, m.UID)
 	}
-	o.text("* ")
-	o.num(int64(i + 1))
-	o.text(" FETCH (")
+	o.Text("* ")
+	o.Num(int64(i + 1))
+	o.Text(" FETCH (")
 	told, first := !newly || f.flags, true
 	for k := range f.items {
 		it := &f.items[k]
 		if it.Kind > syntax.ItemSize && !told {
 			told = true
 			f.space(&first)
-			o.text("FLAGS ")
-			o.buf = f.view.appendFlags(o.buf, &m, m.Flags, f.view.snap.Keywords)
+			o.Text("FLAGS ")
+			o.Buf = f.view.AppendFlags(o.Buf, &m, m.Flags, f.view.Snap.Keywords)
 		}
 		f.space(&first)
 		if err := f.item(it, &m); err != nil {
 			return err
 		}
 	}
-	o.text(")")
-	o.line()
-	return o.err
+	o.Text(")")
+	o.Line()
+	return o.Err
 }
 
 func (f *fetcher) space(first *bool) {
 	if !*first {
-		f.out.buf = append(f.out.buf, ' ')
+		f.out.Buf = append(f.out.Buf, ' ')
 	}
 	*first = false
 }
@@ -162,17 +163,17 @@ func (f *fetcher) space(first *bool) {
 // item writes the name and the value of one item.
 func (f *fetcher) item(it *syntax.Item, m *store.Msg) error {
 	o := &f.out
-	o.text(it.Name, " ")
+	o.Text(it.Name, " ")
 	switch it.Kind {
 	case syntax.ItemUID:
-		o.num(int64(m.UID))
+		o.Num(int64(m.UID))
 	case syntax.ItemFlags:
-		o.buf = f.view.appendFlags(o.buf, m, m.Flags, f.view.snap.Keywords)
+		o.Buf = f.view.AppendFlags(o.Buf, m, m.Flags, f.view.Snap.Keywords)
 	case syntax.ItemDate:
-		o.buf = unixTime(m.Date).AppendFormat(append(o.buf, '"'), "02-Jan-2006 15:04:05 -0700")
-		o.buf = append(o.buf, '"')
+		o.Buf = unixTime(m.Date).AppendFormat(append(o.Buf, '"'), "02-Jan-2006 15:04:05 -0700")
+		o.Buf = append(o.Buf, '"')
 	case syntax.ItemSize:
-		o.num(m.Size)
+		o.Num(m.Size)
 	case syntax.ItemEnvelope:
 		return f.envelope(m)
 	case syntax.ItemBody, syntax.ItemBodyStructure:
@@ -180,7 +181,7 @@ func (f *fetcher) item(it *syntax.Item, m *store.Msg) error {
 		if err != nil {
 			return f.nothing(err)
 		}
-		o.buf = render.Structure(o.buf, root, it.Kind == syntax.ItemBodyStructure)
+		o.Buf = render.Structure(o.Buf, root, it.Kind == syntax.ItemBodyStructure)
 	case syntax.ItemSection:
 		return f.section(it, m)
 	}
@@ -192,7 +193,7 @@ func unixTime(sec int64) time.Time { return time.Unix(sec, 0) }
 // nothing writes NIL for a message that is gone or cannot be read; the tagged
 // answer tells of it.
 func (f *fetcher) nothing(err error) error {
-	f.out.text("NIL")
+	f.out.Text("NIL")
 	if errors.Is(err, store.ErrNoMessage) {
 		f.missing = true
 	} else if f.failure == nil {
@@ -204,7 +205,7 @@ func (f *fetcher) nothing(err error) error {
 // envelope writes ENVELOPE; only the header is read for it.
 func (f *fetcher) envelope(m *store.Msg) error {
 	if f.last.root != nil && f.last.uid == m.UID {
-		f.out.buf = render.Envelope(f.out.buf, f.last.root.Envelope)
+		f.out.Buf = render.Envelope(f.out.Buf, f.last.root.Envelope)
 		return nil
 	}
 	n := int64(-1)
@@ -220,7 +221,7 @@ func (f *fetcher) envelope(m *store.Msg) error {
 	if err != nil {
 		return f.nothing(err)
 	}
-	f.out.buf = render.Envelope(f.out.buf, env)
+	f.out.Buf = render.Envelope(f.out.Buf, env)
 	return nil
 }
 
@@ -245,7 +246,7 @@ func (s *session) load(m *store.Msg) (*message.Part, error) {
 // stream writes octets pos to pos+n of a message as a literal.
 func (f *fetcher) stream(m *store.Msg, pos, n int64) error {
 	if n == 0 {
-		f.out.literalHead(0)
+		f.out.LiteralHead(0)
 		return nil
 	}
 	r, err := f.box.Read(m.UID, pos, n)
@@ -253,6 +254,6 @@ func (f *fetcher) stream(m *store.Msg, pos, n int64) error {
 		return f.nothing(err)
 	}
 	defer r.Close()
-	f.out.literalHead(n)
-	return f.out.copyN(io.LimitReader(r, n), n)
+	f.out.LiteralHead(n)
+	return f.out.CopyN(io.LimitReader(r, n), n)
 }

@@ -10,24 +10,24 @@ import (
 // value, "*" for the usual one.
 func (s *session) id([]syntax.Arg) error {
 	words := strings.Fields(s.opts.IDSend)
-	s.out.text("* ID ")
+	s.out.Text("* ID ")
 	if len(words) < 2 {
-		s.out.text("NIL")
+		s.out.Text("NIL")
 	}
 	for i := 0; i+1 < len(words); i += 2 {
 		sep := " "
 		if i == 0 {
 			sep = "("
 		}
-		s.out.text(sep)
-		s.out.buf = syntax.AppendNString(s.out.buf, []byte(words[i]))
-		s.out.text(" ")
-		s.out.buf = syntax.AppendNString(s.out.buf, []byte(idValue(words[i], words[i+1])))
+		s.out.Text(sep)
+		s.out.Buf = syntax.AppendNString(s.out.Buf, []byte(words[i]))
+		s.out.Text(" ")
+		s.out.Buf = syntax.AppendNString(s.out.Buf, []byte(idValue(words[i], words[i+1])))
 	}
 	if len(words) >= 2 {
-		s.out.text(")")
+		s.out.Text(")")
 	}
-	s.out.line()
+	s.out.Line()
 	return s.done("OK ID completed")
 }
 

@@ -27,9 +27,9 @@ func (s *session) idle([]syntax.Arg) error {
 			return err
 		}
 	}
-	s.out.text("+ idling")
-	s.out.line()
-	if err := s.out.flush(); err != nil {
+	s.out.Text("+ idling")
+	s.out.Line()
+	if err := s.out.Flush(); err != nil {
 		return err
 	}
 	line, err := s.wait(changed)
@@ -70,10 +70,10 @@ func (s *session) wait(changed <-chan struct{}) (line string, err error) {
 		case <-changed:
 			s.sync(true)
 		case <-tick.C:
-			s.out.text("* OK Still here")
-			s.out.line()
+			s.out.Text("* OK Still here")
+			s.out.Line()
 		}
-		if err := s.out.flush(); err != nil || s.bye != "" {
+		if err := s.out.Flush(); err != nil || s.bye != "" {
 			s.in.conn.SetReadDeadline(time.Unix(1, 0)) // wakes the reader
 			if e := <-read; err == nil && !errors.Is(e, os.ErrDeadlineExceeded) {
 				err = e

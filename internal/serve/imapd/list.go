@@ -9,8 +9,8 @@ import (
 
 // namespace: RFC 2342. All mail of a user is in one namespace without prefix.
 func (s *session) namespace([]syntax.Arg) error {
-	s.out.text(`* NAMESPACE (("" "/")) NIL NIL`)
-	s.out.line()
+	s.out.Text(`* NAMESPACE (("" "/")) NIL NIL`)
+	s.out.Line()
 	return s.done("OK Namespace completed")
 }
 
@@ -30,8 +30,8 @@ func (s *session) list(args []syntax.Arg) error {
 	ref, pattern := string(args[0].Text), string(args[1].Text)
 	if pattern == "" && !lsub {
 		// RFC 3501 section 6.3.8: a question for the separator.
-		s.out.text(`* LIST (\Noselect) "/" ""`)
-		s.out.line()
+		s.out.Text(`* LIST (\Noselect) "/" ""`)
+		s.out.Line()
 		return s.done("OK List completed")
 	}
 	folders, err := s.user.Store.List()
@@ -66,9 +66,9 @@ func listFlags(f store.Folder) string {
 }
 
 func (s *session) listLine(word, flags, name string) {
-	s.out.text("* ", word, " (", flags, `) "/" `)
-	s.out.name(name)
-	s.out.line()
+	s.out.Text("* ", word, " (", flags, `) "/" `)
+	s.out.Name(name)
+	s.out.Line()
 }
 
 // lsub writes the subscriptions that match, and as \Noselect the parents that

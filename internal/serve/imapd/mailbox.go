@@ -134,7 +134,7 @@ func (s *session) deleteBox(args []syntax.Arg) error {
 	if err != nil {
 		return s.failed(err, name, "[NONEXISTENT] ")
 	}
-	if s.box != nil && s.view.name == name {
+	if s.box != nil && s.view.Name == name {
 		// What the client still sees is gone: as Dovecot, the session ends.
 		s.reply("OK Delete completed")
 		s.bye = "Selected mailbox was deleted, have to disconnect."
@@ -173,8 +173,8 @@ func (s *session) rename(args []syntax.Arg) error {
 	if err != nil {
 		return s.failed(err, from, "[NONEXISTENT] ")
 	}
-	if s.box != nil && s.view.name == from {
-		s.view.name = to
+	if s.box != nil && s.view.Name == from {
+		s.view.Name = to
 	}
 	return s.done("OK Rename completed")
 }

@@ -1,32 +1,10 @@
 package imapd
 
 import (
-	"slices"
-	"strings"
-	"time"
-
-	"github.com/emersion/go-imap/v2"
-
-	"packetboat/internal/serve/imapd/render"
+	"packetboat/internal/serve/imapd/search"
 	"packetboat/internal/serve/imapd/syntax"
-	"packetboat/internal/serve/imapd/textsearch"
-	"packetboat/internal/store"
+	"packetboat/internal/serve/imapd/wire"
 )
-
-// searcher runs one SEARCH.
-type searcher struct {
-	*session
-	key     syntax.Key
-	now     time.Time
-	last    uint32 // highest UID
-	keyword map[imap.Flag]uint64
-
-	m      *store.Msg // the message looked at
-	i      int        // its index
-	header []byte     // its header, once it has been read
-	loaded bool
-	window textsearch.Window
-}
 
 // search: SEARCH and UID SEARCH, RFC 3501 section 6.4.4.
 func (s *session) search(args []syntax.Arg) error {
@@ -37,187 +15,41 @@ func (s *session) search(args []syntax.Arg) error {
 	if err != nil {
 		return err
 	}
-	sr := &searcher{session: s, key: key, now: time.Now(), keyword: map[imap.Flag]uint64{}}
-	if n := len(s.view.msgs); n > 0 {
-		sr.last = s.view.msgs[n-1].UID
-	}
-	sr.prepare(&sr.key)
-	if needsLook(&sr.key) {
+	sr := s.searcher()
+	if sr.Prepare(key) {
 		if err := s.know(nil); err != nil {
-			return s.failed(err, s.view.name, "")
+			return s.failed(err, s.view.Name, "")
 		}
 	}
-	return sr.run()
+	return s.runSearch(sr)
 }
 
-// needsLook tells whether a key asks for more than numbers and flags.
-func needsLook(k *syntax.Key) bool {
-	switch k.Op {
-	case syntax.KeyAll, syntax.KeySeq, syntax.KeyUID, syntax.KeyFlag:
-		return false
-	case syntax.KeyAnd, syntax.KeyOr:
-		return slices.ContainsFunc(k.Keys, func(k syntax.Key) bool { return needsLook(&k) })
-	}
-	return true
+// searcher returns what evaluates searches over the selected mailbox.
+func (s *session) searcher() *search.Searcher {
+	return &search.Searcher{View: &s.view, Source: search.Source{Read: s.box.Read, Load: s.load}}
 }
 
-// prepare does once what would cost on every message: sets are resolved,
-// strings folded, and cheap keys put before dear ones.
-func (sr *searcher) prepare(k *syntax.Key) {
-	switch k.Op {
-	case syntax.KeySeq:
-		k.Set = k.Set.Resolve(uint32(len(sr.view.msgs)))
-	case syntax.KeyUID:
-		k.Set = k.Set.Resolve(sr.last)
-	case syntax.KeyHeader, syntax.KeyBody, syntax.KeyText:
-		k.Text = textsearch.Fold(k.Text)
-	case syntax.KeyFlag:
-		sr.keyword[k.Flag] = keywordFold(sr.view.snap, string(k.Flag))
-	}
-	for i := range k.Keys {
-		sr.prepare(&k.Keys[i])
-	}
-	sortKeys(k.Keys)
-}
-
-// keywordFold returns the bits of a keyword in any case.
-func keywordFold(snap *store.Snapshot, name string) (bits uint64) {
-	for i, k := range snap.Keywords {
-		if strings.EqualFold(k, name) {
-			bits |= 1 << i
-		}
-	}
-	return bits
-}
-
-// cost orders keys: 0 is known without reading, 1 needs the header, 2 the body.
-func cost(k *syntax.Key) int {
-	c := 0
-	switch k.Op {
-	case syntax.KeyBody, syntax.KeyText:
-		return 2
-	case syntax.KeyHeader, syntax.KeySentBefore, syntax.KeySentOn, syntax.KeySentSince:
-		return 1
-	}
-	for i := range k.Keys {
-		c = max(c, cost(&k.Keys[i]))
-	}
-	return c
-}
-
-func sortKeys(keys []syntax.Key) {
-	for i := 1; i < len(keys); i++ {
-		for j := i; j > 0 && cost(&keys[j]) < cost(&keys[j-1]); j-- {
-			keys[j], keys[j-1] = keys[j-1], keys[j]
-		}
-	}
-}
-
-// run looks at every message and writes the numbers of those that match.
-func (sr *searcher) run() error {
-	o := &sr.out
-	o.text("* SEARCH")
-	for i := range sr.view.msgs {
-		sr.m, sr.i, sr.loaded = &sr.view.msgs[i], i, false
-		if !sr.match(&sr.key) {
+// runSearch looks at every message and writes the numbers of those that match.
+func (s *session) runSearch(sr *search.Searcher) error {
+	o := &s.out
+	o.Text("* SEARCH")
+	for i := range s.view.Msgs {
+		if !sr.Match(i) {
 			continue
 		}
-		o.text(" ")
-		if sr.cmd.uid {
-			o.num(int64(sr.m.UID))
+		o.Text(" ")
+		if s.cmd.uid {
+			o.Num(int64(s.view.Msgs[i].UID))
 		} else {
-			o.num(int64(i + 1))
+			o.Num(int64(i + 1))
 		}
-		if len(o.buf) >= outSize {
-			o.flush()
+		if len(o.Buf) >= wire.Size {
+			o.Flush()
 		}
-		if o.err != nil {
-			return o.err
+		if o.Err != nil {
+			return o.Err
 		}
 	}
-	o.line()
-	return sr.done("OK Search completed")
-}
-
-func (sr *searcher) match(k *syntax.Key) bool { return sr.test(k) != k.Not }
-
-// test evaluates one key on the message, without its NOT.
-func (sr *searcher) test(k *syntax.Key) bool {
-	m := sr.m
-	switch k.Op {
-	case syntax.KeyAll:
-		return true
-	case syntax.KeyAnd:
-		for i := range k.Keys {
-			if !sr.match(&k.Keys[i]) {
-				return false
-			}
-		}
-		return true
-	case syntax.KeyOr:
-		return sr.match(&k.Keys[0]) || sr.match(&k.Keys[1])
-	case syntax.KeySeq:
-		return k.Set.Contains(uint32(sr.i + 1))
-	case syntax.KeyUID:
-		return k.Set.Contains(m.UID)
-	case syntax.KeyFlag:
-		return sr.flag(k.Flag)
-	case syntax.KeyLarger:
-		return m.Size > k.Num
-	case syntax.KeySmaller:
-		return m.Size < k.Num
-	case syntax.KeyOlder:
-		return m.Date <= sr.now.Unix()-k.Num
-	case syntax.KeyYounger:
-		return m.Date > sr.now.Unix()-k.Num
-	}
-	return sr.testDate(k)
-}
-
-func (sr *searcher) flag(f imap.Flag) bool {
-	if bit := systemFlag(string(f)); bit != 0 {
-		return sr.m.Flags&bit != 0
-	}
-	if f == syntax.FlagRecent {
-		return sr.view.isRecent(sr.m.UID)
-	}
-	return sr.m.Keywords&sr.keyword[f] != 0
-}
-
-// testDate compares days; the time of day and the zone are left out of account.
-func (sr *searcher) testDate(k *syntax.Key) bool {
-	var day time.Time
-	switch k.Op {
-	case syntax.KeyBefore, syntax.KeyOn, syntax.KeySince:
-		day = dayOf(unixTime(sr.m.Date))
-	case syntax.KeySentBefore, syntax.KeySentOn, syntax.KeySentSince:
-		day = sr.sent()
-	default:
-		return sr.testText(k)
-	}
-	switch k.Op {
-	case syntax.KeyBefore, syntax.KeySentBefore:
-		return day.Before(k.Date)
-	case syntax.KeySince, syntax.KeySentSince:
-		return !day.Before(k.Date)
-	}
-	return day.Equal(k.Date)
-}
-
-func dayOf(t time.Time) time.Time {
-	y, m, d := t.Date()
-	return time.Date(y, m, d, 0, 0, 0, 0, time.UTC)
-}
-
-// sent returns the day of the Date field, in the sender's zone. Where it is
-// missing or makes no sense the day is that of time 0, as in Dovecot.
-func (sr *searcher) sent() (day time.Time) {
-	day = time.Unix(0, 0).UTC()
-	sr.eachField("Date", func(value []byte) bool {
-		if t, ok := textsearch.ParseDate(strings.TrimSpace(string(render.Unfold(value)))); ok {
-			day = dayOf(t)
-		}
-		return false
-	})
-	return day
+	o.Line()
+	return s.done("OK Search completed")
 }

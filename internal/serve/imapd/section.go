@@ -9,6 +9,7 @@ import (
 	"packetboat/internal/mail/message"
 	"packetboat/internal/serve/imapd/render"
 	"packetboat/internal/serve/imapd/syntax"
+	"packetboat/internal/serve/imapd/wire"
 	"packetboat/internal/store"
 )
 
@@ -134,7 +135,7 @@ const holdFields = 64 << 10
 // fields writes HEADER.FIELDS or HEADER.FIELDS.NOT.
 func (f *fetcher) fields(sec *imap.FetchItemBodySection, m *store.Msg, where span) error {
 	if where.n == 0 && len(sec.Part) > 0 {
-		f.out.literalHead(0)
+		f.out.LiteralHead(0)
 		return nil
 	}
 	hold := &render.Held{Limit: holdFields}
@@ -144,16 +145,16 @@ func (f *fetcher) fields(sec *imap.FetchItemBodySection, m *store.Msg, where spa
 	cut := span{0, hold.Total}.cut(sec.Partial)
 	f.count.HdrCount++
 	f.count.HdrBytes += cut.n
-	f.out.literalHead(cut.n)
+	f.out.LiteralHead(cut.n)
 	if hold.Total <= holdFields {
 		f.out.Write(hold.Buf[cut.pos : cut.pos+cut.n])
-		return f.out.err
+		return f.out.Err
 	}
 	w := &render.Window{W: &f.out, Skip: cut.pos, Left: cut.n}
 	if err := f.filter(sec, m, where, w); err != nil || w.Left > 0 {
-		f.out.err = errShort
+		f.out.Err = wire.ErrShort
 	}
-	return f.out.err
+	return f.out.Err
 }
 
 // filter writes the fields that are wanted, and the empty line.

@@ -2,6 +2,7 @@ package imapd
 
 import (
 	"packetboat/internal/serve/imapd/syntax"
+	"packetboat/internal/serve/imapd/view"
 	"packetboat/internal/store"
 )
 
@@ -15,8 +16,8 @@ func (s *session) selectBox(args []syntax.Arg) error {
 	}
 	if s.box != nil {
 		s.closeBox()
-		s.out.text("* OK [CLOSED] Previous mailbox closed.")
-		s.out.line()
+		s.out.Text("* OK [CLOSED] Previous mailbox closed.")
+		s.out.Line()
 	}
 	name, err := mailboxName(args[0])
 	if err == nil {
@@ -26,7 +27,7 @@ func (s *session) selectBox(args []syntax.Arg) error {
 		return s.failed(err, name, "")
 	}
 	s.describe()
-	if s.view.readOnly {
+	if s.view.ReadOnly {
 		s.reply("OK [READ-ONLY] Examine completed")
 	} else {
 		s.reply("OK [READ-WRITE] Select completed")
@@ -46,20 +47,20 @@ func (s *session) open(name string, readOnly bool) error {
 		return err
 	}
 	s.box = box
-	s.view = view{name: name, readOnly: readOnly, snap: snap, msgs: snap.Msgs}
-	if s.view.addRecent(snap.Msgs, snap.FirstRecent) && !readOnly {
+	s.view = view.View{Name: name, ReadOnly: readOnly, Snap: snap, Msgs: snap.Msgs}
+	if s.view.AddRecent(snap.Msgs, snap.FirstRecent) && !readOnly {
 		s.claimRecent()
 	}
-	s.view.recents = s.view.countRecent()
+	s.view.Recents = s.view.CountRecent()
 	return nil
 }
 
 // describe writes what SELECT tells of a mailbox.
 func (s *session) describe() {
-	snap := s.view.snap
+	snap := s.view.Snap
 	s.writeFlagList(snap)
 	s.status1("", int64(len(snap.Msgs)), " EXISTS")
-	s.status1("", int64(s.view.recents), " RECENT")
+	s.status1("", int64(s.view.Recents), " RECENT")
 	for i := range snap.Msgs {
 		if snap.Msgs[i].Flags&store.Seen == 0 {
 			s.status1("OK [UNSEEN ", int64(i+1), "] First unseen.")
@@ -72,10 +73,10 @@ func (s *session) describe() {
 
 // status1 writes an untagged answer with a number in it.
 func (s *session) status1(before string, n int64, after string) {
-	s.out.text("* ", before)
-	s.out.num(n)
-	s.out.text(after)
-	s.out.line()
+	s.out.Text("* ", before)
+	s.out.Num(n)
+	s.out.Text(after)
+	s.out.Line()
 }
 
 // closeBox gives the selected mailbox back.
@@ -84,16 +85,16 @@ func (s *session) closeBox() {
 		return
 	}
 	if err := s.box.Close(); err != nil {
-		s.opts.Log.IMAPError(s.logName(), "Closing mailbox "+s.view.name, err)
+		s.opts.Log.IMAPError(s.logName(), "Closing mailbox "+s.view.Name, err)
 	}
-	s.box, s.view, s.last = nil, view{}, loaded{}
+	s.box, s.view, s.last = nil, view.View{}, loaded{}
 }
 
 // closeCommand: CLOSE expunges and says nothing of it (RFC 3501 section 6.4.2).
 func (s *session) closeCommand([]syntax.Arg) error {
 	if uids := s.deleted(nil); len(uids) > 0 {
 		if _, err := s.box.Expunge(uids); err != nil {
-			return s.failed(err, s.view.name, "")
+			return s.failed(err, s.view.Name, "")
 		}
 		s.count.Expunged += len(uids)
 	}
@@ -112,7 +113,7 @@ func (s *session) unselect([]syntax.Arg) error {
 // deleted returns the UIDs of the messages marked \Deleted, of those in set
 // where it is given. A read-only mailbox has none.
 func (s *session) deleted(set syntax.Set) (uids []uint32) {
-	if s.view.readOnly {
+	if s.view.ReadOnly {
 		return nil
 	}
 	snap, err := s.box.Sync()
@@ -141,8 +142,8 @@ func (s *session) uidExpunge(args []syntax.Arg) error {
 		return syntax.Error("Invalid uidset")
 	}
 	last := uint32(0)
-	if n := len(s.view.msgs); n > 0 {
-		last = s.view.msgs[n-1].UID
+	if n := len(s.view.Msgs); n > 0 {
+		last = s.view.Msgs[n-1].UID
 	}
 	return s.expungeSet(set.Resolve(last))
 }
@@ -150,7 +151,7 @@ func (s *session) uidExpunge(args []syntax.Arg) error {
 func (s *session) expungeSet(set syntax.Set) error {
 	if uids := s.deleted(set); len(uids) > 0 {
 		if _, err := s.box.Expunge(uids); err != nil {
-			return s.failed(err, s.view.name, "")
+			return s.failed(err, s.view.Name, "")
 		}
 		s.count.Expunged += len(uids)
 	}

@@ -14,6 +14,8 @@ import (
 
 	"packetboat/internal/mail/message"
 	"packetboat/internal/serve/imapd/syntax"
+	"packetboat/internal/serve/imapd/view"
+	"packetboat/internal/serve/imapd/wire"
 	"packetboat/internal/store"
 	"packetboat/internal/sys/maillog"
 )
@@ -32,9 +34,9 @@ type session struct {
 	start Start
 	in    *input
 	p     syntax.Parser
-	out   output
+	out   wire.Output
 	box   store.Mailbox // the selected mailbox, or nil
-	view  view          // what the client knows of box
+	view  view.View     // what the client knows of box
 	mime  *message.Parser
 	last  loaded        // the message that FETCH looked at last
 	lines *bufio.Reader // reads headers line by line
@@ -58,7 +60,7 @@ type command struct {
 // all answers to a batch of commands leave together.
 type input struct {
 	conn    net.Conn
-	out     *output
+	out     *wire.Output
 	timeout time.Duration
 	pending []byte // octets that the login process had read already
 	got     int64
@@ -75,7 +77,7 @@ func (in *input) Read(b []byte) (int, error) {
 		return n, nil
 	}
 	if !in.idle {
-		if err := in.out.flush(); err != nil {
+		if err := in.out.Flush(); err != nil {
 			return 0, err
 		}
 		in.conn.SetReadDeadline(time.Now().Add(in.timeout))
@@ -110,7 +112,7 @@ func (o Options) withDefaults() Options {
 func serve(conn net.Conn, u User, o Options, st Start) error {
 	o = o.withDefaults()
 	s := &session{user: u, opts: o, start: st, mime: message.NewParser()}
-	s.out = output{conn: conn, timeout: o.WriteTimeout}
+	s.out = wire.Output{Conn: conn, Timeout: o.WriteTimeout}
 	s.in = &input{conn: conn, out: &s.out, timeout: o.IdleTimeout, pending: st.Pending}
 	s.p = syntax.Parser{R: bufio.NewReaderSize(s.in, inSize), Limit: o.MaxLine, Continue: s.askLiteral}
 	defer conn.Close()
@@ -134,22 +136,22 @@ func (s *session) run() (err error) {
 		}
 	}()
 	s.greet()
-	for s.bye == "" && s.out.err == nil {
+	for s.bye == "" && s.out.Err == nil {
 		if err := s.command(); err != nil {
 			return err
 		}
 	}
-	return s.out.err
+	return s.out.Err
 }
 
 // greet answers the command that logged the client in.
 func (s *session) greet() {
 	if s.start.Tag == "" {
-		s.out.text("* PREAUTH [CAPABILITY ", s.capabilities(), "] Logged in as ", s.user.Name)
+		s.out.Text("* PREAUTH [CAPABILITY ", s.capabilities(), "] Logged in as ", s.user.Name)
 	} else {
-		s.out.text(s.start.Tag, " OK [CAPABILITY ", s.capabilities(), "] Logged in")
+		s.out.Text(s.start.Tag, " OK [CAPABILITY ", s.capabilities(), "] Logged in")
 	}
-	s.out.line()
+	s.out.Line()
 }
 
 // finish says goodbye, gives the mailbox back and writes the session's line in
@@ -158,17 +160,17 @@ func (s *session) finish(err error) {
 	if s.bye == "" && isTimeout(err) {
 		s.bye, s.reason = "Disconnected for inactivity.", "Disconnected for inactivity"
 		switch {
-		case s.out.err != nil:
+		case s.out.Err != nil:
 			s.bye, s.reason = "", "Disconnected for inactivity in reading our output"
 		case s.start.Stopping != nil && s.start.Stopping():
 			s.bye, s.reason = "Server shutting down.", "Server shutting down."
 		}
 	}
 	if s.bye != "" && s.reason != "Logged out" {
-		s.out.text("* BYE ", s.bye)
-		s.out.line()
+		s.out.Text("* BYE ", s.bye)
+		s.out.Line()
 	}
-	s.out.flush()
+	s.out.Flush()
 	s.closeBox()
 	if s.reason == "" {
 		s.reason = "Connection closed"
@@ -179,7 +181,7 @@ func (s *session) finish(err error) {
 			s.reason += fmt.Sprintf(" (%s finished %.3f secs ago)", s.cmd.name, time.Since(s.cmd.begun).Seconds())
 		}
 	}
-	s.count.In, s.count.Out = s.in.got, s.out.sent
+	s.count.In, s.count.Out = s.in.got, s.out.Sent
 	s.opts.Log.IMAPDisconnected(s.logName(), s.reason, s.count)
 }
 
@@ -191,9 +193,9 @@ func (s *session) logName() maillog.IMAPSession {
 
 // askLiteral tells the client to send the literal it announced.
 func (s *session) askLiteral() error {
-	s.out.text("+ OK")
-	s.out.line()
-	return s.out.flush()
+	s.out.Text("+ OK")
+	s.out.Line()
+	return s.out.Flush()
 }
 
 // command reads one command and runs it. An error ends the session.
@@ -311,12 +313,12 @@ func (s *session) refuse(text string) error {
 func (s *session) reply(text string) {
 	total := time.Since(s.cmd.begun)
 	waits := min(s.in.waited, total)
-	s.out.text(s.cmd.tag, " ", text, " (")
-	s.out.buf = appendSeconds(s.out.buf, max(total-waits, time.Millisecond))
-	s.out.text(" + ")
-	s.out.buf = appendSeconds(s.out.buf, waits)
-	s.out.text(" secs).")
-	s.out.line()
+	s.out.Text(s.cmd.tag, " ", text, " (")
+	s.out.Buf = appendSeconds(s.out.Buf, max(total-waits, time.Millisecond))
+	s.out.Text(" + ")
+	s.out.Buf = appendSeconds(s.out.Buf, waits)
+	s.out.Text(" secs).")
+	s.out.Line()
 }
 
 func appendSeconds(b []byte, d time.Duration) []byte {

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"packetboat/internal/serve/imapd/view"
+	"packetboat/internal/serve/imapd/wire"
 	"packetboat/internal/store"
 	"packetboat/internal/sys/maillog"
 )
@@ -223,7 +225,7 @@ func TestShortMessage(t *testing.T) {
 	c, done := serveOn(t, st, Options{}, Start{Tag: "l"})
 	fmt.Fprint(c, "a SELECT INBOX\r\nb FETCH 1 BODY[]\r\n")
 	io.Copy(io.Discard, c)
-	if err := ended(t, done); !errors.Is(err, errShort) {
+	if err := ended(t, done); !errors.Is(err, wire.ErrShort) {
 		t.Error(err)
 	}
 }
@@ -371,14 +373,14 @@ func TestAppendUIDs(t *testing.T) {
 }
 
 func TestSetsAreSorted(t *testing.T) {
-	v := view{msgs: []store.Msg{{UID: 2}, {UID: 5}, {UID: 9}}}
+	v := view.View{Msgs: []store.Msg{{UID: 2}, {UID: 5}, {UID: 9}}}
 	s := &session{view: v}
 	s.cmd.uid = true
-	list, err := s.view.pick(nil, true)
+	list, err := s.view.Pick(nil, true)
 	if err != nil || list != nil {
 		t.Error(list, err)
 	}
-	if got := v.uids([]int{0, 2}); !slices.Equal(got, []uint32{2, 9}) {
+	if got := v.UIDs([]int{0, 2}); !slices.Equal(got, []uint32{2, 9}) {
 		t.Error(got)
 	}
 }

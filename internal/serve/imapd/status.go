@@ -34,7 +34,7 @@ func (s *session) status(args []syntax.Arg) error {
 		return s.failed(err, name, "")
 	}
 	s.writeStatus(name, snap, want)
-	if s.box != nil && sameBox(s.view.name, name) {
+	if s.box != nil && sameBox(s.view.Name, name) {
 		// RFC 3501 section 6.3.10: a client should not ask this.
 		return s.done("OK [CLIENTBUG] Status on selected mailbox completed")
 	}
@@ -79,27 +79,27 @@ func (s *session) peek(name string, sizes bool) (*store.Snapshot, error) {
 }
 
 func (s *session) writeStatus(name string, snap *store.Snapshot, want [len(statusItems)]bool) {
-	s.out.text("* STATUS ")
-	s.out.name(name)
-	s.out.text(" (")
+	s.out.Text("* STATUS ")
+	s.out.Name(name)
+	s.out.Text(" (")
 	first := true
 	for i, item := range statusItems {
 		if !want[i] {
 			continue
 		}
 		if !first {
-			s.out.text(" ")
+			s.out.Text(" ")
 		}
 		first = false
-		s.out.text(item, " ")
-		if item == "RECENT" && s.box != nil && sameBox(s.view.name, name) {
-			s.out.num(int64(s.view.recents)) // this session has them
+		s.out.Text(item, " ")
+		if item == "RECENT" && s.box != nil && sameBox(s.view.Name, name) {
+			s.out.Num(int64(s.view.Recents)) // this session has them
 			continue
 		}
-		s.out.num(statusValue(snap, item))
+		s.out.Num(statusValue(snap, item))
 	}
-	s.out.text(")")
-	s.out.line()
+	s.out.Text(")")
+	s.out.Line()
 }
 
 func statusValue(snap *store.Snapshot, item string) (n int64) {

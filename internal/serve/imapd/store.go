@@ -6,6 +6,7 @@ import (
 
 	"packetboat/internal/serve/imapd/spool"
 	"packetboat/internal/serve/imapd/syntax"
+	"packetboat/internal/serve/imapd/view"
 	"packetboat/internal/store"
 )
 
@@ -29,11 +30,11 @@ func (s *session) store(args []syntax.Arg) error {
 	if len(flags) > 0 && flags[0].Kind == syntax.List {
 		flags = flags[0].List
 	}
-	f, keywords, err := parseFlags(flags)
+	f, keywords, err := view.ParseFlags(flags)
 	if err != nil {
 		return err
 	}
-	if s.view.readOnly {
+	if s.view.ReadOnly {
 		return s.done("OK Store ignored with read-only mailbox")
 	}
 	return s.setFlags(list, op, f, keywords, silent)
@@ -60,37 +61,26 @@ func storeItem(a syntax.Arg) (op store.Op, silent bool, err error) {
 // setFlags changes flags and tells the client of them, or not where it said
 // .SILENT and nobody else changed the same message.
 func (s *session) setFlags(list []int, op store.Op, f store.Flag, keywords []string, silent bool) error {
-	uids := s.view.uids(list)
+	uids := s.view.UIDs(list)
 	if f&store.Deleted != 0 && op != store.Remove {
 		for _, i := range list {
-			if s.view.msgs[i].Flags&store.Deleted == 0 {
+			if s.view.Msgs[i].Flags&store.Deleted == 0 {
 				s.count.Deleted++
 			}
 		}
 	}
 	snap, err := s.box.SetFlags(uids, op, f, keywords)
 	if err != nil {
-		return s.failed(err, s.view.name, "")
+		return s.failed(err, s.view.Name, "")
 	}
-	var quiet *silence
+	var quiet *view.Silence
 	if silent {
-		quiet = &silence{uids: uids, op: op, f: f, kw: keywordBits(snap, keywords)}
+		quiet = &view.Silence{UIDs: uids, Op: op, Flags: f, Keywords: view.KeywordBits(snap, keywords)}
 	}
 	if err := s.tell(snap, s.cmd.uid, quiet); err != nil {
 		return err
 	}
 	return s.done("OK Store completed")
-}
-
-func keywordBits(snap *store.Snapshot, keywords []string) (bits uint64) {
-	for i, k := range snap.Keywords {
-		for _, w := range keywords {
-			if strings.EqualFold(k, w) {
-				bits |= 1 << i
-			}
-		}
-	}
-	return bits
 }
 
 // copyPlan is the arguments of COPY and MOVE.
@@ -131,7 +121,7 @@ func (s *session) planCopy(args []syntax.Arg) (*copyPlan, error) {
 
 // run copies the messages, all or none, and returns "[COPYUID ...]".
 func (p *copyPlan) run(s *session) (from []uint32, code string, err error) {
-	from = s.view.uids(p.list)
+	from = s.view.UIDs(p.list)
 	if c, ok := s.box.(store.Copier); ok {
 		to, ok, err := c.CopyTo(p.box, from)
 		if ok || err != nil {
@@ -146,8 +136,8 @@ func (p *copyPlan) run(s *session) (from []uint32, code string, err error) {
 	sp := spool.Spool{Dir: s.opts.TempDir}
 	defer sp.Close()
 	for i, n := range p.list {
-		m := &s.view.msgs[n]
-		msgs[i] = store.New{Flags: m.Flags, Keywords: s.view.snap.Words(m.Keywords), Date: unixTime(m.Date)}
+		m := &s.view.Msgs[n]
+		msgs[i] = store.New{Flags: m.Flags, Keywords: s.view.Snap.Words(m.Keywords), Date: unixTime(m.Date)}
 		if at[i], err = s.spoolMessage(&sp, m.UID); err != nil {
 			return nil, "", err
 		}
@@ -193,18 +183,18 @@ func (s *session) move(args []syntax.Arg) error {
 		return err
 	}
 	defer plan.box.Close()
-	if s.view.readOnly {
-		return s.failed(store.ErrReadOnly, s.view.name, "")
+	if s.view.ReadOnly {
+		return s.failed(store.ErrReadOnly, s.view.Name, "")
 	}
 	from, code, err := plan.run(s)
 	if err != nil {
 		return s.copyFailed(err, plan.name)
 	}
-	s.out.text("* OK ", code, " Moved UIDs.")
-	s.out.line()
+	s.out.Text("* OK ", code, " Moved UIDs.")
+	s.out.Line()
 	snap, err := s.box.Expunge(from)
 	if err != nil {
-		return s.failed(err, s.view.name, "")
+		return s.failed(err, s.view.Name, "")
 	}
 	s.count.Expunged += len(from)
 	if err := s.tell(snap, true, nil); err != nil {

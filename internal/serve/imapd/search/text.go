@@ -1,4 +1,4 @@
-package imapd
+package search
 
 import (
 	"bytes"
@@ -15,7 +15,7 @@ const maxSearchHeader = 256 << 10
 
 // testText evaluates the keys that look for text. A message that cannot be
 // read does not match.
-func (sr *searcher) testText(k *syntax.Key) bool {
+func (sr *Searcher) testText(k *syntax.Key) bool {
 	switch k.Op {
 	case syntax.KeyHeader:
 		return sr.inField(k)
@@ -26,7 +26,7 @@ func (sr *searcher) testText(k *syntax.Key) bool {
 }
 
 // inField tells whether one of the fields named holds the text.
-func (sr *searcher) inField(k *syntax.Key) (found bool) {
+func (sr *Searcher) inField(k *syntax.Key) (found bool) {
 	sr.eachField(k.Header, func(value []byte) bool {
 		found = k.Text == "" || strings.Contains(textsearch.FieldText(k.Header, k.Address, value), k.Text)
 		return !found
@@ -36,7 +36,7 @@ func (sr *searcher) inField(k *syntax.Key) (found bool) {
 
 // eachField calls fn with the value of every field of that name, line ends
 // included, until fn returns false.
-func (sr *searcher) eachField(name string, fn func(value []byte) bool) {
+func (sr *Searcher) eachField(name string, fn func(value []byte) bool) {
 	textsearch.EachField(sr.loadHeader(), func(n, value []byte) bool {
 		if len(n) != len(name) || !strings.EqualFold(string(n), name) {
 			return true
@@ -46,7 +46,7 @@ func (sr *searcher) eachField(name string, fn func(value []byte) bool) {
 }
 
 // loadHeader reads the message's header, once for all keys.
-func (sr *searcher) loadHeader() []byte {
+func (sr *Searcher) loadHeader() []byte {
 	if sr.loaded {
 		return sr.header
 	}
@@ -60,8 +60,8 @@ func (sr *searcher) loadHeader() []byte {
 }
 
 // readPart reads octets of the message onto dst.
-func (sr *searcher) readPart(dst []byte, pos, n int64) []byte {
-	r, err := sr.box.Read(sr.m.UID, pos, n)
+func (sr *Searcher) readPart(dst []byte, pos, n int64) []byte {
+	r, err := sr.Read(sr.m.UID, pos, n)
 	if err != nil {
 		return dst
 	}
@@ -73,18 +73,18 @@ func (sr *searcher) readPart(dst []byte, pos, n int64) []byte {
 
 // inMessage looks for text in the bodies of the text parts, and with headers
 // set in all headers, as Dovecot does.
-func (sr *searcher) inMessage(text string, headers bool) bool {
+func (sr *Searcher) inMessage(text string, headers bool) bool {
 	if headers && textsearch.HeaderHolds(sr.loadHeader(), text) {
 		return true
 	}
-	root, err := sr.load(sr.m)
+	root, err := sr.Load(sr.m)
 	if err != nil {
 		return false
 	}
 	return sr.inPart(root, text, headers)
 }
 
-func (sr *searcher) inPart(p *message.Part, text string, headers bool) bool {
+func (sr *Searcher) inPart(p *message.Part, text string, headers bool) bool {
 	for _, child := range p.Children {
 		if headers {
 			h := sr.readPart(nil, child.Pos, min(child.HeaderSize, maxSearchHeader))
@@ -99,7 +99,7 @@ func (sr *searcher) inPart(p *message.Part, text string, headers bool) bool {
 	if len(p.Children) > 0 || !p.IsText() && !bytes.EqualFold(p.Type, []byte("message")) || !textsearch.Decodable(p) {
 		return false
 	}
-	r, err := sr.box.Read(sr.m.UID, p.BodyPos(), p.BodySize)
+	r, err := sr.Read(sr.m.UID, p.BodyPos(), p.BodySize)
 	if err != nil {
 		return false
 	}
