@@ -106,9 +106,18 @@ func deduplicate(a *Args, now time.Time) (*Plan, error) {
 	}
 	byID := a.Has("m")
 	return &Plan{Run: func(e *Env) {
+		if !byID && !strings.HasPrefix(e.Location, "mbox:") {
+			// Elsewhere Dovecot's GUIDs are made when mail is saved, not from what it says.
+			e.fail(ExitTemp, "deduplicate by GUID is not built for this kind of mailbox: use -m (Message-ID)")
+			return
+		}
 		e.each(q, syncFailed, func(f *found) { e.remove(f, e.doubles(f, byID)) })
 	}}, nil
 }
+
+// noGUID is the GUID of messages without any of the fields that make one: they are
+// not the same for that.
+const noGUID = "d41d8cd98f00b204e9800998ecf8427e"
 
 // doubles returns the messages whose like came before. None without the mark is one.
 func (e *Env) doubles(f *found, byID bool) (uids []uint32) {
@@ -124,7 +133,7 @@ func (e *Env) doubles(f *found, byID bool) (uids []uint32) {
 			e.failed(err, f.Mailbox, "Mailbox %s: Reading UID %d failed", f.Mailbox, f.M.UID)
 			return nil
 		}
-		if mark != "" && seen[mark] {
+		if mark != "" && mark != noGUID && seen[mark] {
 			uids = append(uids, f.M.UID)
 		}
 		seen[mark] = true
