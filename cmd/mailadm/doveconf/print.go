@@ -107,7 +107,7 @@ func (p *printer) shown(b *dovecot.Block, t dovecot.Param, inside bool) (string,
 	}
 	if v == nil {
 		switch {
-		case p.scope == scopeSet && !p.filtering && t.Name == "name" && isList(t.Block):
+		case p.scope == scopeSet && t.Name == "name" && isList(t.Block):
 			return "", true
 		case t.Type == "alias" || t.Type == "map" || t.Unset || inside && isKey(t.Name, t.Block):
 			return "", false
@@ -117,7 +117,7 @@ func (p *printer) shown(b *dovecot.Block, t dovecot.Param, inside bool) (string,
 			return t.Default, true
 		}
 		// The original shows these of a section whether set or not.
-		return t.Default, (p.scope == scopeChanged || p.scope == scopeSet && !p.filtering) && inside && t.Type == "vars"
+		return t.Default, (p.scope == scopeChanged || p.scope == scopeSet) && inside && t.Type == "vars"
 	}
 	value := p.value(*v)
 	if p.scope == scopeChanged && !inside && !p.filtering && value == t.Default {

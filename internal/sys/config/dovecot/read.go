@@ -146,12 +146,17 @@ func (r *reader) openBlock(f *frame, kind, name string) error {
 	if p, ok := Lookup(f.path, kind); !ok || p.Type != "map" {
 		if !isBlock(path) {
 			// The section is read, into nowhere, so that its end is found.
+			inMap := isMap(f.path)
 			f.block, f.path = &Block{Kind: kind}, path
-			if isMap(f.path) {
+			if inMap {
 				return r.Fail("Section not allowed here", "")
 			}
 			return r.Fail("Unknown setting: "+r.fullPath(kind)+" { "+kind, "no section of that name belongs here")
 		}
+	}
+	if c := f.filter; (kind == "passdb" || kind == "userdb") && (c.Local.IsValid() || c.Remote.IsValid() || c.LocalName != "") {
+		f.block, f.path = &Block{Kind: kind}, path
+		return r.Fail("Auth settings not supported inside local/remote blocks: "+kind, "move it out of the block")
 	}
 	if len(f.block.Blocks) > maxSettings {
 		r.Errors = append(r.Errors, r.Error("too many sections in one section", ""))
@@ -277,8 +282,13 @@ func parseNet(s string) (netip.Prefix, error) {
 		return netip.PrefixFrom(a, a.BitLen()), nil
 	}
 	p, err := netip.ParsePrefix(s)
+	if host, mask, ok := strings.Cut(s, "/"); err != nil && ok {
+		if _, bad := netip.ParseAddr(host); bad == nil {
+			return p, base.Bad("Invalid network mask: %s", mask)
+		}
+	}
 	if err != nil {
-		return p, base.Bad("gethostbyname(%s) failed: not an address or network", s)
+		return p, base.Bad("gethostbyname(%s) failed: Name or service not known", s)
 	}
 	return p.Masked(), nil
 }

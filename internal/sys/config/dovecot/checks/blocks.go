@@ -45,6 +45,9 @@ func (c *checker) services() {
 	used := map[string]bool{}
 	limit := int(number(c.d.Get("default_process_limit")))
 	for _, s := range list {
+		if s.Protocol != "" && !slices.Contains(protocols, s.Protocol) {
+			continue
+		}
 		file, line := c.block(s.Name)
 		most := s.ProcessLimit
 		if most == 0 {
@@ -60,9 +63,7 @@ func (c *checker) services() {
 		case slices.Contains(alone, s.Name) && s.ProcessLimit > 1:
 			c.problem(file, line, fmt.Sprintf("service(%s): process_limit must be 1", s.Name))
 		}
-		if s.Protocol == "" || slices.Contains(protocols, s.Protocol) {
-			c.listeners(s, used, file, line)
-		}
+		c.listeners(s, used, file, line)
 	}
 }
 

@@ -131,7 +131,7 @@ func (c *checker) protocols() {
 	if err != nil {
 		return
 	}
-	for _, p := range split(c.d.Get("protocols")) {
+	for p := range strings.FieldsSeq(c.d.Get("protocols")) {
 		if p != "none" && p != "lda" && !slices.ContainsFunc(list, func(s dovecot.Service) bool { return s.Protocol == p }) {
 			c.at("protocols", "protocols: Unknown protocol: "+p)
 		}
