@@ -160,7 +160,7 @@ func (k *Kit) serverNames(store *cert.Store, specs []string, log *maillog.Log) e
 		}
 		list, ok := t.(table.Lister)
 		if !ok {
-			return fmt.Errorf("tls_server_sni_maps: %s cannot be listed: use hash, texthash, lmdb or inline", spec)
+			return fmt.Errorf("tls_server_sni_maps: %s cannot be listed: use hash, texthash, btree or lmdb", spec)
 		}
 		err = list.All(func(name, value string) error {
 			s, err := k.openCert(strings.FieldsFunc(value, func(r rune) bool { return r == ',' || r == ' ' }), log)

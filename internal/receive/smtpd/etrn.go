@@ -1,8 +1,6 @@
 package smtpd
 
 import (
-	"strings"
-
 	"packetboat/internal/receive/smtpd/syntax"
 )
 
@@ -33,7 +31,7 @@ func (c *session) etrn(cmd *syntax.Command) bool {
 // flushSite tries the mail for a site again. Postfix keeps lists of it for
 // fast_flush_domains only, and so does not answer for others; nor do we.
 func (c *session) flushSite(site string) bool {
-	if c.s.deps.Flush == nil || !inDomains(site, c.s.opts.FlushDomains) {
+	if c.s.deps.Flush == nil || !syntax.InDomains(site, c.s.opts.FlushDomains) {
 		c.s.deps.Log.SMTPDEtrn(site, c.st.Client())
 		return c.fail("459 <" + site + ">: service unavailable")
 	}
@@ -43,15 +41,4 @@ func (c *session) flushSite(site string) bool {
 	}
 	c.reply("250 Queuing started")
 	return true
-}
-
-// inDomains tells whether a site or a parent of it stands in a list, as
-// parent_domain_matches_subdomains has it for fast_flush_domains.
-func inDomains(site string, list []string) bool {
-	for d, more := site, true; more; _, d, more = strings.Cut(d, ".") {
-		if foldIn(list, d) {
-			return true
-		}
-	}
-	return false
 }

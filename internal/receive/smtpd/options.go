@@ -57,7 +57,6 @@ type Options struct {
 	Filter          string        `main:"smtpd_proxy_filter"`  // host:port or unix:path of a before-queue filter
 	FilterTime      time.Duration `main:"smtpd_proxy_timeout"` // 0 = 100 s
 	FilterHelo      string        `main:"smtpd_proxy_ehlo"`    // empty = Hostname
-	FilterOpts      []string      `main:"smtpd_proxy_options"`
 	CommandFilter   string        `main:"smtpd_command_filter"`
 	XClient         []string      `main:"smtpd_authorized_xclient_hosts"`
 	XForward        []string      `main:"smtpd_authorized_xforward_hosts"`

@@ -1,6 +1,7 @@
 package syntax
 
 import (
+	"slices"
 	"strings"
 
 	"packetboat/internal/mail"
@@ -53,4 +54,15 @@ func BDATArgs(cmd *Command) (size int64, last, ok bool) {
 		return 0, false, false
 	}
 	return size, last, digits && fits
+}
+
+// InDomains tells whether a site or a parent of it stands in a list, as
+// parent_domain_matches_subdomains has it for fast_flush_domains.
+func InDomains(site string, list []string) bool {
+	for d, more := site, true; more; _, d, more = strings.Cut(d, ".") {
+		if slices.ContainsFunc(list, func(w string) bool { return strings.EqualFold(w, d) }) {
+			return true
+		}
+	}
+	return false
 }
