@@ -136,8 +136,12 @@ func (s *Store) choose(hello *tls.ClientHelloInfo) *tls.Certificate {
 	if len(certs) == 1 {
 		return &certs[0]
 	}
+	// A name that stands on no certificate says nothing about the kinds of key that
+	// the client can check: with it, every certificate would seem unfit.
+	nameless := *hello
+	nameless.ServerName = ""
 	for i := range certs {
-		if hello.SupportsCertificate(&certs[i]) == nil {
+		if nameless.SupportsCertificate(&certs[i]) == nil {
 			return &certs[i]
 		}
 	}
