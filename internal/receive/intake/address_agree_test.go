@@ -9,6 +9,7 @@ import (
 // TestAddressesAgree compares canonical tables, masquerading and copies with
 // Postfix.
 func TestAddressesAgree(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	os.Chmod(dir, 0o755)
 	os.Chmod(filepath.Dir(dir), 0o755)

@@ -152,6 +152,7 @@ func session(t *testing.T, addr string) string {
 // TestMiltersAgree has a scripted milter behind Postfix and behind us: the client's
 // replies, what the milter hears and what is queued must be the same.
 func TestMiltersAgree(t *testing.T) {
+	t.Parallel()
 	theirs := miltertest.Start(t, &miltertest.Fake{})
 	mine := miltertest.Start(t, &miltertest.Fake{})
 	ms := map[string]string{"smtpd_milters": theirs.Addr, "milter_end_of_data_macros": "i {none}", "milter_header_macros": "i", "milter_macro_defaults": "none=nothing",

@@ -58,6 +58,7 @@ var signedAt = regexp.MustCompile(`\bt=\d+`)
 // TestOpenDKIM signs the same mail behind Postfix and behind us: the signatures
 // must be over the same octets, and stand at the same place.
 func TestOpenDKIM(t *testing.T) {
+	t.Parallel()
 	milters := startOpenDKIM(t)
 	o := startOracle(t, map[string]map[string]string{"dkim": {}}, map[string]string{"smtpd_milters": milters})
 	u := newOurs(t, Options{})

@@ -262,6 +262,18 @@ func plainText(s, id string) string {
 	return anyDate.ReplaceAllString(anyID.ReplaceAllString(s, "T.ID@mail"), "DATE")
 }
 
+// ascii takes out of log lines how octets above ASCII are made printable: ours
+// lets fewer through (see maillog.Printable).
+func ascii(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if c >= 0x80 {
+			b[i] = '?'
+		}
+	}
+	return string(b)
+}
+
 // lines returns what cleanup says of the last message.
 func (o *oracle) lines(from int) (out []string, id string) {
 	b, _ := os.ReadFile(o.dir + "/mail.log")
@@ -297,8 +309,16 @@ func (o *oracle) run(s *smtpClient, from string, to []string, text string) resul
 		id = m[1]
 	}
 	r.reply = plainText(r.reply, id)
-	for i, l := range r.log {
-		r.log[i] = plainText(l, id)
+	for size := -1; size != o.logSize(); { // all of it has been written
+		size = o.logSize()
+		time.Sleep(4 * time.Millisecond)
+	}
+	all, _ := o.lines(at)
+	r.log = nil
+	for _, l := range all {
+		if other := lineID.FindString(l); other == "" || other == id+":" {
+			r.log = append(r.log, ascii(plainText(l, id)))
+		}
 	}
 	if !o.queued(id) {
 		return r // postcat(1) would look for it for a second
@@ -424,7 +444,7 @@ func (u *ours) run(t testing.TB, from string, to []string, text string) result {
 
 func (u *ours) lines(id string) (out []string) {
 	for _, l := range regexp.MustCompile(`postfix/cleanup\[\d+\]: (.*)`).FindAllStringSubmatch(u.log.String(), -1) {
-		out = append(out, plainText(l[1], id))
+		out = append(out, ascii(plainText(l[1], id)))
 	}
 	return out
 }
