@@ -64,5 +64,7 @@ func TestScreen(t *testing.T) {
 	if r := first(""); !strings.HasPrefix(r, "220 ") {
 		t.Errorf("a patient client gets %q", r)
 	}
-	s.Wait(5*time.Second, "PASS NEW", func() bool { return strings.Contains(s.Log(), "postscreen[") && strings.Contains(s.Log(), "]: PASS NEW [127.0.0.1]:") })
+	s.Wait(5*time.Second, "PASS NEW", func() bool {
+		return strings.Contains(s.Log(), "postscreen[") && strings.Contains(s.Log(), "]: PASS NEW [127.0.0.1]:")
+	})
 }

@@ -33,7 +33,6 @@ type session struct {
 	in      stream.Input
 	out     []byte // replies that have not left yet
 	network netip.Prefix
-	ownName string // the client's name and address before XCLIENT
 	ownAddr netip.Addr
 	local   netip.AddrPort // our end, as the client sees it
 	fwd     forwarded
