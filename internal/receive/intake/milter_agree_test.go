@@ -118,7 +118,7 @@ func scripts() []script {
 
 var aborts = regexp.MustCompile(`(\nA )+`)
 
-var portBytes = regexp.MustCompile(`(?s)C localhost\|4..127`)
+var portBytes = regexp.MustCompile(`(?s)C localhost\|4.{1,2}?127`)
 
 // session runs one message's session and tells what the client heard, what the
 // milter heard, and what is queued.
