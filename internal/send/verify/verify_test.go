@@ -53,7 +53,7 @@ func TestLife(t *testing.T) {
 	if env.Sender != "double-bounce@here.test" || !env.VerifyOnly || env.Verify || env.Rcpts[0].Addr != "a@b.test" || !c.Mine(env) {
 		t.Errorf("probe is %+v", env)
 	}
-	if ask(1001*time.Second); len(box.sent) != 2 {
+	if ask(1001 * time.Second); len(box.sent) != 2 {
 		t.Error("a probe that got lost is not sent again")
 	}
 	c.Update("A@B.test", mail.OK("2.0.0", "250 fine"))
