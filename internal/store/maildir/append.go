@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"packetboat/internal/store"
+	"packetboat/internal/store/maildir/uidlist"
 	"packetboat/internal/sys/disk"
 )
 
@@ -117,11 +118,11 @@ func (f *added) flush() error {
 }
 
 func (a *addition) write(w *lfWriter, msg *store.New) error {
-	kw, err := a.m.keys.claim(msg.Keywords, disk.LockOptions{Wait: a.m.store.o.LockTimeout, Stale: staleLock})
+	kw, err := a.m.keys.Claim(msg.Keywords, disk.LockOptions{Wait: a.m.store.o.LockTimeout, Stale: uidlist.StaleLock})
 	if err != nil {
 		return err
 	}
-	name := unique()
+	name := uidlist.Unique()
 	path := filepath.Join(a.m.path, "tmp", name)
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
@@ -137,7 +138,7 @@ func (a *addition) write(w *lfWriter, msg *store.New) error {
 	t.name = fmt.Sprintf("%s,S=%d,W=%d", name, w.size, w.size+w.bare)
 	t.msg = store.Msg{Raw: w.size, Size: w.size + w.bare, Header: w.head}
 	if msg.Flags != 0 || kw != 0 {
-		t.name, t.dir = withFlags(t.name, msg.Flags, a.m.keys.letters(kw), ""), inCur
+		t.name, t.dir = uidlist.WithFlags(t.name, msg.Flags, a.m.keys.Letters(kw), ""), inCur
 	}
 	a.octets += w.size
 	return nil
@@ -159,7 +160,7 @@ func (a *addition) moveAll() error {
 // number has UIDs given to the messages, and returns them. Where only our own
 // files came, the folder need not be read for it.
 func (a *addition) number() ([]uint32, error) {
-	m, before := a.m, a.m.list.flushed
+	m, before := a.m, a.m.list.Flushed
 	if err := m.scan(m.state.Load()); err != nil {
 		return nil, err
 	}
@@ -171,7 +172,7 @@ func (a *addition) number() ([]uint32, error) {
 	n := *s.snap
 	n.Msgs = append([]store.Msg(nil), n.Msgs...)
 	for i := range a.files {
-		uid := m.list.uids[base(a.files[i].name)]
+		uid := m.list.UIDs[uidlist.Base(a.files[i].name)]
 		k := find(&n, uid)
 		if k < 0 {
 			return nil, store.ErrNoMessage // somebody deleted it already
@@ -189,7 +190,7 @@ func (a *addition) number() ([]uint32, error) {
 // the renames: on file systems whose journal is in order they went along.
 func (a *addition) settle(before int) error {
 	m := a.m
-	if m.list.flushed > before && m.control == m.path && m.store.ordered(m.path) {
+	if m.list.Flushed > before && m.control == m.path && m.store.ordered(m.path) {
 		return nil
 	}
 	return m.syncDirs(a.touched)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"packetboat/internal/store"
+	"packetboat/internal/store/maildir/uidlist"
 	"packetboat/internal/sys/disk"
 )
 
@@ -91,7 +92,7 @@ func encodeCache(s *state) []byte {
 		for _, v := range [...]uint64{m.Keywords, uint64(m.Date), uint64(m.Size), uint64(m.Header), m.ModSeq, uint64(m.Raw)} {
 			b = le.AppendUint64(b, v)
 		}
-		b = append(le.AppendUint16(b, uint16(len(f.name))), f.name...) // maxLine bounds names
+		b = append(le.AppendUint16(b, uint16(len(f.name))), f.name...) // uidlist.MaxLine bounds names
 	}
 	le.PutUint32(b[len(cacheMagic):], crc32.Checksum(b[len(cacheMagic)+4:], castagnoli()))
 	return b
@@ -127,7 +128,7 @@ func decodeCache(b []byte) *state {
 	}
 	var h cacheHead
 	k, err := binary.Decode(b[start:], le, &h)
-	if err != nil || h.Keywords > maxKeywords {
+	if err != nil || h.Keywords > uidlist.MaxKeywords {
 		return nil
 	}
 	b = b[start+k:]

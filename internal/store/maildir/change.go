@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"packetboat/internal/store"
+	"packetboat/internal/store/maildir/uidlist"
 	"packetboat/internal/sys/disk"
 )
 
@@ -27,7 +28,7 @@ func (m *mailbox) SetFlags(uids []uint32, op store.Op, f store.Flag, words []str
 	if err := m.refresh(); err != nil {
 		return nil, err
 	}
-	kw, err := m.keys.claim(words, disk.LockOptions{Wait: m.store.o.LockTimeout, Stale: staleLock})
+	kw, err := m.keys.Claim(words, disk.LockOptions{Wait: m.store.o.LockTimeout, Stale: uidlist.StaleLock})
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +58,7 @@ func (m *mailbox) scanAll() error {
 func (m *mailbox) setFlags(uids []uint32, op store.Op, f store.Flag, kw uint64) (missed []uint32, err error) {
 	s := *m.state.Load()
 	n := *s.snap
-	n.Msgs, n.Keywords, s.files = slices.Clone(n.Msgs), m.keys.words, slices.Clone(s.files)
+	n.Msgs, n.Keywords, s.files = slices.Clone(n.Msgs), m.keys.Words, slices.Clone(s.files)
 	seq, changed := nextModSeq(s.snap), false
 	for _, uid := range uids {
 		i := find(&n, uid)
@@ -82,7 +83,7 @@ func (m *mailbox) setFlags(uids []uint32, op store.Op, f store.Flag, kw uint64) 
 		return missed, nil
 	}
 	n.ModSeq, s.snap = seq, &n
-	m.unsync, s.keys = true, m.keys.id
+	m.unsync, s.keys = true, m.keys.ID
 	m.adopt(&s, inNew, inCur)
 	m.publish(&s)
 	return missed, nil
@@ -90,8 +91,8 @@ func (m *mailbox) setFlags(uids []uint32, op store.Op, f store.Flag, kw uint64) 
 
 // rename gives a message's file the name of its flags; it stands in cur then.
 func (m *mailbox) rename(f *file, msg *store.Msg) error {
-	_, letters, other := flagsOf(f.name)
-	to := file{f.uid, inCur, withFlags(base(f.name), msg.Flags, m.keys.letters(msg.Keywords)|m.keys.unknown(letters), other)}
+	_, letters, other := uidlist.FlagsOf(f.name)
+	to := file{f.uid, inCur, uidlist.WithFlags(uidlist.Base(f.name), msg.Flags, m.keys.Letters(msg.Keywords)|m.keys.Unknown(letters), other)}
 	if to == *f {
 		return nil // only words without a letter changed
 	}
@@ -199,7 +200,7 @@ func (m *mailbox) octets(s *state, i int) int64 {
 	if msg := &s.snap.Msgs[i]; msg.Size != store.Unknown {
 		return msg.Raw
 	}
-	size, _ := sizes(base(s.files[i].name))
+	size, _ := uidlist.Sizes(uidlist.Base(s.files[i].name))
 	return max(size, 0)
 }
 

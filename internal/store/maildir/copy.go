@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"packetboat/internal/store"
+	"packetboat/internal/store/maildir/uidlist"
 	"packetboat/internal/sys/disk"
 )
 
@@ -82,13 +83,13 @@ func (a *addition) linkAll(m *mailbox, from *state, uids []uint32) error {
 
 func (a *addition) link(m *mailbox, from *state, i int) error {
 	msg := from.snap.Msgs[i]
-	kw, err := a.m.keys.claim(from.snap.Words(msg.Keywords), disk.LockOptions{Wait: a.m.store.o.LockTimeout, Stale: staleLock})
+	kw, err := a.m.keys.Claim(from.snap.Words(msg.Keywords), disk.LockOptions{Wait: a.m.store.o.LockTimeout, Stale: uidlist.StaleLock})
 	if err != nil {
 		return err
 	}
-	f := added{msg: msg, name: fmt.Sprintf("%s,S=%d,W=%d", unique(), msg.Raw, msg.Size)}
+	f := added{msg: msg, name: fmt.Sprintf("%s,S=%d,W=%d", uidlist.Unique(), msg.Raw, msg.Size)}
 	if msg.Flags != 0 || kw != 0 {
-		f.name, f.dir = withFlags(f.name, msg.Flags, a.m.keys.letters(kw), ""), inCur
+		f.name, f.dir = uidlist.WithFlags(f.name, msg.Flags, a.m.keys.Letters(kw), ""), inCur
 	}
 	f.path = filepath.Join(a.m.path, folders[f.dir], f.name)
 	if err = os.Link(m.at(&from.files[i]), f.path); disk.OtherDisk(err) {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"packetboat/internal/store"
+	"packetboat/internal/store/maildir/uidlist"
 )
 
 func openStore(t *testing.T) *Store {
@@ -149,7 +150,7 @@ func TestUIDsStay(t *testing.T) {
 	s := openStore(t)
 	m := box(t, s, "INBOX")
 	appendTo(t, m, 3)
-	list := filepath.Join(s.o.Root, uidlistName)
+	list := filepath.Join(s.o.Root, uidlist.FileName)
 	b, _ := os.ReadFile(list)
 	os.WriteFile(list, append(b, "77 :5.M1P1.h\n78 :torn"...), 0o600)
 	os.WriteFile(filepath.Join(s.o.Root, "cur", "5.M1P1.h:2,"), []byte("a: b\n\n"), 0o600)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"packetboat/internal/store"
+	"packetboat/internal/store/maildir/uidlist"
 	"packetboat/internal/store/names"
 	"packetboat/internal/store/subs"
 	"packetboat/internal/sys/disk"
@@ -245,7 +246,7 @@ func removeMail(path string) error {
 	for _, p := range parts {
 		err = errors.Join(err, os.RemoveAll(filepath.Join(path, p)))
 	}
-	for _, p := range []string{uidlistName, keywordsName, cacheName} {
+	for _, p := range []string{uidlist.FileName, uidlist.KeywordsName, cacheName} {
 		os.Remove(filepath.Join(path, p))
 	}
 	return err

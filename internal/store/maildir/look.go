@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"io"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 
 	"packetboat/internal/store"
+	"packetboat/internal/store/maildir/uidlist"
 	"packetboat/internal/sys/disk"
 )
 
@@ -32,7 +32,7 @@ func (m *mailbox) Look(uids []uint32) (*store.Snapshot, error) {
 	if len(list) == 0 || m.gone {
 		return s.snap, nil
 	}
-	if err := m.list.load(); err != nil { // it may tell sizes
+	if err := m.list.Load(); err != nil { // it may tell sizes
 		return nil, err
 	}
 	n := *s.snap
@@ -80,9 +80,9 @@ func (m *mailbox) lookOne(s *state, i int) {
 	if err != nil || !st.Regular {
 		return
 	}
-	size, virtual := sizes(base(f.name))
+	size, virtual := uidlist.Sizes(uidlist.Base(f.name))
 	if virtual < 0 {
-		virtual = extSize(m.list.ext[f.uid])
+		virtual = m.list.Size(f.uid)
 	}
 	if virtual >= st.Size && (size < 0 || size == st.Size) {
 		msg.Date, msg.Raw, msg.Size = st.Mtime/1e9, st.Size, virtual
@@ -91,16 +91,6 @@ func (m *mailbox) lookOne(s *state, i int) {
 	if measure(m.at(f), msg) == nil {
 		msg.Date = st.Mtime / 1e9
 	}
-}
-
-// extSize returns the W field of a line of the list, -1 without one.
-func extSize(ext string) int64 {
-	for w := range strings.FieldsSeq(ext) {
-		if w[0] == 'W' {
-			return field(",W="+w[1:], ",W=")
-		}
-	}
-	return -1
 }
 
 // measure reads a file for the sizes that its name does not tell.

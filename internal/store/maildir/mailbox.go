@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"packetboat/internal/store"
+	"packetboat/internal/store/maildir/uidlist"
 	"packetboat/internal/store/watch"
 	"packetboat/internal/sys/disk"
 )
@@ -26,8 +27,8 @@ type mailbox struct {
 	refs    int    // under store.mu
 
 	mu      sync.Mutex
-	list    uidlist
-	keys    keywords
+	list    uidlist.List
+	keys    uidlist.Keywords
 	claimed bool // a session selected the mailbox for writing: what is new moves to cur
 	gone    bool // the folder was deleted or renamed by us
 	scanned bool // this process has read the folders
@@ -79,16 +80,16 @@ const (
 
 func newMailbox(s *Store, name, path, control, cache string) *mailbox {
 	m := &mailbox{store: s, name: name, path: path, control: control, cache: cache}
-	m.list.path = filepath.Join(control, uidlistName)
-	m.keys.path = filepath.Join(control, keywordsName)
+	m.list.Path = filepath.Join(control, uidlist.FileName)
+	m.keys.Path = filepath.Join(control, uidlist.KeywordsName)
 	st := m.loadCache()
 	m.saved = st
 	if st == nil {
 		st = &state{snap: &store.Snapshot{UIDNext: 1, FirstRecent: 1, ModSeq: 1}}
 	}
-	m.keys.words = st.snap.Keywords // what the bits of its messages stand for
-	m.keys.clear()
-	m.keys.load() // what cannot be read now is told by the first scan
+	m.keys.Words = st.snap.Keywords // what the bits of its messages stand for
+	m.keys.Clear()
+	m.keys.Load() // what cannot be read now is told by the first scan
 	m.state.Store(st)
 	return m
 }
@@ -146,10 +147,10 @@ func (m *mailbox) same(st *state) bool {
 			return false
 		}
 	}
-	if now, err := disk.StatPath(m.list.path); err != nil || now.ID != st.list {
+	if now, err := disk.StatPath(m.list.Path); err != nil || now.ID != st.list {
 		return false
 	}
-	now, err := disk.StatPath(m.keys.path)
+	now, err := disk.StatPath(m.keys.Path)
 	return err == nil && now.ID == st.keys || errors.Is(err, fs.ErrNotExist) && st.keys == (disk.ID{})
 }
 
@@ -212,11 +213,11 @@ func (m *mailbox) lock() (*disk.MailboxLock, error) {
 	if err := os.MkdirAll(m.control, 0o700); err != nil {
 		return nil, err
 	}
-	l, err := disk.Dotlock(context.Background(), m.list.path, disk.LockOptions{Wait: m.store.o.LockTimeout, Stale: staleLock})
+	l, err := disk.Dotlock(context.Background(), m.list.Path, disk.LockOptions{Wait: m.store.o.LockTimeout, Stale: uidlist.StaleLock})
 	if err != nil {
 		return nil, err
 	}
-	if err := m.list.load(); err != nil {
+	if err := m.list.Load(); err != nil {
 		l.Unlock()
 		return nil, err
 	}

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"packetboat/internal/store"
+	"packetboat/internal/store/maildir/uidlist"
 	"packetboat/internal/store/names"
 	"packetboat/internal/sys/disk"
 )
@@ -54,7 +55,7 @@ func Open(o Options) (*Store, error) {
 		o.Inbox = o.Root
 	}
 	if o.LockTimeout <= 0 {
-		o.LockTimeout = staleLock + 2*time.Second
+		o.LockTimeout = uidlist.StaleLock + 2*time.Second
 	}
 	return &Store{o: o, open: map[string]*mailbox{}}, nil
 }

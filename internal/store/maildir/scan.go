@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"packetboat/internal/store"
+	"packetboat/internal/store/maildir/uidlist"
 	"packetboat/internal/sys/disk"
 )
 
@@ -21,10 +23,10 @@ const oldTmp = 36 * time.Hour
 // scan makes a new state: it reads the folders that changed, gives UIDs to
 // files that have none, and looks into those that it does not know. mu is held.
 func (m *mailbox) scan(old *state) error {
-	if err := m.list.load(); err != nil {
+	if err := m.list.Load(); err != nil {
 		return err
 	}
-	if err := m.keys.load(); err != nil {
+	if err := m.keys.Load(); err != nil {
 		return err
 	}
 	s := &state{}
@@ -33,12 +35,12 @@ func (m *mailbox) scan(old *state) error {
 		return err
 	}
 	files, fresh := m.number(names)
-	if len(fresh) > 0 || m.list.broken || m.list.validity == 0 {
+	if len(fresh) > 0 || m.list.Broken || m.list.Validity == 0 {
 		if files, err = m.assign(names); err != nil {
 			return err
 		}
 	}
-	s.files, s.list, s.keys = files, m.list.id, m.keys.id
+	s.files, s.list, s.keys = files, m.list.ID, m.keys.ID
 	m.describe(old, s)
 	if m.claimed {
 		return m.settleInto(s)
@@ -98,7 +100,7 @@ func readDir(path string, dir uint8, all []file) ([]file, error) {
 	}
 	all = slices.Grow(all, len(list))
 	for _, n := range list {
-		if n[0] != '.' && len(n) < maxLine-64 && !strings.ContainsAny(n, "\n\r\x00") {
+		if n[0] != '.' && len(n) < uidlist.MaxLine-64 && !strings.ContainsAny(n, "\n\r\x00") {
 			all = append(all, file{dir: dir, name: n})
 		}
 	}
@@ -111,11 +113,11 @@ func readDir(path string, dir uint8, all []file) ([]file, error) {
 func (m *mailbox) number(names []file) (files []file, fresh []string) {
 	files = make([]file, 0, len(names))
 	for _, f := range names {
-		if uid, ok := m.list.uids[base(f.name)]; ok {
+		if uid, ok := m.list.UIDs[uidlist.Base(f.name)]; ok {
 			f.uid = uid
 			files = append(files, f)
 		} else {
-			fresh = append(fresh, base(f.name))
+			fresh = append(fresh, uidlist.Base(f.name))
 		}
 	}
 	slices.SortFunc(files, func(a, b file) int {
@@ -135,23 +137,34 @@ func (m *mailbox) assign(names []file) ([]file, error) {
 	}
 	defer l.Unlock()
 	files, fresh := m.number(names)
-	slices.SortFunc(fresh, earlier)
+	slices.SortFunc(fresh, uidlist.Earlier)
 	fresh = slices.Compact(fresh)
-	if m.list.validity == 0 {
-		m.list.begin(m.store.nextValidity())
+	if m.list.Validity == 0 {
+		m.list.Begin(m.store.nextValidity())
 	}
-	err = m.list.add(fresh, len(files)+len(fresh))
+	err = m.list.Add(fresh, len(files)+len(fresh))
 	files, _ = m.number(names)
-	if errors.Is(err, errRewrite) {
-		err = m.list.rewrite(files)
+	if errors.Is(err, uidlist.ErrRewrite) {
+		err = m.list.Rewrite(named(files))
 	}
 	return files, err
+}
+
+// named gives the UIDs and names of files.
+func named(files []file) iter.Seq2[uint32, string] {
+	return func(yield func(uint32, string) bool) {
+		for i := range files {
+			if !yield(files[i].uid, files[i].name) {
+				return
+			}
+		}
+	}
 }
 
 // describe makes the snapshot of s.files: what is known of a message stays,
 // its flags are those of its name.
 func (m *mailbox) describe(old, s *state) {
-	n := &store.Snapshot{UIDValidity: m.list.validity, UIDNext: m.list.next, Msgs: make([]store.Msg, len(s.files)),
+	n := &store.Snapshot{UIDValidity: m.list.Validity, UIDNext: m.list.Next, Msgs: make([]store.Msg, len(s.files)),
 		ModSeq: old.snap.ModSeq, FirstRecent: old.snap.FirstRecent}
 	known := old.snap.UIDValidity == n.UIDValidity
 	if !known {
@@ -187,7 +200,7 @@ func (m *mailbox) describe(old, s *state) {
 	if changed || k < len(old.snap.Msgs) {
 		n.ModSeq = seq
 	}
-	n.Keywords, s.snap = m.keys.words, n
+	n.Keywords, s.snap = m.keys.Words, n
 	if n.ModSeq == old.snap.ModSeq && n.UIDNext == old.snap.UIDNext && n.FirstRecent == old.snap.FirstRecent && len(n.Keywords) == len(old.snap.Keywords) {
 		s.snap = old.snap // whoever compares snapshots sees that nothing changed
 	}
@@ -211,8 +224,8 @@ func firstNew(files []file, next uint32) uint32 {
 // readFlags takes the flags out of a name and tells whether they changed.
 // Keywords that have no letter stay as they are.
 func (m *mailbox) readFlags(msg *store.Msg, name string) bool {
-	f, letters, _ := flagsOf(name)
-	kw := m.keys.bits(letters) | msg.Keywords&m.keys.homeless()
+	f, letters, _ := uidlist.FlagsOf(name)
+	kw := m.keys.Bits(letters) | msg.Keywords&m.keys.Homeless()
 	same := msg.Flags == f && msg.Keywords == kw
 	msg.Flags, msg.Keywords = f, kw
 	return !same
@@ -254,8 +267,8 @@ func (m *mailbox) settleInto(s *state) error {
 		}
 		f := &s.files[i]
 		to := file{f.uid, inCur, f.name}
-		if !strings.Contains(f.name, info) {
-			to.name = base(f.name) + info
+		if !strings.Contains(f.name, uidlist.Info) {
+			to.name = uidlist.Base(f.name) + uidlist.Info
 		}
 		err := disk.Rename(m.at(f), m.at(&to))
 		if err == nil {

@@ -1,4 +1,4 @@
-package maildir
+package uidlist
 
 import (
 	"bufio"
@@ -19,37 +19,37 @@ import (
 // for, one "INDEX WORD" a line; 0 is "a", 25 is "z". Words beyond 26 have no
 // letter: they are kept in the cache alone, as Dovecot keeps them in its index.
 const (
-	keywordsName = "dovecot-keywords"
+	KeywordsName = "dovecot-keywords"
 	maxLetters   = 26
-	maxKeywords  = 64 // of one mailbox, store.Msg.Keywords
+	MaxKeywords  = 64 // of one mailbox, store.Msg.Keywords
 	maxKeyFile   = 64 << 10
 )
 
-// keywords are the words of one mailbox: bit i of store.Msg.Keywords stands for
+// Keywords are the words of one mailbox: bit i of store.Msg.Keywords stands for
 // words[i], and letter of a name for words[letter[l]].
-type keywords struct {
-	path   string
-	id     disk.ID
-	words  []string
+type Keywords struct {
+	Path   string
+	ID     disk.ID
+	Words  []string
 	letter [maxLetters]int // index of words, -1 = the letter means nothing
 }
 
-// load reads the file if it changed since it was read.
-func (k *keywords) load() error {
-	f, st, err := disk.OpenStat(k.path, os.O_RDONLY, -1)
+// Load reads the file if it changed since it was read.
+func (k *Keywords) Load() error {
+	f, st, err := disk.OpenStat(k.Path, os.O_RDONLY, -1)
 	if errors.Is(err, fs.ErrNotExist) {
-		k.clear()
-		k.id = disk.ID{}
+		k.Clear()
+		k.ID = disk.ID{}
 		return nil
 	}
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	if st.ID == k.id {
+	if st.ID == k.ID {
 		return nil
 	}
-	k.clear()
+	k.Clear()
 	sc := bufio.NewScanner(io.LimitReader(f, maxKeyFile))
 	for sc.Scan() {
 		num, word, ok := strings.Cut(sc.Text(), " ")
@@ -58,11 +58,11 @@ func (k *keywords) load() error {
 			k.letter[i] = k.index(word)
 		}
 	}
-	k.id = st.ID
+	k.ID = st.ID
 	return sc.Err()
 }
 
-func (k *keywords) clear() {
+func (k *Keywords) Clear() {
 	for i := range k.letter {
 		k.letter[i] = -1
 	}
@@ -70,19 +70,19 @@ func (k *keywords) clear() {
 
 // index returns the bit of a word, which is added if it is new; -1 when there
 // is no room for it. Words differ by more than their case.
-func (k *keywords) index(word string) int {
-	if i := slices.IndexFunc(k.words, func(w string) bool { return strings.EqualFold(w, word) }); i >= 0 {
+func (k *Keywords) index(word string) int {
+	if i := slices.IndexFunc(k.Words, func(w string) bool { return strings.EqualFold(w, word) }); i >= 0 {
 		return i
 	}
-	if len(k.words) >= maxKeywords {
+	if len(k.Words) >= MaxKeywords {
 		return -1
 	}
-	k.words = append(k.words[:len(k.words):len(k.words)], word) // snapshots hold the old one
-	return len(k.words) - 1
+	k.Words = append(k.Words[:len(k.Words):len(k.Words)], word) // snapshots hold the old one
+	return len(k.Words) - 1
 }
 
-// bits turns letters of a name into bits of store.Msg.Keywords.
-func (k *keywords) bits(letters uint32) uint64 {
+// Bits turns letters of a name into bits of store.Msg.Keywords.
+func (k *Keywords) Bits(letters uint32) uint64 {
 	var b uint64
 	for l, i := range k.letter {
 		if letters&(1<<l) != 0 && i >= 0 {
@@ -92,8 +92,8 @@ func (k *keywords) bits(letters uint32) uint64 {
 	return b
 }
 
-// letters turns bits into letters.
-func (k *keywords) letters(bits uint64) uint32 {
+// Letters turns bits into letters.
+func (k *Keywords) Letters(bits uint64) uint32 {
 	var n uint32
 	for l, i := range k.letter {
 		if i >= 0 && bits&(1<<i) != 0 {
@@ -103,9 +103,9 @@ func (k *keywords) letters(bits uint64) uint32 {
 	return n
 }
 
-// unknown are the letters of a name that no line of the file explains; they
+// Unknown are the letters of a name that no line of the file explains; they
 // are kept when the name changes.
-func (k *keywords) unknown(letters uint32) uint32 {
+func (k *Keywords) Unknown(letters uint32) uint32 {
 	for l, i := range k.letter {
 		if i >= 0 {
 			letters &^= 1 << l
@@ -114,8 +114,8 @@ func (k *keywords) unknown(letters uint32) uint32 {
 	return letters
 }
 
-// homeless returns the bits of words that have no letter.
-func (k *keywords) homeless() uint64 {
+// Homeless returns the bits of words that have no letter.
+func (k *Keywords) Homeless() uint64 {
 	all := ^uint64(0)
 	for _, i := range k.letter {
 		if i >= 0 {
@@ -125,28 +125,28 @@ func (k *keywords) homeless() uint64 {
 	return all
 }
 
-// claim gives letters to words, writing the file where it lacks them, and
+// Claim gives letters to words, writing the file where it lacks them, and
 // returns their bits.
-func (k *keywords) claim(words []string, o disk.LockOptions) (uint64, error) {
+func (k *Keywords) Claim(words []string, o disk.LockOptions) (uint64, error) {
 	var bits uint64
 	for _, w := range words {
 		if i := k.index(w); i >= 0 {
 			bits |= 1 << i
 		}
 	}
-	if bits&k.homeless() == 0 || !slices.Contains(k.letter[:], -1) {
+	if bits&k.Homeless() == 0 || !slices.Contains(k.letter[:], -1) {
 		return bits, nil
 	}
-	l, err := disk.Dotlock(context.Background(), k.path, o)
+	l, err := disk.Dotlock(context.Background(), k.Path, o)
 	if err != nil {
 		return 0, err
 	}
 	defer l.Unlock()
-	if err := k.load(); err != nil {
+	if err := k.Load(); err != nil {
 		return 0, err
 	}
-	for i := range k.words {
-		if bits&k.homeless()&(1<<i) == 0 {
+	for i := range k.Words {
+		if bits&k.Homeless()&(1<<i) == 0 {
 			continue
 		}
 		if free := slices.Index(k.letter[:], -1); free >= 0 {
@@ -156,18 +156,18 @@ func (k *keywords) claim(words []string, o disk.LockOptions) (uint64, error) {
 	return bits, k.write()
 }
 
-func (k *keywords) write() error {
+func (k *Keywords) write() error {
 	var b []byte
 	for l, i := range k.letter {
 		if i >= 0 {
-			b = fmt.Appendf(b, "%d %s\n", l, k.words[i])
+			b = fmt.Appendf(b, "%d %s\n", l, k.Words[i])
 		}
 	}
-	if err := disk.WriteFile(k.path, b, 0o600); err != nil {
-		k.id = disk.ID{}
+	if err := disk.WriteFile(k.Path, b, 0o600); err != nil {
+		k.ID = disk.ID{}
 		return err
 	}
-	st, err := disk.StatPath(k.path)
-	k.id = st.ID
+	st, err := disk.StatPath(k.Path)
+	k.ID = st.ID
 	return err
 }

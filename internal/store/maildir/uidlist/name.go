@@ -1,4 +1,4 @@
-package maildir
+package uidlist
 
 import (
 	"fmt"
@@ -15,19 +15,19 @@ import (
 // stands for. Behind commas it may hold S=OCTETS and W=OCTETS WITH CRLF, which
 // save a look into the file (Maildir++).
 
-// info begins the part of a name that changes.
-const info = ":2,"
+// Info begins the part of a name that changes.
+const Info = ":2,"
 
-// base returns the part of a name that never changes.
-func base(name string) string {
+// Base returns the part of a name that never changes.
+func Base(name string) string {
 	if i := strings.IndexByte(name, ':'); i >= 0 {
 		return name[:i]
 	}
 	return name
 }
 
-// sizes returns what the base says of the file's octets, -1 where it says nothing.
-func sizes(base string) (size, virtual int64) {
+// Sizes returns what the base says of the file's octets, -1 where it says nothing.
+func Sizes(base string) (size, virtual int64) {
 	return field(base, ",S="), field(base, ",W=")
 }
 
@@ -53,11 +53,11 @@ var letters = [...]struct {
 	flag   store.Flag
 }{{'D', store.Draft}, {'F', store.Flagged}, {'R', store.Answered}, {'S', store.Seen}, {'T', store.Deleted}}
 
-// flagsOf reads the flags of a name: those that we know, the keywords as a set
+// FlagsOf reads the flags of a name: those that we know, the keywords as a set
 // of letters a to z, and all other letters, which are kept as they are (P is
 // "passed").
-func flagsOf(name string) (f store.Flag, keys uint32, other string) {
-	_, rest, ok := strings.Cut(name, info)
+func FlagsOf(name string) (f store.Flag, keys uint32, other string) {
+	_, rest, ok := strings.Cut(name, Info)
 	if !ok {
 		return 0, 0, ""
 	}
@@ -84,11 +84,11 @@ func flagOf(c byte) store.Flag {
 	return 0
 }
 
-// withFlags returns base with flags, in the order that Dovecot writes: capital
+// WithFlags returns base with flags, in the order that Dovecot writes: capital
 // letters by the alphabet, then keywords.
-func withFlags(base string, f store.Flag, keys uint32, other string) string {
+func WithFlags(base string, f store.Flag, keys uint32, other string) string {
 	b := append(make([]byte, 0, len(base)+16), base...)
-	b = append(b, info...)
+	b = append(b, Info...)
 	for c := byte('!'); c <= '~'; c++ {
 		if c >= 'a' && c <= 'z' {
 			continue
@@ -108,9 +108,9 @@ func withFlags(base string, f store.Flag, keys uint32, other string) string {
 // serial tells the names of one process apart.
 var serial atomic.Uint64
 
-// unique returns a base that nobody has (maildir(5)): the second, the
+// Unique returns a base that nobody has (maildir(5)): the second, the
 // microsecond, the process, a serial number, the host.
-func unique() string {
+func Unique() string {
 	now := time.Now()
 	host, err := os.Hostname()
 	if err != nil {
@@ -120,9 +120,9 @@ func unique() string {
 	return fmt.Sprintf("%d.M%dP%dQ%d.%s", now.Unix(), now.Nanosecond()/1000, os.Getpid(), serial.Add(1), host)
 }
 
-// earlier orders files that nobody has numbered yet by the time in their names;
+// Earlier orders files that nobody has numbered yet by the time in their names;
 // what has none comes last.
-func earlier(a, b string) int {
+func Earlier(a, b string) int {
 	x, y := stamp(a), stamp(b)
 	for i := range x {
 		if x[i] != y[i] {
