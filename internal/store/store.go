@@ -76,6 +76,7 @@ var (
 type Folder struct {
 	Name        string // UTF-8, hierarchy separator "/"
 	NoSelect    bool
+	NoInferiors bool // nothing can stand below it: an mbox file
 	HasChildren bool
 	Subscribed  bool
 }

@@ -66,7 +66,7 @@ func (s *Store) walk(dir, prefix string, depth int, list *[]store.Folder) error 
 		}
 		switch {
 		case e.Type().IsRegular():
-			*list = append(*list, store.Folder{Name: prefix + name})
+			*list = append(*list, store.Folder{Name: prefix + name, NoInferiors: true})
 		case e.IsDir():
 			at := len(*list)
 			*list = append(*list, store.Folder{Name: prefix + name, NoSelect: true})
