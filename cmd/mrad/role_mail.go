@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"packetboat/cmd/mrad/polite"
 	"packetboat/internal/serve/imapd"
 	"packetboat/internal/serve/login"
 	"packetboat/internal/serve/pop3d"
@@ -137,15 +138,14 @@ func (r *mailRole) session(e event, kicked <-chan struct{}) {
 	}
 	defer r.release(s.Mail)
 	u := r.settings()
-	polite := politely(conn, r.stop, kicked)
-	defer polite.Close() // ends the goroutine that waits for the stop
-	stopping := func() bool { g, ok := polite.(interface{ Stopping() bool }); return ok && g.Stopping() }
+	wrapped, stopping := polite.Wrap(conn, r.stop, kicked)
+	defer wrapped.Close() // ends the goroutine that waits for the stop
 	if s.Proto == login.POP3 {
-		pop3d.Serve(polite, pop3d.User{Name: s.User, Store: st},
+		pop3d.Serve(wrapped, pop3d.User{Name: s.User, Store: st},
 			pop3d.Options{Log: r.log, UIDL: u.UIDL, NoFlags: u.NoFlagUpdates}, pop3d.Start{Pending: s.Pending, TLS: s.TLS, Session: s.Session, Stopping: stopping})
 		return
 	}
-	imapd.Serve(polite, imapd.User{Name: s.User, Store: st},
+	imapd.Serve(wrapped, imapd.User{Name: s.User, Store: st},
 		imapd.Options{Log: r.imap, IdleNotify: u.IdleNotify}, imapd.Start{Tag: s.Tag, Pending: s.Pending, TLS: s.TLS, Session: s.Session, Stopping: stopping})
 }
 
@@ -208,86 +208,3 @@ func (r *mailRole) release(where string) {
 		r.log.DovecotError("mail", err.Error())
 	}
 }
-
-// politely wraps a connection so that, once stop or kicked is closed, its next read ends
-// as if the client had been silent too long: the session finishes the command
-// in hand and says goodbye.
-func politely(c net.Conn, stop, kicked <-chan struct{}) net.Conn {
-	var p net.Conn
-	var g *guard
-	switch t := c.(type) {
-	case *net.TCPConn:
-		w := &politeTCP{TCPConn: t, guard: guard{closed: make(chan struct{})}}
-		p, g = w, &w.guard
-	case *net.UnixConn:
-		w := &politeUnix{UnixConn: t, guard: guard{closed: make(chan struct{})}}
-		p, g = w, &w.guard
-	default:
-		return c
-	}
-	go func() {
-		select {
-		case <-stop:
-			g.stop(c)
-		case <-kicked:
-			g.stop(c)
-		case <-g.closed:
-		}
-	}()
-	return p
-}
-
-// guard keeps a session from moving its read deadline after the stop.
-type guard struct {
-	mu      sync.Mutex
-	stopped bool
-	closed  chan struct{}
-	once    sync.Once
-}
-
-func (g *guard) stop(c net.Conn) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.stopped = true
-	c.SetReadDeadline(time.Now())
-}
-
-// Stopping tells whether the session was asked to end.
-func (g *guard) Stopping() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.stopped
-}
-
-// set sets a read deadline, or, after the stop, one that has passed.
-func (g *guard) set(c net.Conn, t time.Time) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.stopped {
-		t = time.Now()
-	}
-	return c.SetReadDeadline(t)
-}
-
-func (g *guard) close() { g.once.Do(func() { close(g.closed) }) }
-
-// politeTCP and politeUnix embed the real types, so that net.Buffers still
-// writes many pieces in one call.
-type politeTCP struct {
-	*net.TCPConn
-	guard
-}
-
-type politeUnix struct {
-	*net.UnixConn
-	guard
-}
-
-// SetReadDeadline and Close override those of the connection.
-func (p *politeTCP) SetReadDeadline(t time.Time) error { return p.guard.set(p.TCPConn, t) }
-
-func (p *politeTCP) Close() error { p.guard.close(); return p.TCPConn.Close() }
-
-func (p *politeUnix) SetReadDeadline(t time.Time) error { return p.guard.set(p.UnixConn, t) }
-
-func (p *politeUnix) Close() error { p.guard.close(); return p.UnixConn.Close() }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"packetboat/cmd/mrad/authconf"
 	"packetboat/cmd/mrad/unbuilt"
 	"packetboat/internal/auth"
 	"packetboat/internal/store/location"
@@ -217,38 +218,4 @@ func prefixes(s string) (list []netip.Prefix, err error) {
 }
 
 // authOptions makes package auth's options.
-func (s *settings) authOptions() (auth.Options, error) {
-	o := auth.Options{}
-	if err := s.conf.Decode(&o); err != nil {
-		return o, err
-	}
-	// Zero means "the default" to package auth, and "none" in dovecot.conf.
-	if o.Delay == 0 {
-		o.Delay = -1
-	}
-	if o.FirstUID == 0 {
-		o.FirstUID = -1
-	}
-	if o.FirstGID == 0 {
-		o.FirstGID = -1
-	}
-	o.AnyChars = o.Chars == ""
-	if o.Format == "" {
-		o.Format = "%u"
-	}
-	o.Host = s.Hostname
-	pass, err1 := s.conf.Passdbs()
-	user, err2 := s.conf.Userdbs()
-	if err := errors.Join(err1, err2); err != nil {
-		return o, err
-	}
-	for _, p := range pass {
-		o.Passdbs = append(o.Passdbs, auth.DB{Driver: p.Driver, Args: p.Args, Default: strings.Join(p.DefaultFields, " "),
-			Override: strings.Join(p.OverrideFields, " "), Deny: p.Deny, Master: p.Master})
-	}
-	for _, u := range user {
-		o.Userdbs = append(o.Userdbs, auth.DB{Driver: u.Driver, Args: u.Args, Default: strings.Join(u.DefaultFields, " "),
-			Override: strings.Join(u.OverrideFields, " ")})
-	}
-	return o, nil
-}
+func (s *settings) authOptions() (auth.Options, error) { return authconf.Options(s.conf, s.Hostname) }

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"packetboat/cmd/mrad/listen"
 	"packetboat/internal/sys/config"
 	"packetboat/internal/sys/proc"
 )
@@ -182,73 +183,9 @@ func (c *settings) addresses(l config.InetListener) (out []string) {
 
 func (w want) listen() (*socket, error) {
 	if w.unix != nil {
-		return w.listenUnix()
+		l, err := listen.Unix(w.as.Service, w.unix)
+		return &socket{fileListener: l, as: w.as, path: w.unix.Path}, err
 	}
-	network := "tcp4"
-	if strings.HasPrefix(w.addr, "[") {
-		network = "tcp6" // IPv6 alone: the IPv4 address is a socket of its own
-	}
-	l, err := net.Listen(network, w.addr)
-	if err != nil {
-		return nil, fmt.Errorf("service %s: listen(%s) failed: %s", w.as.Service, w.addr, proc.ErrText(err))
-	}
-	return &socket{fileListener: l.(*net.TCPListener), as: w.as}, nil
-}
-
-// listenUnix makes a unix socket with its owner and mode. One that a former
-// run left is taken away; one that somebody answers is not.
-func (w want) listenUnix() (*socket, error) {
-	path := w.unix.Path
-	uid, gid, err := owner(w.unix)
-	if err != nil {
-		return nil, err
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, err
-	}
-	if c, err := net.Dial("unix", path); err == nil {
-		c.Close()
-		return nil, fmt.Errorf("service %s: socket %s is in use", w.as.Service, path)
-	}
-	if fi, err := os.Lstat(path); err == nil && fi.Mode()&os.ModeSocket != 0 {
-		os.Remove(path)
-	}
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, fmt.Errorf("service %s: listen(%s) failed: %s", w.as.Service, path, proc.ErrText(err))
-	}
-	u := l.(*net.UnixListener)
-	u.SetUnlinkOnClose(false) // close does it: a File of the listener must not
-	s := &socket{fileListener: u, as: w.as, path: path}
-	if os.Geteuid() == 0 {
-		err = os.Lchown(path, uid, gid)
-	}
-	if err == nil {
-		err = os.Chmod(path, os.FileMode(w.unix.Mode)&os.ModePerm)
-	}
-	if err != nil {
-		s.close()
-		return nil, err
-	}
-	return s, nil
-}
-
-// owner looks up whose socket it is; empty names are root's.
-func owner(l *config.UnixListener) (uid, gid int, err error) {
-	if os.Geteuid() != 0 {
-		return -1, -1, nil
-	}
-	if l.User != "" {
-		u, err := proc.LookupUser(l.User)
-		if err != nil {
-			return 0, 0, fmt.Errorf("unix_listener %s: user %s: %w", l.Path, l.User, err)
-		}
-		uid = u.UID
-	}
-	if l.Group != "" {
-		if gid, err = proc.LookupGroup(l.Group); err != nil {
-			return 0, 0, fmt.Errorf("unix_listener %s: group %s: %w", l.Path, l.Group, err)
-		}
-	}
-	return uid, gid, nil
+	l, err := listen.TCP(w.as.Service, w.addr)
+	return &socket{fileListener: l, as: w.as}, err
 }
