@@ -15,7 +15,7 @@ import (
 
 	"packetboat/internal/mail"
 	"packetboat/internal/receive/gate"
-	"packetboat/internal/receive/haproxy"
+	"packetboat/internal/sys/haproxy"
 	"packetboat/internal/receive/milter"
 	"packetboat/internal/receive/policy"
 	"packetboat/internal/receive/smtpd/peername"

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"packetboat/internal/route/table/pool"
+	"packetboat/internal/sys/pool"
 )
 
 // TestFiles: what a table reads is named in full, so that it can be granted.

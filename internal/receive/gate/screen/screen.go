@@ -20,7 +20,7 @@ import (
 	"time"
 
 	"packetboat/internal/receive/gate"
-	"packetboat/internal/receive/haproxy"
+	"packetboat/internal/sys/haproxy"
 	"packetboat/internal/receive/policy/dnslist"
 	"packetboat/internal/sys/maillog"
 )

@@ -40,7 +40,7 @@ func (t *Table) dial(ctx context.Context, server string) (*ldap.Conn, error) {
 	var tc *tls.Config
 	if t.startTLS || scheme == "ldaps" {
 		var err error
-		if tc, err = t.tls.Config(t.env, host); err != nil {
+		if tc, err = t.tls.Config(t.env.File, host); err != nil {
 			return nil, err
 		}
 	}

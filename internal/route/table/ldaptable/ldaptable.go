@@ -15,8 +15,9 @@ import (
 
 	"github.com/go-ldap/ldap/v3"
 
-	"packetboat/internal/route/table/pool"
 	"packetboat/internal/route/table/query"
+	"packetboat/internal/sys/dbtls"
+	"packetboat/internal/sys/pool"
 )
 
 // Table is one table of a directory.
@@ -35,7 +36,7 @@ type Table struct {
 	chase                    bool
 	bind                     bindHow
 	startTLS                 bool
-	tls                      query.TLS
+	tls                      dbtls.TLS
 	timeout                  time.Duration
 }
 
@@ -92,7 +93,7 @@ func (t *Table) readSecurity() {
 	p := t.env.Params
 	t.startTLS = p.Bool("start_tls", false)
 	demand := p.Bool("tls_require_cert", false)
-	t.tls = query.TLS{CAFile: p.Str("tls_ca_cert_file", ""), CADir: p.Str("tls_ca_cert_dir", ""),
+	t.tls = dbtls.TLS{CAFile: p.Str("tls_ca_cert_file", ""), CADir: p.Str("tls_ca_cert_dir", ""),
 		Cert: p.Str("tls_cert", ""), Key: p.Str("tls_key", ""), Verify: demand, Names: demand}
 	t.bind = bindHow{dn: p.Str("bind_dn", ""), pw: p.Str("bind_pw", "")}
 	switch how := strings.ToLower(p.Str("bind", "yes")); how {

@@ -10,8 +10,8 @@ import (
 	"strings"
 	"time"
 
-	"packetboat/internal/route/table/pool"
 	"packetboat/internal/route/table/query"
+	"packetboat/internal/sys/pool"
 )
 
 // Backup is the persistent table behind a memcache.

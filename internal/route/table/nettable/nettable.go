@@ -12,8 +12,8 @@ import (
 	"strings"
 	"time"
 
-	"packetboat/internal/route/table/pool"
 	"packetboat/internal/route/table/query"
+	"packetboat/internal/sys/pool"
 )
 
 // line is a connection with a buffered reader.

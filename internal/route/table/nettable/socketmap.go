@@ -10,8 +10,8 @@ import (
 	"strings"
 	"time"
 
-	"packetboat/internal/route/table/pool"
 	"packetboat/internal/route/table/query"
+	"packetboat/internal/sys/pool"
 )
 
 // The limits of socketmap_table(5).

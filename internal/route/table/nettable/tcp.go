@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"packetboat/internal/route/table/pool"
 	"packetboat/internal/route/table/query"
+	"packetboat/internal/sys/pool"
 )
 
 // The limits of tcp_table(5).

@@ -2,16 +2,15 @@ package sqltable
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"packetboat/internal/route/table/pool"
 	"packetboat/internal/route/table/query"
+	"packetboat/internal/sys/pool"
+	"packetboat/internal/sys/sqldb"
 )
 
 // pgSetup is what is needed to connect.
@@ -77,95 +76,17 @@ func (s *pgSetup) config(server string) (*pgconn.Config, error) {
 	if name := p.Str("dbname", ""); name != "" {
 		c.Database = name
 	}
-	c.ConnectTimeout = connectTime
-	c.MaxProtocolMessageBodyLen = 16 << 20
+	c.ConnectTimeout = sqldb.ConnectTime
 	// All of our keys are UTF-8. (Postfix before 3.9 asked for LATIN1; for ASCII
 	// that is the same.)
 	c.RuntimeParams["client_encoding"] = p.Str("encoding", "UTF8")
 	return c, nil
 }
 
-func (s *pgSetup) connect(ctx context.Context, server string) (conn, error) {
+func (s *pgSetup) connect(ctx context.Context, server string) (sqldb.Conn, error) {
 	c, err := s.config(server)
 	if err != nil {
 		return nil, fmt.Errorf("pgsql server %s is not understood", hidden(server))
 	}
-	pc, err := pgconn.ConnectConfig(ctx, c)
-	if err != nil {
-		return nil, fmt.Errorf("connect to pgsql server %s: %w", hidden(server), told(err))
-	}
-	return &pgConn{pc}, nil
-}
-
-// told makes an error of the server that names no part of the query or the
-// connection's settings.
-func told(err error) error {
-	var pe *pgconn.PgError
-	if errors.As(err, &pe) {
-		return fmt.Errorf("pgsql error %s (%s)", pe.Code, pe.Severity)
-	}
-	var inner interface{ Unwrap() error }
-	if errors.As(err, &inner) && inner.Unwrap() != nil {
-		return inner.Unwrap()
-	}
-	return err
-}
-
-// pgConn is a connection to PostgreSQL.
-type pgConn struct{ *pgconn.PgConn }
-
-// Close ends the connection politely, but does not wait long.
-func (c *pgConn) Close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	return c.PgConn.Close(ctx)
-}
-
-// escape is PQescapeStringConn(): quotes are doubled, and backslashes too where
-// the server reads them (standard_conforming_strings = off).
-func (c *pgConn) escape(dst []byte, s string) []byte {
-	plain := c.ParameterStatus("standard_conforming_strings") == "on"
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\'' || s[i] == '\\' && !plain {
-			dst = append(dst, s[i])
-		}
-		dst = append(dst, s[i])
-	}
-	return dst
-}
-
-// query runs statements; the last one's rows count, as for PQexec().
-func (c *pgConn) query(ctx context.Context, sql string, value func(string) error) error {
-	var values []string
-	rows := false
-	results := c.Exec(ctx, sql)
-	for results.NextResult() {
-		r := results.ResultReader()
-		rows, values = len(r.FieldDescriptions()) > 0, values[:0]
-		for r.NextRow() {
-			for _, v := range r.Values() {
-				values = append(values, string(v)) // NULL is empty
-			}
-			if len(values) > maxRows {
-				break
-			}
-		}
-		r.Close() // results.Close tells its error
-	}
-	if err := results.Close(); err != nil {
-		var pe *pgconn.PgError
-		if errors.As(err, &pe) && !c.IsClosed() {
-			return &pool.Answered{Err: told(err)}
-		}
-		return fmt.Errorf("pgsql query failed: %w", told(err))
-	}
-	if !rows {
-		return stop(errors.New("the pgsql query returned no rows at all: it is no SELECT"))
-	}
-	for _, v := range values {
-		if err := value(v); err != nil {
-			return stop(err)
-		}
-	}
-	return nil
+	return sqldb.ConnectPgSQL(ctx, hidden(server), c)
 }

@@ -10,34 +10,22 @@ import (
 	"fmt"
 	"time"
 
-	"packetboat/internal/route/table/pool"
 	"packetboat/internal/route/table/query"
+	"packetboat/internal/sys/pool"
+	"packetboat/internal/sys/sqldb"
 )
 
-const (
-	// connectTime is how long a connection may take to be made.
-	connectTime = 10 * time.Second
-	// lookupTime is how long one look-up may take over all servers.
-	lookupTime = 60 * time.Second
-	// maxRows bounds the rows of one answer.
-	maxRows = 1 << 20
-)
+// lookupTime is how long one look-up may take over all servers.
+const lookupTime = 60 * time.Second
 
 // Table is one table of an SQL database.
 type Table struct {
 	env      query.Env
 	rules    *query.Rules
 	template string
-	pool     *pool.Pool[conn]
-}
-
-// conn is a connection to a server.
-type conn interface {
-	pool.Conn
-	// escape appends s as it stands between quotes in this server's SQL.
-	escape(dst []byte, s string) []byte
-	// query calls value with each column of each row.
-	query(ctx context.Context, sql string, value func(string) error) error
+	pool     *pool.Pool[sqldb.Conn]
+	first    bool // only the first column counts
+	bare     bool // a statement without a result set is no error
 }
 
 // open reads the parameters that all SQL tables have. function is pgsql's
@@ -81,16 +69,20 @@ func (t *Table) Lookup(ctx context.Context, key string) (string, bool, error) {
 		return "", false, nil
 	}
 	var result *query.Result
-	err := t.pool.Do(ctx, func(ctx context.Context, c conn) error {
-		sql, _ := t.rules.Query(nil, t.template, key, c.escape)
+	err := t.pool.Do(ctx, func(ctx context.Context, c sqldb.Conn) error {
+		sql, _ := t.rules.Query(nil, t.template, key, c.Escape)
 		result = t.rules.Result(key)
-		rows := 0
-		return c.query(ctx, string(sql), func(v string) error {
-			if rows++; rows > maxRows {
-				return fmt.Errorf("more than %d values", maxRows)
+		n := 0
+		err := c.Query(ctx, string(sql), func(r sqldb.Row) error {
+			if n += len(r.Values); n > sqldb.MaxRows {
+				return fmt.Errorf("more than %d values", sqldb.MaxRows)
 			}
-			return result.Add(v)
+			return t.values(result, r)
 		})
+		if t.bare && errors.Is(err, sqldb.ErrNoRows) {
+			return nil
+		}
+		return err
 	})
 	if err != nil {
 		return "", false, err
@@ -99,13 +91,18 @@ func (t *Table) Lookup(ctx context.Context, key string) (string, bool, error) {
 	return v, found, nil
 }
 
+// values takes the values of one row.
+func (t *Table) values(result *query.Result, r sqldb.Row) error {
+	for i, v := range r.Values {
+		if i > 0 && t.first {
+			break
+		}
+		if err := result.Add(v.Text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Close ends the connections.
 func (t *Table) Close() { t.pool.Close() }
-
-// stop marks an error of a row's taker: the server is well.
-func stop(err error) error {
-	if err == nil {
-		return nil
-	}
-	return &pool.Answered{Err: err}
-}

@@ -1,4 +1,5 @@
-// Package pool keeps the connections of one table to its servers: it tries
+// Package pool keeps the connections of one client to its servers, databases or
+// directories (route/table, auth): it tries
 // another server when one fails, leaves a failed one alone for a while, and
 // closes what nobody has used for long.
 package pool

@@ -1,4 +1,4 @@
-package sqltable
+package sqldb
 
 import (
 	"context"
@@ -8,22 +8,22 @@ import (
 	"io"
 	"strconv"
 	"time"
+
+	"packetboat/internal/sys/pool"
 )
 
-// errNoRows says that a statement gave no result set at all.
-var errNoRows = errors.New("the query returned no result set (see require_result_set)")
+// ErrNoRows says that a statement gave no result set at all.
+var ErrNoRows = errors.New("the query returned no result set")
 
-// rowsOf reads all values of an answer, the first column only or all of them.
-// need says that an answer without any column is an error.
-func rowsOf(rows driver.Rows, firstOnly, need bool, value func(string) error) error {
+// rowsOf reads an answer.
+func rowsOf(rows driver.Rows, each func(Row) error) error {
 	sets := 0
 	for {
-		width := len(rows.Columns())
-		if width > 0 {
+		if columns := rows.Columns(); len(columns) > 0 {
 			if sets++; sets > 1 {
 				return stop(errors.New("the query returned more than one result set"))
 			}
-			if err := oneSet(rows, width, firstOnly, value); err != nil {
+			if err := oneSet(rows, columns, each); err != nil {
 				return err
 			}
 		}
@@ -37,14 +37,15 @@ func rowsOf(rows driver.Rows, firstOnly, need bool, value func(string) error) er
 			return err
 		}
 	}
-	if sets == 0 && need {
-		return stop(errNoRows)
+	if sets == 0 {
+		return stop(ErrNoRows)
 	}
 	return nil
 }
 
-func oneSet(rows driver.Rows, width int, firstOnly bool, value func(string) error) error {
-	dest := make([]driver.Value, width)
+func oneSet(rows driver.Rows, columns []string, each func(Row) error) error {
+	dest := make([]driver.Value, len(columns))
+	row := Row{Columns: columns, Values: make([]Value, len(columns))}
 	for {
 		switch err := rows.Next(dest); {
 		case err == io.EOF:
@@ -53,14 +54,20 @@ func oneSet(rows driver.Rows, width int, firstOnly bool, value func(string) erro
 			return err
 		}
 		for i, v := range dest {
-			if i > 0 && firstOnly {
-				break
-			}
-			if err := value(textOf(v)); err != nil {
-				return stop(err)
-			}
+			row.Values[i] = Value{textOf(v), v == nil}
+		}
+		if err := each(row); err != nil {
+			return stop(err)
 		}
 	}
+}
+
+// stop marks an error of a row's taker: the server is well.
+func stop(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &pool.Answered{Err: err}
 }
 
 // textOf writes a value as the database's own client prints it; NULL is empty.
