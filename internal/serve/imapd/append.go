@@ -32,7 +32,7 @@ func (s *session) append(args []syntax.Arg) error {
 	name, err := mailboxName(args[0])
 	var box store.Mailbox
 	if err == nil {
-		box, err = s.user.Store.Open(name)
+		box, err = s.tree.Open(name)
 	}
 	if err != nil {
 		return s.refuseLiteral(last, err, name)

@@ -17,6 +17,7 @@ import (
 //
 //	# comment
 //	inbox mixed.eml plain.eml       the mails in INBOX; all of testdata/*.eml without it
+//	conf dot.conf maildir:~/mail    namespaces of testdata/dot.conf over a store on disk
 //	c -> a SELECT INBOX             the client; c2 is a second session
 //	s <- * 3 EXISTS                 the answer of both servers, or ours where
 //	d <- ...                        Dovecot's is another; "why" before it says why
@@ -27,6 +28,7 @@ import (
 type dialogue struct {
 	head  []string // comments and inbox line
 	inbox []string
+	conf  []string // configuration with namespaces, mail location
 	steps []step
 }
 
@@ -58,6 +60,9 @@ func parseDialogue(t *testing.T, name string) *dialogue {
 		switch {
 		case strings.HasPrefix(l, "inbox "):
 			d.inbox = strings.Fields(l)[1:]
+			d.head = append(d.head, l)
+		case strings.HasPrefix(l, "conf "):
+			d.conf = strings.Fields(l)[1:]
 			d.head = append(d.head, l)
 		case l == "wait":
 			d.steps = append(d.steps, step{notes: notes, session: -1})
@@ -261,12 +266,19 @@ func TestDialogues(t *testing.T) {
 }
 
 func (d *dialogue) ours(t *testing.T) *player {
+	if d.conf != nil {
+		u := diskUser(t, d.conf[0], d.conf[1], d.mails(t))
+		return &player{t: t, start: func() *peer { return startUser(t, u, Options{}) }}
+	}
 	st := memory(t, d.mails(t))
 	return &player{t: t, start: func() *peer { return startOurs(t, st, Options{}) }}
 }
 
 func (d *dialogue) dovecot(t *testing.T) *player {
 	home := dovecotHome(t, d.mails(t))
+	if d.conf != nil {
+		dovecotSpaces(t, home, d.conf[0], d.conf[1], d.mails(t))
+	}
 	return &player{t: t, start: func() *peer { return startDovecot(t, home) }}
 }
 

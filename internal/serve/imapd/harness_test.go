@@ -38,6 +38,11 @@ type pipeConn struct {
 // startOurs serves one session on a socket pair and returns the client's end.
 func startOurs(t testing.TB, st store.Store, o Options) *peer {
 	t.Helper()
+	return startUser(t, User{Name: "alice", Store: st}, o)
+}
+
+func startUser(t testing.TB, u User, o Options) *peer {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -50,13 +55,20 @@ func startOurs(t testing.TB, st store.Store, o Options) *peer {
 		if err != nil {
 			return
 		}
-		Serve(c, User{Name: "alice", Store: st}, o, Start{Session: "s"})
+		Serve(c, u, o, Start{Session: "s"})
 	}()
 	c, err := net.Dial("tcp", l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { c.Close(); <-done })
+	t.Cleanup(func() {
+		c.Close()
+		select {
+		case <-done:
+		case <-time.After(10 * time.Second):
+			t.Error("the session does not end")
+		}
+	})
 	p := &peer{c, bufio.NewReaderSize(c, 64<<10)}
 	p.line(t)
 	return p

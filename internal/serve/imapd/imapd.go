@@ -17,6 +17,7 @@ import (
 	"net"
 	"time"
 
+	"packetboat/internal/serve/imapd/tree"
 	"packetboat/internal/store"
 	"packetboat/internal/sys/maillog"
 )
@@ -35,8 +36,18 @@ type Options struct {
 
 // User is whose mail is read.
 type User struct {
-	Name  string // as Dovecot's %u, for the log
-	Store store.Store
+	Name  string      // as Dovecot's %u, for the log
+	Store store.Store // the only namespace, without prefix, separated by "/"; or else
+	// Namespaces are all namespaces; sessions share their stores.
+	Namespaces []tree.Namespace
+}
+
+// tree returns the names of a user.
+func (u User) tree() *tree.Tree {
+	if len(u.Namespaces) > 0 {
+		return tree.New(u.Namespaces)
+	}
+	return tree.New([]tree.Namespace{{Store: u.Store, Inbox: true}})
 }
 
 // Start is what the login process knows when it hands a session over.

@@ -4,92 +4,80 @@ import (
 	"strings"
 
 	"packetboat/internal/serve/imapd/syntax"
-	"packetboat/internal/store"
+	"packetboat/internal/serve/imapd/tree"
 )
 
-// namespace: RFC 2342. All mail of a user is in one namespace without prefix.
-func (s *session) namespace([]syntax.Arg) error {
-	s.out.Text(`* NAMESPACE (("" "/")) NIL NIL`)
-	s.out.Line()
-	return s.done("OK Namespace completed")
-}
-
-// list: LIST, LSUB and the old XLIST; RFC 3501 sections 6.3.8 and 6.3.9.
+// list: LIST, LSUB and the old XLIST; RFC 3501 sections 6.3.8 and 6.3.9, and for
+// LIST the options of RFC 5258, RFC 5819 (STATUS) and RFC 6154 (SPECIAL-USE).
 func (s *session) list(args []syntax.Arg) error {
-	lsub := s.cmd.name == "LSUB"
-	switch {
-	case len(args) > 0 && args[0].Kind == syntax.List:
-		return syntax.Error("Unknown select options")
-	case len(args) == 0 || !args[0].IsString():
-		return syntax.Error("Invalid reference")
-	case len(args) == 1 || !args[1].IsString():
-		return syntax.Error("Invalid pattern")
-	case len(args) > 2:
-		return syntax.Error("Unknown LIST options")
+	l, err := syntax.ParseList(args, s.cmd.name == "LIST")
+	if err != nil {
+		return err
 	}
-	ref, pattern := string(args[0].Text), string(args[1].Text)
-	if pattern == "" && !lsub {
+	var want statusSet
+	if l.RetStatus != nil {
+		if want, err = statusWanted(l.RetStatus); err != nil {
+			return err
+		}
+	}
+	if len(l.Patterns) == 1 && l.Patterns[0] == "" && s.cmd.name != "LSUB" {
 		// RFC 3501 section 6.3.8: a question for the separator.
-		s.out.Text(`* LIST (\Noselect) "/" ""`)
-		s.out.Line()
+		s.listLine("LIST", `\Noselect`, s.tree.Root(l.Ref))
 		return s.done("OK List completed")
 	}
-	folders, err := s.user.Store.List()
+	entries, err := s.tree.List(l.Whole())
 	if err != nil {
-		return s.failed(err, pattern, "")
+		return s.failed(err, l.Ref, "")
 	}
-	match := syntax.NewMatcher(ref + pattern)
-	if lsub {
-		s.lsub(folders, match)
+	match := l.Matchers(s.tree.Separator())
+	if s.cmd.name == "LSUB" {
+		s.lsub(entries, match)
 		return s.done("OK Lsub completed")
 	}
-	for _, f := range folders {
-		// A subscription without a folder is in the store's list, not in LIST.
-		ghost := f.NoSelect && f.Subscribed && !f.HasChildren
-		if !ghost && match(f.Name) {
-			s.listLine("LIST", listFlags(f), f.Name)
+	for _, f := range tree.Select(entries, &l, match, s.tree.Separator()) {
+		s.listLine("LIST", f.Flags, f.Name, f.Extra)
+		if l.RetStatus != nil && !f.NoSelect && !f.Missing {
+			s.listStatus(f.Name, want)
 		}
 	}
 	return s.done("OK List completed")
 }
 
-// listFlags are the attributes of RFC 3501 section 7.2.2 and RFC 3348.
-func listFlags(f store.Folder) string {
-	flags := `\HasNoChildren`
-	if f.HasChildren {
-		flags = `\HasChildren`
+// listStatus writes the STATUS of a folder that LIST has found: RFC 5819. One
+// that cannot be opened has none.
+func (s *session) listStatus(name string, want statusSet) {
+	if snap, err := s.peek(name, want); err == nil {
+		s.writeStatus(name, snap, want)
 	}
-	if f.NoSelect {
-		flags = `\Noselect ` + flags
-	}
-	return flags
 }
 
-func (s *session) listLine(word, flags, name string) {
-	s.out.Text("* ", word, " (", flags, `) "/" `)
+func (s *session) listLine(word, flags, name string, extra ...string) {
+	s.out.Text("* ", word, " (", flags, `) "`, string(s.tree.Separator()), `" `)
 	s.out.Name(name)
+	s.out.Text(extra...)
 	s.out.Line()
 }
 
 // lsub writes the subscriptions that match, and as \Noselect the parents that
 // match where the subscription below does not: RFC 3501 section 6.3.9, "%".
-func (s *session) lsub(folders []store.Folder, match func(string) bool) {
+func (s *session) lsub(entries []tree.Entry, match func(string) bool) {
 	told := map[string]bool{}
-	for _, f := range folders {
-		if f.Subscribed {
-			told[f.Name] = true
+	for i := range entries {
+		if entries[i].Subscribed {
+			told[entries[i].Name] = true
 		}
 	}
-	for _, f := range folders {
+	for i := range entries {
+		f := &entries[i]
 		if !f.Subscribed {
 			continue
 		}
 		if match(f.Name) {
-			s.listLine("LSUB", "", f.Name)
+			s.listLine("LSUB", strings.Join(f.Use, " "), f.Name)
 			continue
 		}
 		for name := f.Name; ; {
-			i := strings.LastIndexByte(name, '/')
+			i := strings.LastIndexByte(name, s.tree.Separator())
 			if i < 0 {
 				break
 			}

@@ -2,21 +2,17 @@ package imapd
 
 import (
 	"errors"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"packetboat/internal/serve/imapd/syntax"
+	"packetboat/internal/serve/imapd/tree"
 	"packetboat/internal/store"
 	"packetboat/internal/store/names"
 )
 
 // refusal is a command that was understood and cannot be done: its text
 // follows "NO ".
-type refusal string
-
-// Error returns the text.
-func (r refusal) Error() string { return string(r) }
+type refusal = tree.Refusal
 
 // mailboxName returns the name in UTF-8 that an argument means.
 func mailboxName(a syntax.Arg) (string, error) {
@@ -24,33 +20,11 @@ func mailboxName(a syntax.Arg) (string, error) {
 	if !ok {
 		return "", refusal("Mailbox name is not valid mUTF-7")
 	}
-	if why := badName(name); why != "" {
-		return "", refusal("[CANNOT] Invalid mailbox name: " + why)
-	}
 	return name, nil
 }
 
-// badName says what is wrong with a name, in Dovecot's words.
-func badName(name string) string {
-	switch {
-	case name == "":
-		return "Name is empty"
-	case !utf8.ValidString(name):
-		return "Not valid UTF-8"
-	case strings.HasPrefix(name, "/"):
-		return "Begins with hierarchy separator"
-	case strings.HasSuffix(name, "/"):
-		return "Ends with hierarchy separator"
-	case strings.Contains(name, "//"):
-		return "Has adjacent hierarchy separators"
-	}
-	for part := range strings.SplitSeq(name, "/") {
-		if part == "." || part == ".." {
-			return "Contains '" + part + "' part"
-		}
-	}
-	return ""
-}
+// encode is mailboxName backwards.
+func (s *session) encode(name string) string { return names.Encode(name) }
 
 // failed answers a command that the store refused. code stands before the text
 // where the mailbox does not exist: it is the commands that differ in it.
@@ -100,10 +74,11 @@ func (s *session) create(args []syntax.Arg) error {
 	if err != nil {
 		return err
 	}
-	a.Text, _ = cutSeparator(a.Text)
+	var children bool
+	a.Text, children = s.cutSeparator(a.Text)
 	name, err := mailboxName(a)
 	if err == nil {
-		err = s.user.Store.Create(name)
+		err = s.tree.Create(name, children)
 	}
 	if err != nil {
 		return s.failed(err, name, "")
@@ -111,8 +86,9 @@ func (s *session) create(args []syntax.Arg) error {
 	return s.done("OK Create completed")
 }
 
-func cutSeparator(name []byte) ([]byte, bool) {
-	if n := len(name); n > 1 && name[n-1] == '/' && name[n-2] != '/' {
+func (s *session) cutSeparator(name []byte) ([]byte, bool) {
+	sep := s.tree.Separator()
+	if n := len(name); n > 1 && name[n-1] == sep && name[n-2] != sep {
 		return name[:n-1], true
 	}
 	return name, false
@@ -125,16 +101,13 @@ func (s *session) deleteBox(args []syntax.Arg) error {
 		return err
 	}
 	name, err := mailboxName(a)
-	if err == nil && strings.EqualFold(name, "INBOX") {
-		err = refusal("INBOX can't be deleted")
-	}
 	if err == nil {
-		err = s.user.Store.Delete(name)
+		err = s.tree.Delete(name)
 	}
 	if err != nil {
 		return s.failed(err, name, "[NONEXISTENT] ")
 	}
-	if s.box != nil && s.view.Name == name {
+	if s.box != nil && s.tree.Same(s.view.Name, name) {
 		// What the client still sees is gone: as Dovecot, the session ends.
 		s.reply("OK Delete completed")
 		s.bye = "Selected mailbox was deleted, have to disconnect."
@@ -155,17 +128,11 @@ func (s *session) rename(args []syntax.Arg) error {
 	from, err := mailboxName(args[0])
 	var to string
 	if err == nil {
-		args[1].Text, _ = cutSeparator(args[1].Text)
+		args[1].Text, _ = s.cutSeparator(args[1].Text)
 		to, err = mailboxName(args[1])
 	}
-	switch {
-	case err != nil:
-	case from == to:
-		err = refusal("[ALREADYEXISTS] Can't rename mailbox to itself")
-	case strings.HasPrefix(to, from+"/") && !strings.EqualFold(from, "INBOX"):
-		err = refusal("Can't rename mailbox under its own child")
-	default:
-		err = s.user.Store.Rename(from, to)
+	if err == nil {
+		err = s.tree.Rename(from, to)
 	}
 	if errors.Is(err, store.ErrExists) {
 		err = refusal("[ALREADYEXISTS] Target mailbox already exists")
@@ -190,30 +157,16 @@ func (s *session) subscribe(args []syntax.Arg) error {
 	if err != nil {
 		return err
 	}
-	a.Text, _ = cutSeparator(a.Text)
+	a.Text, _ = s.cutSeparator(a.Text)
 	name, err := mailboxName(a)
 	if err == nil && on {
-		err = s.exists(name)
+		err = s.tree.Exists(name)
 	}
 	if err == nil {
-		err = s.user.Store.Subscribe(name, on)
+		err = s.tree.Subscribe(name, on)
 	}
 	if err != nil {
 		return s.failed(err, name, "")
 	}
 	return s.done("OK " + word + " completed")
-}
-
-// exists tells whether a name stands in the list of folders.
-func (s *session) exists(name string) error {
-	folders, err := s.user.Store.List()
-	if err != nil {
-		return err
-	}
-	for _, f := range folders {
-		if f.Name == name || strings.EqualFold(name, "INBOX") {
-			return nil
-		}
-	}
-	return store.ErrNoMailbox
 }

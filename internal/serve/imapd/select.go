@@ -37,7 +37,7 @@ func (s *session) selectBox(args []syntax.Arg) error {
 
 // open opens a mailbox and makes the session's view of it.
 func (s *session) open(name string, readOnly bool) error {
-	box, err := s.user.Store.Open(name)
+	box, err := s.tree.Open(name)
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 
 	"packetboat/internal/mail/message"
 	"packetboat/internal/serve/imapd/syntax"
+	"packetboat/internal/serve/imapd/tree"
 	"packetboat/internal/serve/imapd/view"
 	"packetboat/internal/serve/imapd/wire"
 	"packetboat/internal/store"
@@ -30,6 +31,7 @@ const inSize = 4 << 10
 // session is one client.
 type session struct {
 	user  User
+	tree  *tree.Tree // all mailboxes by their names
 	opts  Options
 	start Start
 	in    *input
@@ -111,7 +113,7 @@ func (o Options) withDefaults() Options {
 
 func serve(conn net.Conn, u User, o Options, st Start) error {
 	o = o.withDefaults()
-	s := &session{user: u, opts: o, start: st, mime: message.NewParser()}
+	s := &session{user: u, tree: u.tree(), opts: o, start: st, mime: message.NewParser()}
 	s.out = wire.Output{Conn: conn, Timeout: o.WriteTimeout}
 	s.in = &input{conn: conn, out: &s.out, timeout: o.IdleTimeout, pending: st.Pending}
 	s.p = syntax.Parser{R: bufio.NewReaderSize(s.in, inSize), Limit: o.MaxLine, Continue: s.askLiteral}

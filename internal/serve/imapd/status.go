@@ -11,6 +11,9 @@ import (
 // them, whatever the order of the question.
 var statusItems = [...]string{"MESSAGES", "RECENT", "UIDNEXT", "UIDVALIDITY", "UNSEEN", "SIZE"}
 
+// statusSet says which of statusItems are wanted.
+type statusSet [len(statusItems)]bool
+
 const statusSize = len(statusItems) - 1 // SIZE
 
 // status: RFC 3501 section 6.3.10; SIZE is RFC 8438's.
@@ -28,25 +31,20 @@ func (s *session) status(args []syntax.Arg) error {
 	name, err := mailboxName(args[0])
 	var snap *store.Snapshot
 	if err == nil {
-		snap, err = s.peek(name, want[statusSize])
+		snap, err = s.peek(name, want)
 	}
 	if err != nil {
 		return s.failed(err, name, "")
 	}
 	s.writeStatus(name, snap, want)
-	if s.box != nil && sameBox(s.view.Name, name) {
+	if s.box != nil && s.tree.Same(s.view.Name, name) {
 		// RFC 3501 section 6.3.10: a client should not ask this.
 		return s.done("OK [CLIENTBUG] Status on selected mailbox completed")
 	}
 	return s.done("OK Status completed")
 }
 
-// sameBox tells whether two names are one mailbox.
-func sameBox(a, b string) bool {
-	return a == b || strings.EqualFold(a, "INBOX") && strings.EqualFold(b, "INBOX")
-}
-
-func statusWanted(list []syntax.Arg) (want [len(statusItems)]bool, err error) {
+func statusWanted(list []syntax.Arg) (want statusSet, err error) {
 	if len(list) == 0 {
 		return want, syntax.Error("Empty status list")
 	}
@@ -65,20 +63,20 @@ func statusWanted(list []syntax.Arg) (want [len(statusItems)]bool, err error) {
 }
 
 // peek looks into a mailbox without selecting it, also at the sizes if asked.
-func (s *session) peek(name string, sizes bool) (*store.Snapshot, error) {
-	box, err := s.user.Store.Open(name)
+func (s *session) peek(name string, want statusSet) (*store.Snapshot, error) {
+	box, err := s.tree.Open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer box.Close()
 	snap, err := box.Sync()
-	if err == nil && sizes {
+	if err == nil && want[statusSize] {
 		snap, err = box.Look(nil)
 	}
 	return snap, err
 }
 
-func (s *session) writeStatus(name string, snap *store.Snapshot, want [len(statusItems)]bool) {
+func (s *session) writeStatus(name string, snap *store.Snapshot, want statusSet) {
 	s.out.Text("* STATUS ")
 	s.out.Name(name)
 	s.out.Text(" (")
@@ -92,7 +90,7 @@ func (s *session) writeStatus(name string, snap *store.Snapshot, want [len(statu
 		}
 		first = false
 		s.out.Text(item, " ")
-		if item == "RECENT" && s.box != nil && sameBox(s.view.Name, name) {
+		if item == "RECENT" && s.box != nil && s.tree.Same(s.view.Name, name) {
 			s.out.Num(int64(s.view.Recents)) // this session has them
 			continue
 		}

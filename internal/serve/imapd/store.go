@@ -111,7 +111,7 @@ func (s *session) planCopy(args []syntax.Arg) (*copyPlan, error) {
 	}
 	plan := &copyPlan{list: list}
 	if plan.name, err = mailboxName(args[1]); err == nil {
-		plan.box, err = s.user.Store.Open(plan.name)
+		plan.box, err = s.tree.Open(plan.name)
 	}
 	if err != nil {
 		return nil, s.failed(err, plan.name, "[TRYCREATE] ")

@@ -10,25 +10,24 @@ import (
 const maxPattern = 2000
 
 // NewMatcher returns a function that compares names with a pattern: "*" stands
-// for anything, "%" for anything within one level. It takes time in proportion
+// for anything, "%" for anything within one level, which sep ends. It takes time in proportion
 // to pattern and name, however many wildcards there are.
-func NewMatcher(pattern string) func(name string) bool {
+func NewMatcher(pattern string, sep byte) func(name string) bool {
 	if text, ok := names.Decode(pattern); ok {
 		pattern = text
 	}
 	if len(pattern) > maxPattern {
 		return func(string) bool { return false }
 	}
-	if first, rest, _ := strings.Cut(pattern, "/"); strings.EqualFold(first, "INBOX") {
+	if first, _, _ := strings.Cut(pattern, string(sep)); strings.EqualFold(first, "INBOX") {
 		pattern = "INBOX" + pattern[len(first):]
-		_ = rest
 	}
-	return func(name string) bool { return glob(pattern, name) }
+	return func(name string) bool { return glob(pattern, name, sep) }
 }
 
 // glob walks the name once and keeps the set of places in the pattern that the
 // text so far can have reached.
-func glob(pattern, name string) bool {
+func glob(pattern, name string, sep byte) bool {
 	here := make([]bool, len(pattern)+1)
 	next := make([]bool, len(pattern)+1)
 	here[0] = true
@@ -40,7 +39,7 @@ func glob(pattern, name string) bool {
 				continue
 			}
 			switch p := pattern[k]; {
-			case p == '*', p == '%' && name[i] != '/':
+			case p == '*', p == '%' && name[i] != sep:
 				next[k] = true
 			case p == name[i] && p != '%':
 				next[k+1] = true

@@ -11,7 +11,7 @@ func TestGlob(t *testing.T) {
 		{"a%", "a/b", false}, {"*b", "a/b", true}, {"a/%", "a/b", true}, {"", "", true}, {"x", "", false},
 		{"%%", "ab", true}, {"*%*", "a/b/c", true}, {"a*c*e", "abcde", true}, {"a*c*e", "abcd", false},
 	} {
-		if glob(c.pattern, c.name) != c.want {
+		if glob(c.pattern, c.name, '/') != c.want {
 			t.Errorf("%q %q: %v", c.pattern, c.name, !c.want)
 		}
 	}
