@@ -184,7 +184,7 @@ func TestExitCodes(t *testing.T) {
 	for _, c := range []struct {
 		more, severity string
 		code           int
-	}{{"smtpd_banter = x\n", "warning", 1}, {"mynetworks_style = sometimes\nsmtpd_etrn_restrictions = nonsense\n", "error", 2}} {
+	}{{"smtpd_banter = x\n", "warning", 1}, {"smtpd_etrn_restrictions = nonsense\n", "error", 2}} {
 		var out, errs bytes.Buffer
 		code := Run([]string{"-c", lay(t, c.more, nil), "--dovecot", "none", "--json"}, &out, &errs)
 		var list []struct {
