@@ -85,10 +85,12 @@ func (k *Kit) IntakeOptions(m *config.Main) (intake.Options, error) {
 			return err == nil && rt.Class == rewrite.Local, nil // what cannot be resolved is not ours
 		}
 	}
-	mine, err := policy.ParseNetworks(nets.List)
-	if err == nil { // with tables in it policy alone can ask: then nobody is rewritten for it
-		o.Networks = func(a netip.Addr) bool { return mine.Contains(a) }
+	mine, err := policy.ParseNetworks(nets.List, k.OpenTable)
+	if err != nil {
+		return o, paramError(m, "mynetworks", err)
 	}
+	// A table that does not answer holds nobody: the mail's headers stay as they are.
+	o.Networks = mine.Contains
 	return o, nil
 }
 

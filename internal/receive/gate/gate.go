@@ -24,10 +24,6 @@ type Table interface {
 // Open opens a table by its "type:name".
 type Open func(spec string) (Table, error)
 
-// Bogus is the item of smtpd_forbidden_commands' default that forbids verbs
-// which do not begin with a letter: smtpd and Screen know that without a table.
-const Bogus = "regexp:{{/^[^A-Z]/ Bogus}}"
-
 // Hosts is a list of clients as smtpd_authorized_xclient_hosts and
 // smtpd_client_event_limit_exceptions hold: addresses, networks, names,
 // .domains, /files and type:tables, "!" before what is left out. The first

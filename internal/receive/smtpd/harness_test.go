@@ -206,7 +206,8 @@ func newWorld() *world {
 	w.pol = policy.Options{MyNetworks: []string{"127.0.0.1/32"}, Delimiter: "+",
 		Relay: words2("permit_mynetworks permit_sasl_authenticated defer_unauth_destination")}
 	w.opts = Options{Hostname: "mail.example.org", Banner: "mail.example.org ESMTP Postfix (Debian/GNU)",
-		SizeLimit: 200000, Timeout: time.Second}
+		SizeLimit: 200000, Timeout: time.Second,
+		Forbidden: []string{"CONNECT", "GET", "POST", "regexp:{{/^[^A-Z]/ Bogus}}"}} // as main.cf has it
 	return w
 }
 

@@ -46,7 +46,7 @@ type Options struct {
 	NoUTF8          string        `main:"smtputf8_enable"` // "no" switches SMTPUTF8 off
 	DiscardEHLO     []string      `main:"smtpd_discard_ehlo_keywords"`
 	NoVRFY          bool          `main:"disable_vrfy_command"`
-	Forbidden       []string      `main:"smtpd_forbidden_commands"` // empty = CONNECT GET POST
+	Forbidden       []string      `main:"smtpd_forbidden_commands"`
 	NoopCommands    []string      `main:"smtpd_noop_commands"`
 	NoPeername      string        `main:"smtpd_peername_lookup"` // "no": every client is "unknown"
 	DiscardMaps     []string      `main:"smtpd_discard_ehlo_keyword_address_maps"`
@@ -141,9 +141,6 @@ func (o Options) withDefaults() Options {
 	set(&o.MaxSessions, 1000)
 	// The input buffer holds a command line; more than half of it is never needed.
 	o.LineLimit = min(o.LineLimit, stream.SmallBuffer/2)
-	if len(o.Forbidden) == 0 {
-		o.Forbidden = []string{"CONNECT", "GET", "POST"}
-	}
 	return o
 }
 

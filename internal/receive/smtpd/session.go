@@ -384,7 +384,7 @@ func (c *session) unknown(line []byte, cmd *syntax.Command) {
 	case foldIn(c.s.opts.NoopCommands, name):
 		c.reply("250 2.0.0 Ok")
 		ok = true
-	case c.forbidden(name) || isHeader(name) || !isLetter(name[0]):
+	case c.forbidden(name) || isHeader(name):
 		c.s.deps.Log.SMTPDNonSMTP(c.st.Client(), line)
 		c.reply("221 2.7.0 Error: I can break rules, too. Goodbye.")
 		c.hangup = true
@@ -399,8 +399,6 @@ func (c *session) unknown(line []byte, cmd *syntax.Command) {
 // isHeader tells whether a word looks like a header field's name: the message
 // itself runs as commands.
 func isHeader(word string) bool { return len(word) > 1 && word[len(word)-1] == ':' }
-
-func isLetter(b byte) bool { return b|0x20 >= 'a' && b|0x20 <= 'z' }
 
 func foldIn(list []string, word string) bool {
 	for _, w := range list {

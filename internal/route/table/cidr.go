@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"os"
 	"strings"
 
 	"packetboat/internal/route/table/mapfile"
@@ -38,7 +37,7 @@ type cidrTable struct {
 
 func openCIDR(name string, o Options, _ int) (Table, error) {
 	path := resolve(name, o)
-	src, err := openSource(path, o, func(f *os.File) ([]cidrRule, []string, error) { return readCIDR(f, path) })
+	src, err := openRules("cidr", name, o, func(r io.Reader) ([]cidrRule, []string, error) { return readCIDR(r, path) })
 	if err != nil {
 		return nil, err
 	}

@@ -159,6 +159,9 @@ func files(list []string, spec string, o Options, depth int) []string {
 	}
 	switch kind {
 	case "hash", "btree", "lmdb", "cdb", "dbm", "sdbm", "texthash", "regexp", "pcre", "cidr":
+		if strings.HasPrefix(name, "{") {
+			return list // rules in main.cf itself
+		}
 		return append(list, resolve(name, o))
 	case "proxy":
 		return files(list, name, o, depth+1)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"packetboat/internal/route/table/mapfile"
@@ -34,7 +33,7 @@ type patterns struct {
 func openPatterns(kind string, compile compiler) opener {
 	return func(name string, o Options, _ int) (Table, error) {
 		p := patternReader{kind: kind, path: resolve(name, o), compile: compile, noSub: o.NoRegSub}
-		src, err := openSource(p.path, o, func(f *os.File) ([]rule, []string, error) { return p.read(f) })
+		src, err := openRules(kind, name, o, p.read)
 		if err != nil {
 			return nil, err
 		}

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -36,6 +37,7 @@ type source[T any] struct {
 	path    string
 	o       Options
 	compile func(f *os.File) (T, []string, error)
+	fixed   bool // the text stands in main.cf: there is no file that could change
 
 	mu      sync.RWMutex
 	now     compiled[T]
@@ -60,7 +62,7 @@ func openSource[T any](path string, o Options, compile func(*os.File) (T, []stri
 // get returns the compiled form in force, read again when the file changed.
 func (s *source[T]) get() (T, error) {
 	s.mu.RLock()
-	fresh := time.Since(s.checked) < checkEvery
+	fresh := s.fixed || time.Since(s.checked) < checkEvery
 	body, err := s.now.body, s.err
 	s.mu.RUnlock()
 	if fresh {
@@ -148,9 +150,9 @@ func same(a, b fs.FileInfo) bool {
 	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
 }
 
-// resolve returns the path of a table file.
+// resolve returns the path of a table file; rules between braces are none.
 func resolve(name string, o Options) string {
-	if o.Dir == "" || filepath.IsAbs(name) {
+	if o.Dir == "" || filepath.IsAbs(name) || strings.HasPrefix(name, "{") {
 		return name
 	}
 	return filepath.Join(o.Dir, name)

@@ -171,7 +171,7 @@ func (d *dialogue) foreign(verb string) bool {
 			return true
 		}
 	}
-	return len(verb) > 1 && verb[len(verb)-1] == ':' || verb[0] < 'A' || verb[0] > 'Z' // gate.Bogus
+	return len(verb) > 1 && verb[len(verb)-1] == ':'
 }
 
 // run answers a command as postscreen does: nothing is ever accepted.

@@ -52,7 +52,7 @@ func (s *Screen) open() (err error) {
 		s.sites = append(s.sites, x)
 	}
 	for _, w := range s.o.Forbid {
-		if w != gate.Bogus && strings.Contains(w, ":") {
+		if strings.Contains(w, ":") {
 			t, err := s.table(w)
 			if err != nil {
 				return fmt.Errorf("postscreen_forbidden_commands: %w", err)
