@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"packetboat/cmd/internal/wiring"
 	"packetboat/internal/queue"
 	"packetboat/internal/sys/proc"
 )
@@ -77,7 +78,7 @@ func (e *engine) sandbox() error {
 	ro := []string{"/etc", "/usr/share/zoneinfo", "/usr/share/ca-certificates", "/usr/lib/ssl", "/run/systemd/resolve",
 		"/run/resolvconf", "/proc/self", "/proc/sys/net", "/usr/bin/getent", "/lib", "/lib64", "/usr/lib", "/var/lib/postfix",
 		e.main.Dir()}
-	ro = append(ro, tableFolders(e.main, e.services)...)
+	ro = append(ro, wiring.TableFolders(wiring.TableFiles(e.main, e.services, e.link.openTable))...)
 	rw := []string{e.main.Get("queue_directory"), e.main.Get("data_directory"), "/dev/null", "/dev/log", "/run/systemd/journal"}
 	return proc.Confine(ro, rw)
 }

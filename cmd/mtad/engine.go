@@ -83,6 +83,7 @@ func (e *engine) open(dir string) (err error) {
 	if e.main, _, err = config.LoadMain(dir); err != nil {
 		return err
 	}
+	e.main = e.main.OpenWith(e.link.openTable)
 	if e.services, _, err = config.LoadMaster(e.main.Dir()); err != nil {
 		return err
 	}
@@ -95,7 +96,7 @@ func (e *engine) open(dir string) (err error) {
 	}
 	e.log = e.logs.Program("qmgr")
 	e.kit = &wiring.Kit{Main: e.main, Services: e.services, Logs: e.logs, Names: e.names, Missing: e.missing(),
-		ReadKey: e.link.readKey, OpenInclude: e.link.openInclude}
+		ReadKey: e.link.readKey, OpenFile: e.link.openTable, OpenInclude: e.link.openInclude}
 	if e.router, err = e.kit.NewRouter(); err != nil {
 		return err
 	}

@@ -150,6 +150,17 @@ func (l *link) conn(ctx context.Context, q request) (net.Conn, error) {
 
 // readKey reads a file that only root may read, through the parent.
 func (l *link) readKey(path string) ([]byte, error) {
+	f, err := l.openTable(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxKeyFile))
+}
+
+// openTable has the parent open a file that the configuration names: a table, a
+// list, a database, a key.
+func (l *link) openTable(path string) (*os.File, error) {
 	a, err := l.call(context.Background(), request{Op: opOpen, Path: path})
 	if err != nil {
 		return nil, err
@@ -157,8 +168,7 @@ func (l *link) readKey(path string) ([]byte, error) {
 	if a.file == nil {
 		return nil, fmt.Errorf("the parent sent no file for %s", path)
 	}
-	defer a.file.Close()
-	return io.ReadAll(io.LimitReader(a.file, maxKeyFile))
+	return a.file, nil
 }
 
 // openInclude has the parent open an :include: file.

@@ -28,6 +28,7 @@ func (e *engine) virtual(m *config.Main) (sched.Transport, error) {
 	if err := m.Decode(&o); err != nil {
 		return nil, err
 	}
+	o.Tables = e.kit.Tables(m)
 	return local.NewVirtual(o, starterLink{e.link}, e.logs)
 }
 

@@ -1,20 +1,15 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
-	"sync"
 
 	"packetboat/internal/mail"
 	"packetboat/internal/route/rewrite"
@@ -61,7 +56,7 @@ func (e *engine) security(m *config.Main, o *remote.Options) error {
 	o.TLSLevel = p.level(o.TLSLevel)
 	o.TLSLog = logLevel(p.LogLevel)
 	if p.PolicyMaps != "" {
-		maps, err := e.secretMaps(p.PolicyMaps)
+		maps, err := e.clientTables(m, p.PolicyMaps)
 		if err != nil {
 			return configError(m, "smtp_tls_policy_maps", err.Error(), "correct the table")
 		}
@@ -223,7 +218,7 @@ func (e *engine) sasl(m *config.Main, p *clientParams, o *remote.Options) error 
 			return configError(m, name, err.Error(), "use noplaintext, noactive, nodictionary, noanonymous, forward_secrecy, mutual_auth")
 		}
 	}
-	maps, err := e.secretMaps(p.PasswordMaps)
+	maps, err := e.clientTables(m, p.PasswordMaps)
 	if err != nil {
 		return configError(m, "smtp_sasl_password_maps", err.Error(), "correct the table")
 	}
@@ -232,7 +227,7 @@ func (e *engine) sasl(m *config.Main, p *clientParams, o *remote.Options) error 
 		s.Sender = e.senderPassword(maps, p.Delimiters)
 	}
 	if len(p.Filter) > 0 {
-		list, err := table.OpenList(p.Filter, table.Exact, table.Options{})
+		list, err := table.OpenList(p.Filter, table.Exact, e.kit.Tables(m))
 		if err != nil {
 			return configError(m, "smtp_sasl_mechanism_filter", err.Error(), "name mechanisms, as plain, login")
 		}
@@ -255,112 +250,13 @@ func (e *engine) senderPassword(maps table.Maps, delims string) func(context.Con
 	}
 }
 
-// secretMaps opens tables that may be readable for root alone.
-func (e *engine) secretMaps(list string) (maps table.Maps, err error) {
+// clientTables opens the tables of a client, which may be readable for root alone.
+func (e *engine) clientTables(m *config.Main, list string) (table.Maps, error) {
 	specs, err := table.CutList(list)
 	if err != nil {
 		return nil, err
 	}
-	for _, spec := range specs {
-		t, err := table.Open(spec, table.Options{})
-		if path := secretPath(spec); errors.Is(err, fs.ErrPermission) && path != "" {
-			t, err = openSecret(spec, path, e.link.readKey)
-		}
-		if err != nil {
-			return nil, err
-		}
-		maps = append(maps, t)
-	}
-	return maps, nil
-}
-
-// secretPath returns the source file of a table with plain keys, empty for
-// tables of other kinds.
-func secretPath(spec string) string {
-	kind, path, _ := strings.Cut(strings.TrimPrefix(spec, "proxy:"), ":")
-	if !filepath.IsAbs(path) || !slices.Contains([]string{"hash", "btree", "lmdb", "cdb", "dbm", "sdbm", "texthash"}, kind) {
-		return ""
-	}
-	return path
-}
-
-// secretFiles returns the sources of the tables with passwords: the parent reads
-// them for the engine, as keys.
-func secretFiles(m *config.Main) (out []string) {
-	for _, name := range [...]string{"smtp_sasl_password_maps", "lmtp_sasl_password_maps", "smtp_tls_policy_maps", "lmtp_tls_policy_maps"} {
-		specs, _ := table.CutList(m.Get(name)) // what cannot be read is told where it is used
-		for _, spec := range specs {
-			if path := secretPath(spec); path != "" {
-				out = append(out, path)
-			}
-		}
-	}
-	return out
-}
-
-// secret is a table whose source only root may read.
-type secret struct {
-	name, path string
-	read       func(path string) ([]byte, error)
-
-	mu      sync.Mutex
-	entries map[string]string
-	stat    fs.FileInfo
-}
-
-func openSecret(name, path string, read func(string) ([]byte, error)) (*secret, error) {
-	s := &secret{name: name, path: path, read: read}
-	return s, s.refresh()
-}
-
-// Name returns the specification of the table.
-func (s *secret) Name() string { return s.name }
-
-// Pattern tells that the keys are plain.
-func (s *secret) Pattern() bool { return false }
-
-// Lookup asks the table; a source that changed is read again first.
-func (s *secret) Lookup(_ context.Context, key string) (string, bool, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.refresh(); err != nil {
-		return "", false, err
-	}
-	v, ok := s.entries[strings.ToLower(key)]
-	return v, ok, nil
-}
-
-// refresh reads the source when it is another than the one we know. In a folder
-// that we cannot look into it is read once: a reload reads it again.
-func (s *secret) refresh() error {
-	fi, err := os.Stat(s.path)
-	if errors.Is(err, fs.ErrPermission) {
-		if s.entries != nil {
-			return nil
-		}
-	} else if err != nil {
-		return err
-	}
-	if fi != nil && s.stat != nil && os.SameFile(fi, s.stat) && fi.Size() == s.stat.Size() && fi.ModTime().Equal(s.stat.ModTime()) {
-		return nil
-	}
-	b, err := s.read(s.path)
-	if err != nil {
-		return err
-	}
-	if len(b) >= maxKeyFile {
-		return fmt.Errorf("%s: longer than %d bytes", s.path, maxKeyFile)
-	}
-	list, _, err := table.ReadEntries(bytes.NewReader(b), s.path, table.Options{})
-	if err != nil {
-		return err
-	}
-	entries := map[string]string{}
-	for _, x := range list {
-		if key := strings.ToLower(x.Key); entries[key] == "" { // the first one counts
-			entries[key] = x.Value
-		}
-	}
-	s.entries, s.stat = entries, fi
-	return nil
+	o := e.kit.Tables(m)
+	o.Missing = nil
+	return table.OpenAll(specs, o)
 }

@@ -16,6 +16,7 @@ import (
 
 	"packetboat/cmd/internal/wiring"
 	"packetboat/internal/sys/config"
+	"packetboat/internal/sys/disk"
 	"packetboat/internal/sys/proc"
 )
 
@@ -39,7 +40,8 @@ type starter struct {
 	engine *engineProc
 	words  *os.File // standard error of deliver
 	send   sync.Mutex
-	keys   map[string]bool // files that opOpen may open
+	keys   map[string]bool // files that opOpen may open: keys and certificates
+	tables map[string]bool // and tables
 	grants *grants
 	slots  chan struct{} // a place for each request under way
 	live   atomic.Int64  // deliver processes
@@ -48,7 +50,7 @@ type starter struct {
 
 func newStarter(p *parent, e *engineProc) *starter {
 	return &starter{main: p.main, bin: p.bin, dir: p.main.Dir(), engine: e, words: p.words.in,
-		keys: keyFiles(p.main, p.master), grants: newGrants(p.main, p.master),
+		keys: keyFiles(p.main, p.master), tables: tableSet(p), grants: newGrants(p.main, p.master),
 		slots: make(chan struct{}, maxRequests), log: p.log.Warn}
 }
 
@@ -327,12 +329,24 @@ func (l *limited) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// open opens a key file that the configuration names.
+// open opens a key or table that the configuration names.
 func (s *starter) open(q request) (*os.File, error) {
-	if !s.keys[q.Path] {
-		return nil, fmt.Errorf("%s is no configured key or certificate", q.Path)
+	switch {
+	case s.keys[q.Path]:
+		return os.Open(q.Path)
+	case s.tables[q.Path]:
+		return disk.OpenConfigured(q.Path)
 	}
-	return os.Open(q.Path)
+	return nil, fmt.Errorf("%s is no configured table, key or certificate", q.Path)
+}
+
+// tableSet returns the files of all tables.
+func tableSet(p *parent) map[string]bool {
+	out := map[string]bool{}
+	for _, f := range wiring.TableFiles(p.main, p.master, nil) {
+		out[f] = true
+	}
+	return out
 }
 
 // keyParams are the parameters whose files only root may read.
@@ -356,9 +370,6 @@ func keyFiles(m *config.Main, services []config.Service) map[string]bool {
 			}
 		}
 		for _, f := range wiring.SNIFiles(m) {
-			out[f] = true
-		}
-		for _, f := range secretFiles(m) {
 			out[f] = true
 		}
 	}

@@ -6,8 +6,6 @@ import (
 	"math"
 	"net"
 	"net/netip"
-	"path/filepath"
-	"regexp"
 	"strings"
 
 	"packetboat/cmd/internal/wiring"
@@ -143,33 +141,6 @@ func ownAddrs() (out []netip.Addr) {
 	for _, a := range addrs {
 		if p, err := netip.ParsePrefix(a.String()); err == nil {
 			out = append(out, p.Addr().Unmap())
-		}
-	}
-	return out
-}
-
-// tablePath finds "type:/path" in values that name tables.
-var tablePath = regexp.MustCompile(`(?:^|[\s,:{])(?:hash|btree|texthash|lmdb|cdb|dbm|regexp|pcre|cidr|proxy|unionmap|pipemap):(/[^\s,}]+)`)
-
-// tableFolders returns the folders of all tables that the configuration names,
-// so that the engine may read them.
-func tableFolders(m *config.Main, services []config.Service) (out []string) {
-	mains := []*config.Main{m}
-	for _, s := range services {
-		if len(s.Options) > 0 {
-			mains = append(mains, m.With(s.Options...))
-		}
-	}
-	seen := map[string]bool{}
-	for _, m := range mains {
-		for _, s := range m.Settings() {
-			for _, f := range tablePath.FindAllStringSubmatch(" "+m.Get(s.Name), -1) {
-				dir := filepath.Dir(f[1])
-				if !seen[dir] {
-					seen[dir] = true
-					out = append(out, dir)
-				}
-			}
 		}
 	}
 	return out

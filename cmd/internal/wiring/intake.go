@@ -77,7 +77,7 @@ func (k *Kit) IntakeOptions(m *config.Main) (intake.Options, error) {
 	if err := Decode(m, &o, &nets); err != nil {
 		return o, err
 	}
-	o.Missing, o.Trace = k.Missing, k.TraceIntake
+	o.Tables, o.Trace = k.Tables(m), k.TraceIntake
 	if k.Router != nil {
 		o.Expander = k.Router
 		o.Local = func(domain string) (bool, error) {
@@ -144,7 +144,7 @@ func (k *Kit) SMTPDMilters(m *config.Main) (out smtpd.Milters, err error) {
 	if err != nil {
 		return out, err
 	}
-	maps, err := table.OpenAll(mp.Maps, table.Options{Missing: k.Missing})
+	maps, err := table.OpenAll(mp.Maps, k.Tables(m))
 	if err != nil || common == nil && len(maps) == 0 {
 		return out, err
 	}

@@ -19,7 +19,11 @@ func (k *Kit) Local(name string, m *config.Main) (o local.Options, err error) {
 	if err := Decode(m, &o, &x.Options, &maps); err != nil {
 		return o, err
 	}
-	tables, err := table.OpenAll(maps.Aliases, table.Options{Alias: true, NoRegSub: true, Missing: k.Missing})
+	o.Tables = k.Tables(m)
+	topts := o.Tables
+	// local(8) reads aliases itself: proxymap(8) has no say.
+	topts.Alias, topts.NoRegSub, topts.Approve = true, true, nil
+	tables, err := table.OpenAll(maps.Aliases, topts)
 	if err != nil {
 		return o, err
 	}

@@ -51,7 +51,7 @@ func SMTPDOptions(m *config.Main) (o smtpd.Options, po policy.Options, err error
 
 // Policy opens the access lists of a service.
 func (k *Kit) Policy(po policy.Options, log *maillog.Log) (*policy.Policy, error) {
-	d := policy.Deps{Log: log, Router: PolicyRouter{k.Router}, Open: k.OpenTable, Trace: k.TracePolicy, Verify: k.Verify, Grey: k.Grey}
+	d := policy.Deps{Log: log, Router: PolicyRouter{k.Router}, Open: k.OpenTable, Tables: k.Tables(k.Main), Trace: k.TracePolicy, Verify: k.Verify, Grey: k.Grey}
 	if k.Names != nil {
 		d.Servers = k.Names
 	}
@@ -66,7 +66,7 @@ func (k *Kit) Policy(po policy.Options, log *maillog.Log) (*policy.Policy, error
 
 // OpenTable opens a lookup table for an access list.
 func (k *Kit) OpenTable(spec string) (policy.Table, error) {
-	return table.Open(spec, table.Options{Missing: k.Missing})
+	return table.Open(spec, k.Tables(k.Main))
 }
 
 // ProgramName is what stands behind "postfix/" in the tag: smtpd, or

@@ -70,7 +70,7 @@ func (k *Kit) ServerTLS(m *config.Main, o *smtpd.Options, log *maillog.Log) (*tl
 	if (p.Level == "" || p.Level == "none") && !p.Wrapper {
 		return nil, nil, nil
 	}
-	tc, err := k.loadCert(p, log)
+	tc, err := k.loadCert(m, p, log)
 	if err != nil && !p.Wrapper && p.Level == "may" {
 		log.Warn("No server certs available. TLS won't be enabled: %s", err.Error())
 		return nil, nil, nil
@@ -100,7 +100,7 @@ func (p *tlsParams) files() (files []string) {
 	return files
 }
 
-func (k *Kit) loadCert(p tlsParams, log *maillog.Log) (*tls.Config, error) {
+func (k *Kit) loadCert(m *config.Main, p tlsParams, log *maillog.Log) (*tls.Config, error) {
 	files := p.files()
 	if len(files) == 0 {
 		return nil, fmt.Errorf("TLS is asked for, but smtpd_tls_cert_file is empty")
@@ -109,7 +109,7 @@ func (k *Kit) loadCert(p tlsParams, log *maillog.Log) (*tls.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := k.serverNames(store, p.SNI, log); err != nil {
+	if err := k.serverNames(store, m, p.SNI, log); err != nil {
 		return nil, err
 	}
 	o := cert.Options{Protocols: p.Protocols, Ciphers: p.Ciphers, Exclude: p.Exclude, CurveGrade: p.CurveGrade,
@@ -151,10 +151,12 @@ func (k *Kit) openCert(files []string, log *maillog.Log) (*cert.Store, error) {
 // serverNames opens the certificates of tls_server_sni_maps: a name, or .domain
 // for all below it, and the files of its chain. They are all read at the start,
 // so that no client can make this process open files.
-func (k *Kit) serverNames(store *cert.Store, specs []string, log *maillog.Log) error {
+func (k *Kit) serverNames(store *cert.Store, m *config.Main, specs []string, log *maillog.Log) error {
 	names := map[string]*cert.Store{}
+	topts := k.Tables(m)
+	topts.Missing = nil
 	for _, spec := range specs {
-		t, err := table.Open(spec, table.Options{})
+		t, err := table.Open(spec, topts)
 		if err != nil {
 			return fmt.Errorf("tls_server_sni_maps: %w", err)
 		}
@@ -195,7 +197,7 @@ func SNIFiles(m *config.Main) (files []string) {
 		return nil
 	}
 	for _, spec := range p.SNI {
-		t, err := table.Open(spec, table.Options{})
+		t, err := table.Open(spec, table.Options{Param: param(m)})
 		if err != nil {
 			continue // the engine says so
 		}

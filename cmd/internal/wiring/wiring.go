@@ -36,6 +36,9 @@ type Kit struct {
 	// Missing is told of tables that cannot be read now: mail that needs them
 	// waits. nil: such a table is an error.
 	Missing func(error)
+	// OpenFile opens a table's file that this process may not read; nil = it opens
+	// all by itself.
+	OpenFile func(path string) (*os.File, error)
 	// ReadKey reads a file that only root may read; nil = this process reads it.
 	ReadKey func(path string) ([]byte, error)
 	// OpenInclude opens an :include: file with the rights of an account; nil = as
@@ -56,7 +59,7 @@ func (k *Kit) NewRouter() (*rewrite.Router, error) {
 	if err := k.Main.Decode(&o); err != nil {
 		return nil, err
 	}
-	o.Warn, o.Missing, o.Trace = k.Logs.Program("trivial-rewrite").Warn, k.Missing, k.TraceRoute
+	o.Warn, o.Tables, o.Trace = k.Logs.Program("trivial-rewrite").Warn, k.Tables(k.Main), k.TraceRoute
 	return rewrite.New(o)
 }
 

@@ -16,7 +16,6 @@ import (
 	"packetboat/internal/mail"
 	"packetboat/internal/queue"
 	"packetboat/internal/route/checks"
-	"packetboat/internal/route/table"
 	"packetboat/internal/sys/maillog"
 )
 
@@ -65,7 +64,7 @@ func New(o Options, q *queue.Queue, log *maillog.Log, queued func(id string, env
 // open fills in defaults and opens tables.
 func (in *Intake) open() error {
 	in.defaults()
-	topts := table.Options{Missing: in.o.Missing}
+	topts := in.o.Tables
 	c := &in.o.Content
 	for _, m := range []struct {
 		to    **checks.Maps

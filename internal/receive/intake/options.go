@@ -6,6 +6,7 @@ import (
 
 	"packetboat/internal/mail"
 	"packetboat/internal/receive/milter"
+	"packetboat/internal/route/table"
 )
 
 // Options are the parameters of intake. The zero value works: headers of local
@@ -47,9 +48,9 @@ type Options struct {
 	// Local tells whether mail for a domain is delivered here (mydestination): such
 	// addresses are looked up without it, too. nil = only Origin.
 	Local func(domain string) (bool, error)
-	// Missing is told of tables that cannot be read now: mail that needs them
-	// waits. nil: New fails.
-	Missing func(error)
+	// Tables says how tables are opened. With Missing, mail that needs a table which
+	// cannot be read waits; without, New fails.
+	Tables table.Options
 }
 
 // MapOptions say how addresses are changed and who gets copies

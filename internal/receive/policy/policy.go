@@ -83,6 +83,7 @@ type Deps struct {
 	Resolver Resolver                         // nil: reject_unknown_* defer
 	Servers  NameServers                      // nil: check_*_ns_access finds nothing
 	Open     func(spec string) (Table, error) // opens "hash:/etc/postfix/access"; nil: no tables
+	Tables   table.Options                    // how lists of patterns open theirs
 	Verify   Verifier                         // nil: reject_unverified_* defer
 	Grey     Greylist                         // nil: nobody is greylisted
 	Trace    func(Event)                      // is told each step of each decision; nil in a daemon, where it costs nothing
@@ -188,7 +189,7 @@ func (p *Policy) openLists() (err error) {
 			*m.into = append(*m.into, t)
 		}
 	}
-	if p.permitLog, err = table.OpenList(o.PermitLog, table.Exact, table.Options{}); err != nil {
+	if p.permitLog, err = table.OpenList(o.PermitLog, table.Exact, p.deps.Tables); err != nil {
 		return fmt.Errorf("smtpd_log_access_permit_actions: %w", err)
 	}
 	p.filter = template.Unescape(o.ExpandFilter)

@@ -70,9 +70,9 @@ type Options struct {
 
 	// Warn is told what the log wants to know of failing tables; nil = nobody.
 	Warn func(format string, args ...any)
-	// Missing is told of tables that cannot be read now; addresses that need them
-	// wait. nil: New fails.
-	Missing func(err error)
+	// Tables says how tables are opened. With Missing, addresses that need a table
+	// which cannot be read wait; without, New fails.
+	Tables table.Options
 	// Own returns the addresses of this machine for inet_interfaces = all;
 	// nil = ask the kernel.
 	Own func() []netip.Addr
@@ -110,7 +110,8 @@ type Router struct {
 func New(o Options) (*Router, error) {
 	o.defaults()
 	r := &Router{o: o}
-	topts := table.Options{AliasFiles: AliasFiles(o.AliasMaps, o.AliasDatabase), Missing: o.Missing}
+	topts := o.Tables
+	topts.AliasFiles = AliasFiles(o.AliasMaps, o.AliasDatabase)
 	for _, l := range []struct {
 		to    **table.List
 		items []string
@@ -132,23 +133,26 @@ func New(o Options) (*Router, error) {
 
 func (r *Router) openMaps(topts table.Options) error {
 	o := &r.o
+	plain := topts
+	plain.NoRegSub = true // transport(5): what a stranger sent names no transport
 	for _, m := range []struct {
 		to    *table.Maps
 		specs []string
 		name  string
+		topts table.Options
 	}{
-		{&r.virtual, o.VirtualAliasMaps, "virtual_alias_maps"},
-		{&r.boxes, o.MailboxMaps, "virtual_mailbox_maps"},
-		{&r.locals, o.LocalMaps, "local_recipient_maps"},
-		{&r.relays, o.RelayMaps, "relay_recipient_maps"},
-		{&r.canonical, slices.Concat(o.RcptCanonical, o.CanonicalMaps), "canonical_maps"},
-		{&r.transport, o.TransportMaps, "transport_maps"},
-		{&r.relocated, o.RelocatedMaps, "relocated_maps"},
-		{&r.senderRelay, o.SenderRelayhost, "sender_dependent_relayhost_maps"},
-		{&r.senderTransport, o.SenderTransport, "sender_dependent_default_transport_maps"},
+		{&r.virtual, o.VirtualAliasMaps, "virtual_alias_maps", topts},
+		{&r.boxes, o.MailboxMaps, "virtual_mailbox_maps", topts},
+		{&r.locals, o.LocalMaps, "local_recipient_maps", topts},
+		{&r.relays, o.RelayMaps, "relay_recipient_maps", topts},
+		{&r.canonical, slices.Concat(o.RcptCanonical, o.CanonicalMaps), "canonical_maps", topts},
+		{&r.transport, o.TransportMaps, "transport_maps", plain},
+		{&r.relocated, o.RelocatedMaps, "relocated_maps", topts},
+		{&r.senderRelay, o.SenderRelayhost, "sender_dependent_relayhost_maps", plain},
+		{&r.senderTransport, o.SenderTransport, "sender_dependent_default_transport_maps", plain},
 	} {
 		var err error
-		if *m.to, err = table.OpenAll(m.specs, topts); err != nil {
+		if *m.to, err = table.OpenAll(m.specs, m.topts); err != nil {
 			return fmt.Errorf("%s: %w", m.name, err)
 		}
 	}

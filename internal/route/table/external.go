@@ -192,7 +192,8 @@ func settingsFiles(list []string, name string, o Options, depth int) []string {
 			return list
 		}
 	}
-	for _, param := range [...]string{"dbpath", "option_file", "tls_cert_file", "tls_key_file", "tls_CAfile", "tls_cert", "tls_key", "tls_ca_cert_file"} {
+	for _, param := range [...]string{"dbpath", "option_file", "tls_cert_file", "tls_key_file", "tls_CAfile", "tls_CApath", "tls_cert", "tls_key",
+		"tls_ca_cert_file", "tls_ca_cert_dir"} {
 		if path := p.Str(param, ""); strings.HasPrefix(path, "/") {
 			list = append(list, path)
 		}

@@ -71,6 +71,10 @@ type Options struct {
 	// Param returns a parameter of main.cf, expanded, for tables whose settings
 	// stand there (ldap:NAME); ok is false where main.cf does not set it.
 	Param func(name string) (value string, ok bool)
+	// Approve refuses tables of type proxy that proxy_read_maps does not list; it is
+	// asked with what stands behind "proxy:". nil = all are approved, as for readers
+	// that open such tables themselves (local(8), virtual(8), postmap(1)).
+	Approve func(spec string) error
 	// Dir is where relative file names begin; empty = the working directory.
 	Dir string
 }
@@ -133,7 +137,17 @@ func open(spec string, o Options, depth int) (Table, error) {
 
 // openProxy opens what proxymap(8) would have opened: our tables are shared by
 // all sessions of a process anyway.
-func openProxy(name string, o Options, depth int) (Table, error) { return open(name, o, depth+1) }
+func openProxy(name string, o Options, depth int) (Table, error) {
+	for strings.HasPrefix(name, "proxy:") {
+		name = strings.TrimPrefix(name, "proxy:")
+	}
+	if o.Approve != nil {
+		if err := o.Approve(name); err != nil {
+			return nil, err
+		}
+	}
+	return open(name, o, depth+1)
+}
 
 // Maps is a list of tables that are asked in order, the first answer counts
 // (maps(3)).

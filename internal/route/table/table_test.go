@@ -204,7 +204,7 @@ func TestOpenErrors(t *testing.T) {
 		"foo:bar": "unsupported dictionary type: foo", "mysql:/x": "mysql: open /x: no such file", "novalue": "type:name",
 		"hash:/nonexistent/x": "no such file", "unix:shadow": "unknown table", "inline:{a}": "missing '='", "randmap:{}": "bad syntax",
 		"hash:" + strings.TrimSuffix(only, ".db"): "only the compiled", "hash:" + filepath.Dir(only): "not a regular file",
-		strings.Repeat("proxy:", 20) + "static:x": "inside each other", "pipemap:{proxy:nosuch:x}": "unsupported dictionary type: nosuch",
+		strings.Repeat("proxy:unionmap:{", 20) + "static:x" + strings.Repeat("}", 20): "inside each other", "pipemap:{proxy:nosuch:x}": "unsupported dictionary type: nosuch",
 	} {
 		if _, err := Open(spec, Options{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %s", spec, err, want)

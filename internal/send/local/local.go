@@ -15,6 +15,7 @@ import (
 	"packetboat/internal/mail"
 	"packetboat/internal/queue"
 	"packetboat/internal/route/alias"
+	"packetboat/internal/route/table"
 	"packetboat/internal/sys/maillog"
 	"packetboat/internal/sys/proc"
 )
@@ -91,6 +92,8 @@ type Options struct {
 	// Via returns another transport by its master.cf name, for mailbox_transport
 	// and fallback_transport; nil result = there is none.
 	Via func(name string) Transport
+	// Tables says how tables are opened.
+	Tables table.Options
 	// LookupUser finds accounts; nil = proc.Users.
 	LookupUser func(name string) (*proc.User, error)
 }

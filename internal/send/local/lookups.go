@@ -11,10 +11,12 @@ import (
 type lookups struct{ transports, fallbacks table.Maps }
 
 func openLookups(o Options) (l lookups, err error) {
-	if l.transports, err = table.OpenAll(o.TransportMaps, table.Options{}); err != nil {
+	topts := o.Tables
+	topts.NoRegSub = true // local(8): what a stranger sent names no transport
+	if l.transports, err = table.OpenAll(o.TransportMaps, topts); err != nil {
 		return l, err
 	}
-	l.fallbacks, err = table.OpenAll(o.FallbackMaps, table.Options{})
+	l.fallbacks, err = table.OpenAll(o.FallbackMaps, topts)
 	return l, err
 }
 

@@ -21,6 +21,7 @@ type VirtualOptions struct {
 	GIDMaps       []string      `main:"virtual_gid_maps"`
 	MinimumUID    int           `main:"virtual_minimum_uid"` // 0 = 100
 	Delimiter     string        `main:"recipient_delimiter"`
+	Tables        table.Options // how tables are opened
 	DeliverTime   time.Duration // as in Options, like the others below
 	Idle          time.Duration
 	Conversations int
@@ -43,13 +44,16 @@ type Virtual struct {
 func NewVirtual(o VirtualOptions, s Starter, log *maillog.Logger) (*Virtual, error) {
 	o.MinimumUID = orElse(o.MinimumUID, defMinimumUID)
 	v := &Virtual{o: o, log: log.Program("virtual")}
+	// Results of patterns become paths and user numbers: no $1 from strangers. As
+	// virtual(8) reads its tables itself, proxymap(8) has no say.
+	topts := o.Tables
+	topts.NoRegSub, topts.Approve = true, nil
 	var err error
 	for _, m := range []struct {
 		to    *table.Maps
 		specs []string
 	}{{&v.boxes, o.Maps}, {&v.uids, o.UIDMaps}, {&v.gids, o.GIDMaps}} {
-		// Results of patterns become paths and user numbers: no $1 from strangers.
-		if *m.to, err = table.OpenAll(m.specs, table.Options{NoRegSub: true}); err != nil {
+		if *m.to, err = table.OpenAll(m.specs, topts); err != nil {
 			return nil, err
 		}
 	}

@@ -216,7 +216,7 @@ func (m *Main) decodeList(v reflect.Value, p Param, value string) error {
 		v.Set(reflect.ValueOf(append([]string{}, Fields(value)...)))
 		return nil
 	}
-	list, err := Patterns(value)
+	list, err := m.open.patterns(nil, value, false, 0)
 	if err != nil {
 		return m.paramError(p.Name, err.Error(), "make the file, or remove its name from the list")
 	}

@@ -35,6 +35,19 @@ type Main struct {
 	list  []Setting // of the file, in its order
 	index []int32   // into list, the last assignment of each name, by name
 	over  []Setting // later ones win; they win over the file
+	open  Opener    // of files that lists name; nil = os.Open
+}
+
+// Opener opens a file for reading: with other rights than os.Open, for a process
+// that has few.
+type Opener func(path string) (*os.File, error)
+
+// OpenWith returns the same configuration, which opens the files of lists of
+// patterns with open where its own process may not.
+func (m *Main) OpenWith(open Opener) *Main {
+	c := *m
+	c.open = open
+	return &c
 }
 
 // LoadMain reads dir/main.cf; an empty dir is DefaultDir. The warnings are the

@@ -111,6 +111,11 @@ func Read(path string) (string, error) {
 		return "", err
 	}
 	defer f.Close()
+	return ReadFrom(f, path)
+}
+
+// ReadFrom is Read of an open file.
+func ReadFrom(f *os.File, path string) (string, error) {
 	var b strings.Builder
 	if fi, err := f.Stat(); err == nil && fi.Size() < MaxFile {
 		b.Grow(int(fi.Size()))
