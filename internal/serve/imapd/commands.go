@@ -72,6 +72,10 @@ func selectedCommand(name string) spec {
 		return spec{run: (*session).uidExpunge}
 	case "SEARCH", "UID SEARCH":
 		return spec{run: (*session).search}
+	case "SORT", "UID SORT":
+		return spec{run: (*session).sort}
+	case "THREAD", "UID THREAD":
+		return spec{run: (*session).thread}
 	case "FETCH", "UID FETCH":
 		return spec{run: (*session).fetch}
 	case "STORE", "UID STORE":
@@ -87,7 +91,7 @@ func selectedCommand(name string) spec {
 // capabilities is what the client may use after login. A word stands here only
 // when all of it works.
 func (s *session) capabilities() string {
-	return "IMAP4rev1 SASL-IR LOGIN-REFERRALS ID ENABLE IDLE MULTIAPPEND UNSELECT CHILDREN NAMESPACE UIDPLUS WITHIN MOVE STATUS=SIZE LITERAL+"
+	return "IMAP4rev1 SASL-IR LOGIN-REFERRALS ID ENABLE IDLE SORT SORT=DISPLAY THREAD=REFERENCES THREAD=REFS THREAD=ORDEREDSUBJECT MULTIAPPEND UNSELECT CHILDREN NAMESPACE UIDPLUS LIST-EXTENDED ESEARCH ESORT SEARCHRES WITHIN LIST-STATUS MOVE STATUS=SIZE LITERAL+"
 }
 
 // capability: RFC 3501 section 6.1.1.

@@ -6,50 +6,75 @@ import (
 	"packetboat/internal/serve/imapd/wire"
 )
 
-// search: SEARCH and UID SEARCH, RFC 3501 section 6.4.4.
+// search: SEARCH and UID SEARCH, RFC 3501 section 6.4.4, with the results of
+// RFC 4731.
 func (s *session) search(args []syntax.Arg) error {
-	key, err := syntax.ParseSearch(args)
-	if err == syntax.ErrCharset {
-		return s.failed(refusal(err.Error()), "", "")
-	}
+	want, args, err := syntax.ParseResult(args)
 	if err != nil {
 		return err
+	}
+	list, answered, err := s.matches(args, want.Save)
+	if answered || err != nil {
+		return err
+	}
+	if want.Extended {
+		s.writeResult(want, list)
+	} else {
+		s.writeNumbers("* SEARCH", list)
+	}
+	return s.done("OK Search completed")
+}
+
+// matches returns the messages that the keys describe. answered says that the
+// command has had its answer: it was refused.
+func (s *session) matches(args []syntax.Arg, save bool) (list []int, answered bool, err error) {
+	key, err := syntax.ParseSearch(args)
+	if save && err == syntax.ErrCharset {
+		s.saved = nil // RFC 5182 section 2.1: a NO empties the variable
+	}
+	if err == syntax.ErrCharset {
+		return nil, true, s.failed(refusal(err.Error()), "", "")
+	}
+	if err != nil {
+		return nil, false, err
 	}
 	sr := s.searcher()
 	if sr.Prepare(key) {
 		if err := s.know(nil); err != nil {
-			return s.failed(err, s.view.Name, "")
+			return nil, true, s.failed(err, s.view.Name, "")
 		}
 	}
-	return s.runSearch(sr)
+	for i := range s.view.Msgs {
+		if sr.Match(i) {
+			list = append(list, i)
+		}
+	}
+	return list, false, nil
 }
 
 // searcher returns what evaluates searches over the selected mailbox.
 func (s *session) searcher() *search.Searcher {
-	return &search.Searcher{View: &s.view, Source: search.Source{Read: s.box.Read, Load: s.load}}
+	return &search.Searcher{View: &s.view, Saved: s.saved, Source: search.Source{Read: s.box.Read, Load: s.load}}
 }
 
-// runSearch looks at every message and writes the numbers of those that match.
-func (s *session) runSearch(sr *search.Searcher) error {
+// number returns what the client calls message i.
+func (s *session) number(i int) uint32 {
+	if s.cmd.uid {
+		return s.view.Msgs[i].UID
+	}
+	return uint32(i + 1)
+}
+
+// writeNumbers writes an untagged answer that is a list of numbers.
+func (s *session) writeNumbers(word string, list []int) {
 	o := &s.out
-	o.Text("* SEARCH")
-	for i := range s.view.Msgs {
-		if !sr.Match(i) {
-			continue
-		}
+	o.Text(word)
+	for _, i := range list {
 		o.Text(" ")
-		if s.cmd.uid {
-			o.Num(int64(s.view.Msgs[i].UID))
-		} else {
-			o.Num(int64(i + 1))
-		}
+		o.Num(int64(s.number(i)))
 		if len(o.Buf) >= wire.Size {
 			o.Flush()
 		}
-		if o.Err != nil {
-			return o.Err
-		}
 	}
 	o.Line()
-	return s.done("OK Search completed")
 }

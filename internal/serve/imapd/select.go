@@ -87,7 +87,7 @@ func (s *session) closeBox() {
 	if err := s.box.Close(); err != nil {
 		s.opts.Log.IMAPError(s.logName(), "Closing mailbox "+s.view.Name, err)
 	}
-	s.box, s.view, s.last = nil, view.View{}, loaded{}
+	s.box, s.view, s.last, s.saved = nil, view.View{}, loaded{}, nil
 }
 
 // closeCommand: CLOSE expunges and says nothing of it (RFC 3501 section 6.4.2).

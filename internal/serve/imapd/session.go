@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -39,6 +40,7 @@ type session struct {
 	out   wire.Output
 	box   store.Mailbox // the selected mailbox, or nil
 	view  view.View     // what the client knows of box
+	saved syntax.Set    // UIDs of the last SEARCH with SAVE (RFC 5182)
 	mime  *message.Parser
 	last  loaded        // the message that FETCH looked at last
 	lines *bufio.Reader // reads headers line by line
@@ -332,10 +334,14 @@ func appendSeconds(b []byte, d time.Duration) []byte {
 // are told where RFC 3501 section 7.4.1 allows: not in answer to FETCH, STORE
 // and SEARCH, whose numbers the client may be using.
 func (s *session) done(text string) error {
-	quiet := s.cmd.name == "FETCH" || s.cmd.name == "STORE" || s.cmd.name == "SEARCH"
+	quiet := slices.Contains(quietly[:], s.cmd.name)
 	if err := s.sync(!quiet); err != nil {
 		return err
 	}
 	s.reply(text)
 	return nil
 }
+
+// quietly are the commands after which no expunge is told. RFC 5256 section 2.1
+// asks the same of SORT and THREAD.
+var quietly = [...]string{"FETCH", "STORE", "SEARCH", "SORT", "THREAD"}

@@ -160,6 +160,9 @@ func (s *session) flagNames(snap *store.Snapshot) {
 // pick turns the set of a command into indexes of the view. Sequence numbers
 // must exist (RFC 3501 section 9, seq-number); UIDs need not.
 func (s *session) pick(a syntax.Arg) ([]int, error) {
+	if a.Is("$") { // RFC 5182: the saved result; what is gone stands for nothing
+		return s.view.Pick(s.saved, true)
+	}
 	set, ok := syntax.ParseSet(a.Text)
 	switch {
 	case a.Kind != syntax.Atom:

@@ -65,7 +65,7 @@ func (sr *Searcher) Match(i int) bool {
 // needsLook tells whether a key asks for more than numbers and flags.
 func needsLook(k *syntax.Key) bool {
 	switch k.Op {
-	case syntax.KeyAll, syntax.KeySeq, syntax.KeyUID, syntax.KeyFlag:
+	case syntax.KeyAll, syntax.KeySaved, syntax.KeySeq, syntax.KeyUID, syntax.KeyFlag:
 		return false
 	case syntax.KeyAnd, syntax.KeyOr:
 		return slices.ContainsFunc(k.Keys, func(k syntax.Key) bool { return needsLook(&k) })
@@ -146,6 +146,8 @@ func (sr *Searcher) test(k *syntax.Key) bool {
 		return k.Set.Contains(uint32(sr.i + 1))
 	case syntax.KeyUID:
 		return k.Set.Contains(m.UID)
+	case syntax.KeySaved:
+		return sr.Saved.Contains(m.UID)
 	case syntax.KeyFlag:
 		return sr.flag(k.Flag)
 	case syntax.KeyLarger:

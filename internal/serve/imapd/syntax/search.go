@@ -36,6 +36,7 @@ const (
 	KeyHeader // field Header holds Text
 	KeyBody   // the body holds Text
 	KeyText   // header or body hold Text
+	KeySaved  // "$" of RFC 5182
 )
 
 // Key is a node of a search. go-imap's SearchCriteria cannot say "SMALLER 0",
@@ -147,6 +148,8 @@ func flagKey(word string) (Key, bool) {
 	switch word {
 	case "ALL":
 		return Key{Op: KeyAll}, true
+	case "$":
+		return Key{Op: KeySaved}, true
 	case "ANSWERED", "UNANSWERED":
 		return flag(imap.FlagAnswered, word[0] == 'U')
 	case "DELETED", "UNDELETED":
@@ -275,6 +278,10 @@ func (p *searchParser) setArg(k *Key, kind argKind, text []byte) (err error) {
 			return Error("Invalid search interval parameter")
 		}
 	case argSet:
+		if string(text) == "$" {
+			k.Op = KeySaved
+			return nil
+		}
 		var ok bool
 		if k.Set, ok = ParseSet(text); !ok {
 			return Error("Invalid UID messageset")

@@ -59,6 +59,14 @@ func (o *Output) Text(parts ...string) {
 // Num appends a number.
 func (o *Output) Num(n int64) { o.Buf = strconv.AppendInt(o.Buf, n, 10) }
 
+// FlushFull writes when enough waits, in the middle of a line.
+func (o *Output) FlushFull() error {
+	if len(o.Buf) >= Size {
+		return o.Flush()
+	}
+	return o.Err
+}
+
 // Line ends a line and writes when enough waits.
 func (o *Output) Line() {
 	o.Buf = append(o.Buf, '\r', '\n')

@@ -1,0 +1,76 @@
+package imapd
+
+import "packetboat/internal/serve/imapd/syntax"
+
+// writeResult writes an ESEARCH (RFC 4731; for SORT RFC 5267 section 3), and keeps
+// what SAVE wants kept.
+func (s *session) writeResult(want syntax.Result, list []int) {
+	if want.Save {
+		s.save(want, list)
+		if !want.Min && !want.Max && !want.All && !want.Count && !want.Partial {
+			return // RFC 5182 section 2.1: nothing else was asked for
+		}
+	}
+	o := &s.out
+	o.Text(`* ESEARCH (TAG "`, s.cmd.tag, `")`)
+	if s.cmd.uid {
+		o.Text(" UID")
+	}
+	if n := len(list); n > 0 {
+		if want.Min {
+			o.Text(" MIN ")
+			o.Num(int64(s.number(list[0])))
+		}
+		if want.Max {
+			o.Text(" MAX ")
+			o.Num(int64(s.number(list[n-1])))
+		}
+		if want.All {
+			o.Text(" ALL ")
+			o.Buf = s.numberSet(list).Append(o.Buf)
+		}
+	}
+	if want.Partial {
+		o.Text(" PARTIAL (", want.Range, " ")
+		if from, to := want.Window(len(list)); from < to {
+			o.Buf = s.numberSet(list[from:to]).Append(o.Buf)
+		} else {
+			o.Text("NIL")
+		}
+		o.Text(")")
+	}
+	if want.Count {
+		o.Text(" COUNT ")
+		o.Num(int64(len(list)))
+	}
+	o.Line()
+}
+
+// numberSet writes messages as a set that keeps their order, for SORT.
+func (s *session) numberSet(list []int) (set syntax.Set) {
+	for _, i := range list {
+		set.Add(s.number(i))
+	}
+	return set
+}
+
+// save keeps the result that "$" stands for: RFC 5182 section 2.4. Where MIN or MAX
+// are asked for alone only those are kept.
+func (s *session) save(want syntax.Result, list []int) {
+	n := len(list)
+	if (want.Min || want.Max) && !want.All && !want.Count && !want.Partial && n > 0 {
+		ends := make([]int, 0, 2)
+		if want.Min {
+			ends = append(ends, list[0])
+		}
+		if want.Max && (!want.Min || n > 1) {
+			ends = append(ends, list[n-1])
+		}
+		list = ends
+	}
+	s.saved = s.saved[:0:0]
+	for _, i := range list {
+		s.saved.Add(s.view.Msgs[i].UID)
+	}
+	s.saved = s.saved.Resolve(0)
+}
