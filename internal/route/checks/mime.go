@@ -64,6 +64,13 @@ type Sink interface {
 	MIMEFault(f Fault, text []byte)
 }
 
+// HeaderEnder is a Sink that wants to know where headers end.
+type HeaderEnder interface {
+	// MIMEHeaderEnd is called behind the last field of a header, before EightBit
+	// speaks of what lies inside.
+	MIMEHeaderEnd()
+}
+
 // The types and encodings that matter.
 const (
 	typeOther uint8 = iota
@@ -162,6 +169,13 @@ func (w *Walker) learn(field []byte) {
 	}
 }
 
+// EightBit tells whether the present part says that it holds more than 7-bit text,
+// and whether it is a leaf: no message and no multipart, whose parts have encodings
+// of their own.
+func (w *Walker) EightBit() (on, leaf bool) {
+	return w.cur.domain != enc7Bit, w.cur.ctype != typeMessage && w.cur.ctype != typeMultipart
+}
+
 func (w *Walker) wants(f Fault) bool { return w.o.Report&f != 0 && w.faults&f == 0 }
 
 func (w *Walker) fault(f Fault, text []byte) {
@@ -238,6 +252,9 @@ func (w *Walker) flush() {
 // inside is not looked into.
 func (w *Walker) endHeader(blank bool) {
 	w.checkDomain()
+	if e, ok := w.sink.(HeaderEnder); ok {
+		e.MIMEHeaderEnd()
+	}
 	w.class, w.off = Body, 0
 	switch {
 	case !blank || w.o.Disable:
