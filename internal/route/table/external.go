@@ -90,7 +90,7 @@ func inMain(name string, o Options) *mapfile.Params {
 
 // envOf is what a driver may use.
 func envOf(spec string, p *mapfile.Params, o Options, depth int) query.Env {
-	return query.Env{Name: spec, Params: p, Fold: !o.NoFold, Read: o.read,
+	return query.Env{Name: spec, Params: p, Fold: !o.NoFold, Read: o.read, Open: o.OpenFile,
 		Domains: func(items string) (func(context.Context, string) (bool, error), error) {
 			list, err := mapfile.CutList(items)
 			if err != nil {

@@ -22,6 +22,8 @@ type Env struct {
 	Domains func(items string) (func(ctx context.Context, domain string) (bool, error), error)
 	// Read returns the content of a certificate, key or option file; nil = os.ReadFile.
 	Read func(path string) ([]byte, error)
+	// Open opens a database that this process may not read; nil = nobody can.
+	Open func(path string) (*os.File, error)
 }
 
 // Rules reads the parameters domain, result_format (format is its older name's

@@ -20,8 +20,9 @@ func SQLite(env query.Env) (*Table, error) {
 	// A file of this machine that failed may be right again at once.
 	o := poolOptions(env)
 	o.Retry = 1
-	t.pool = pool.New([]string{path}, o, sqldb.ConnectSQLite)
-	c, err := sqldb.ConnectSQLite(context.Background(), path)
+	connect := sqldb.ConnectSQLiteBy(env.Open)
+	t.pool = pool.New([]string{path}, o, connect)
+	c, err := connect(context.Background(), path)
 	if err != nil {
 		return nil, err
 	}
