@@ -11,6 +11,7 @@ import (
 	"packetboat/internal/serve/imapd/syntax"
 	"packetboat/internal/serve/imapd/view"
 	"packetboat/internal/store"
+	"packetboat/internal/store/index"
 )
 
 // loaded is what FETCH knows of the message it looked at last: clients ask for
@@ -29,6 +30,11 @@ type fetcher struct {
 	missing bool  // a message was gone already
 	failure error // the first error of the store
 	marked  []uint32
+
+	index *index.File // nil where the mailbox keeps none
+	wants []wanted
+	held  []byte // what came out of the index last
+	raw   []byte // the header that was read last
 }
 
 // fetch: FETCH and UID FETCH, RFC 3501 section 6.4.5.
@@ -44,7 +50,7 @@ func (s *session) fetch(args []syntax.Arg) error {
 	if err != nil {
 		return err
 	}
-	f := &fetcher{session: s, items: s.arrange(items)}
+	f := &fetcher{session: s, items: s.arrange(items), index: s.index()}
 	for _, it := range f.items {
 		f.flags = f.flags || it.Kind == syntax.ItemFlags
 		f.seen = f.seen || it.Kind == syntax.ItemSection && !it.Section.Peek && !s.view.ReadOnly
@@ -175,13 +181,11 @@ func (f *fetcher) item(it *syntax.Item, m *store.Msg) error {
 	case syntax.ItemSize:
 		o.Num(m.Size)
 	case syntax.ItemEnvelope:
-		return f.envelope(m)
-	case syntax.ItemBody, syntax.ItemBodyStructure:
-		root, err := f.load(m)
-		if err != nil {
-			return f.nothing(err)
-		}
-		o.Buf = render.Structure(o.Buf, root, it.Kind == syntax.ItemBodyStructure)
+		return f.kept(envelopeKind, m, func() error { return f.envelope(m) })
+	case syntax.ItemBody:
+		return f.kept(bodyKind, m, func() error { return f.structure(m, false) })
+	case syntax.ItemBodyStructure:
+		return f.kept(structureKind, m, func() error { return f.structure(m, true) })
 	case syntax.ItemSection:
 		return f.section(it, m)
 	}
@@ -222,6 +226,16 @@ func (f *fetcher) envelope(m *store.Msg) error {
 		return f.nothing(err)
 	}
 	f.out.Buf = render.Envelope(f.out.Buf, env)
+	return nil
+}
+
+// structure writes BODY, or BODYSTRUCTURE where extended is set.
+func (f *fetcher) structure(m *store.Msg, extended bool) error {
+	root, err := f.load(m)
+	if err != nil {
+		return f.nothing(err)
+	}
+	f.out.Buf = render.Structure(f.out.Buf, root, extended)
 	return nil
 }
 

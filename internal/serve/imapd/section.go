@@ -19,6 +19,9 @@ type span struct{ pos, n int64 }
 // section writes one BODY[...].
 func (f *fetcher) section(it *syntax.Item, m *store.Msg) error {
 	sec := &it.Section
+	if f.index != nil && sec.HeaderFields != nil && len(sec.Part) == 0 && !it.Missing && f.keptFields(sec, m) {
+		return f.out.Err
+	}
 	where, err := f.find(it, m)
 	if err != nil {
 		return f.nothing(err)
@@ -141,6 +144,9 @@ func (f *fetcher) fields(sec *imap.FetchItemBodySection, m *store.Msg, where spa
 	hold := &render.Held{Limit: holdFields}
 	if err := f.filter(sec, m, where, hold); err != nil {
 		return f.nothing(err)
+	}
+	if hold.Total <= holdFields {
+		f.keepFields(sec, m, hold.Buf)
 	}
 	cut := span{0, hold.Total}.cut(sec.Partial)
 	f.count.HdrCount++

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"packetboat/internal/store"
+	"packetboat/internal/store/index"
 	"packetboat/internal/store/maildir/uidlist"
 	"packetboat/internal/store/names"
 	"packetboat/internal/store/subs"
@@ -246,7 +247,7 @@ func removeMail(path string) error {
 	for _, p := range parts {
 		err = errors.Join(err, os.RemoveAll(filepath.Join(path, p)))
 	}
-	for _, p := range []string{uidlist.FileName, uidlist.KeywordsName, cacheName} {
+	for _, p := range []string{uidlist.FileName, uidlist.KeywordsName, cacheName, index.FileName} {
 		os.Remove(filepath.Join(path, p))
 	}
 	return err

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"packetboat/internal/store"
+	"packetboat/internal/store/index"
 	"packetboat/internal/store/maildir/uidlist"
 	"packetboat/internal/store/watch"
 	"packetboat/internal/sys/disk"
@@ -38,6 +39,7 @@ type mailbox struct {
 	state atomic.Pointer[state]
 	watch watch.Folders
 	hint  hint
+	kept  index.Holder
 	again atomic.Bool // a second look is due, and the watchers will be told
 }
 
@@ -95,6 +97,14 @@ func newMailbox(s *Store, name, path, control, cache string) *mailbox {
 }
 
 func (m *mailbox) at(f *file) string { return filepath.Join(m.path, folders[f.dir], f.name) }
+
+// Index returns what is kept of the messages; nil where there is to be no cache.
+func (m *mailbox) Index() *index.File {
+	if m.cache == "" {
+		return nil
+	}
+	return m.kept.Of(filepath.Join(m.cache, index.FileName), m.Snapshot().UIDValidity)
+}
 
 // Watch implements store.Mailbox.
 func (m *mailbox) Watch() (<-chan struct{}, func()) {
@@ -194,6 +204,7 @@ func (m *mailbox) forget() {
 	m.flush() // what cannot be saved now costs one look more
 	m.vanish()
 	m.gone, m.cache = true, ""
+	m.kept.Abandon()
 }
 
 // publish makes s the state and tells the watchers.

@@ -40,6 +40,7 @@ type Store struct {
 
 	mu   sync.Mutex
 	open map[string]*mailbox
+	last *mailbox // was closed last: most sessions open the one that the one before had
 
 	once    sync.Once
 	journal bool // see ordered
@@ -155,11 +156,15 @@ func (s *Store) Open(name string) (store.Mailbox, error) {
 	s.mu.Lock()
 	m := s.open[name]
 	if m == nil {
-		m = newMailbox(s, name, path, control, cache)
+		if m, s.last = s.last, nil; m == nil || m.name != name {
+			m.giveUp()
+			m = newMailbox(s, name, path, control, cache)
+		}
 		s.open[name] = m
 	}
 	m.refs++
 	s.mu.Unlock()
+	m.kept.Refresh()
 	if _, err := m.Sync(); err != nil {
 		m.Close()
 		return nil, err
@@ -205,12 +210,34 @@ func (s *Store) release(m *mailbox) error {
 	if m.refs--; m.refs > 0 {
 		return nil
 	}
-	if s.open[m.name] == m {
-		delete(s.open, m.name)
-	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.claimed, m.scanned = false, false
+	if s.open[m.name] == m {
+		delete(s.open, m.name)
+		s.last.giveUp()
+		s.last = m
+	} else {
+		m.giveUp()
+	}
 	return m.flush()
+}
+
+// giveUp ends the use of a mailbox, which may be nil.
+func (m *mailbox) giveUp() {
+	if m != nil {
+		m.kept.Close(m.uids)
+	}
+}
+
+// uids yields the UIDs of the messages.
+func (m *mailbox) uids(yield func(uint32) bool) {
+	msgs := m.Snapshot().Msgs
+	for i := range msgs {
+		if !yield(msgs[i].UID) {
+			return
+		}
+	}
 }
 
 // Close implements store.Store.
@@ -226,6 +253,10 @@ func (s *Store) Close() error {
 	for _, m := range all {
 		err = errors.Join(err, m.Close())
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last.giveUp()
+	s.last = nil
 	return err
 }
 
@@ -239,6 +270,9 @@ func (s *Store) forget(name string) {
 			delete(s.open, n)
 			gone = append(gone, m)
 		}
+	}
+	if m := s.last; m != nil && (m.name == name || strings.HasPrefix(m.name, name+"/")) {
+		s.last, gone = nil, append(gone, m)
 	}
 	s.mu.Unlock()
 	for _, m := range gone {

@@ -199,6 +199,9 @@ func (s *Store) closeBelow(name string) {
 			m.Flush() // what cannot be written now is lost with the folder's name
 		}
 	}
+	if s.last != nil && strings.HasPrefix(s.last.name, name+"/") {
+		names = append(names, s.last.name)
+	}
 	s.mu.Unlock()
 	for _, n := range names {
 		s.forget(n)

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"packetboat/internal/store"
+	"packetboat/internal/store/index"
 	"packetboat/internal/store/mbox/format"
 	"packetboat/internal/store/mbox/journal"
 	"packetboat/internal/store/watch"
@@ -46,6 +48,15 @@ type mailbox struct {
 	read window
 
 	watch watch.File
+	kept  index.Holder
+}
+
+// Index returns what is kept of the messages; nil where there is no cache.
+func (m *mailbox) Index() *index.File {
+	if m.control == "" {
+		return nil
+	}
+	return m.kept.Of(filepath.Join(m.control, index.FileName), m.Snapshot().UIDValidity)
 }
 
 // Watch implements store.Mailbox.

@@ -43,6 +43,7 @@ type Store struct {
 
 	mu   sync.Mutex
 	open map[string]*mailbox
+	last *mailbox // was closed last: most sessions open the one that the one before had
 }
 
 // Open returns the mail that o describes. Nothing is made on disk before
@@ -98,12 +99,16 @@ func (s *Store) Open(name string) (store.Mailbox, error) {
 	s.mu.Lock()
 	m := s.open[name]
 	if m == nil {
-		m = &mailbox{store: s, name: name, path: path, control: control, sys: s.sys}
-		m.begin()
+		if m, s.last = s.last, nil; m == nil || m.name != name {
+			m.giveUp()
+			m = &mailbox{store: s, name: name, path: path, control: control, sys: s.sys}
+			m.begin()
+		}
 		s.open[name] = m
 	}
 	m.refs++
 	s.mu.Unlock()
+	m.kept.Refresh()
 	if err := s.check(m); err != nil {
 		m.Close()
 		return nil, err
@@ -148,10 +153,26 @@ func (s *Store) release(m *mailbox) error {
 	defer m.mu.Unlock()
 	err := m.flush()
 	m.closeFile()
+	m.claimed = false
 	if s.open[m.name] == m {
 		delete(s.open, m.name)
+		s.last.giveUp()
+		s.last = m
+	} else {
+		m.giveUp()
 	}
 	return err
+}
+
+// giveUp ends the use of a mailbox, which may be nil.
+func (m *mailbox) giveUp() {
+	if m == nil {
+		return
+	}
+	m.kept.Close(func(yield func(uint32) bool) {
+		for i, msgs := 0, m.Snapshot().Msgs; i < len(msgs) && yield(msgs[i].UID); i++ {
+		}
+	})
 }
 
 // Close implements store.Store.
@@ -167,6 +188,10 @@ func (s *Store) Close() error {
 	for _, m := range all {
 		err = errors.Join(err, m.Close())
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last.giveUp()
+	s.last = nil
 	return err
 }
 
@@ -175,6 +200,9 @@ func (s *Store) forget(name string) {
 	s.mu.Lock()
 	m := s.open[name]
 	delete(s.open, name)
+	if m == nil && s.last != nil && s.last.name == name {
+		m, s.last = s.last, nil
+	}
 	s.mu.Unlock()
 	if m == nil {
 		return
@@ -186,6 +214,7 @@ func (s *Store) forget(name string) {
 		m.timer = nil
 	}
 	m.vanish()
+	m.kept.Abandon()
 	m.control = "" // a session that still has it open must not leave a cache
 }
 

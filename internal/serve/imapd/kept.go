@@ -1,0 +1,183 @@
+package imapd
+
+import (
+	"bytes"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/emersion/go-imap/v2"
+
+	"packetboat/internal/serve/imapd/render"
+	"packetboat/internal/store"
+	"packetboat/internal/store/index"
+)
+
+// indexed is a mailbox that keeps what was worked out about its messages.
+type indexed interface {
+	// Index returns the index; nil where none is kept.
+	Index() *index.File
+}
+
+// index returns the index of the selected mailbox, nil without one.
+func (s *session) index() *index.File {
+	if box, ok := s.box.(indexed); ok {
+		return box.Index()
+	}
+	return nil
+}
+
+// The kinds of values that FETCH keeps. Who changes what render writes gives
+// them another number.
+const (
+	envelopeKind  = "envelope.1"
+	bodyKind      = "body.1"
+	structureKind = "bodystructure.1"
+	listKind      = "list.1" // and the names of fields behind it
+)
+
+// tagOf says that a message is the one that a value was kept for, as far as
+// UIDVALIDITY and UID do not.
+func tagOf(m *store.Msg) uint32 { return uint32(m.Size) }
+
+// kept writes a value out of the index, or what write makes, which is kept.
+func (f *fetcher) kept(kind string, m *store.Msg, write func() error) error {
+	if f.index == nil {
+		return write()
+	}
+	k := f.index.Kind(kind)
+	out, ok := f.index.Append(f.out.Buf, k, m.UID, tagOf(m))
+	if ok {
+		f.out.Buf = out
+		return nil
+	}
+	start, missing, failure := len(f.out.Buf), f.missing, f.failure
+	if err := write(); err != nil || f.missing != missing || f.failure != failure {
+		return err
+	}
+	f.index.Put(k, m.UID, tagOf(m), f.out.Buf[start:])
+	return nil
+}
+
+// wanted is a list of header fields, as FETCH looks for it in the index.
+type wanted struct {
+	sec  *imap.FetchItemBodySection
+	set  uint64     // of a digest's fields, which has all that are wanted, or
+	kind index.Kind // the kind that keeps this very list
+}
+
+// wantedOf finds out once how the fields of an item are kept.
+func (f *fetcher) wantedOf(sec *imap.FetchItemBodySection) *wanted {
+	for i := range f.wants {
+		if f.wants[i].sec == sec {
+			return &f.wants[i]
+		}
+	}
+	w := wanted{sec: sec, kind: index.None}
+	set, ok := render.ListedFields(sec.HeaderFields)
+	if ok {
+		w.set = set
+	} else if f.index != nil {
+		names := slices.Clone(sec.HeaderFields)
+		slices.Sort(names)
+		w.kind = f.index.Kind(listKind + " " + strings.ToUpper(strings.Join(names, " ")))
+	}
+	f.wants = append(f.wants, w)
+	return &f.wants[len(f.wants)-1]
+}
+
+// keptFields answers HEADER.FIELDS of a whole message out of the index; false
+// when it cannot.
+func (f *fetcher) keptFields(sec *imap.FetchItemBodySection, m *store.Msg) bool {
+	w := f.wantedOf(sec)
+	if w.set == 0 {
+		out, ok := f.index.Append(f.held[:0], w.kind, m.UID, tagOf(m))
+		if f.held = out; ok {
+			f.sendFields(sec, out)
+		}
+		return ok
+	}
+	digest, ok := f.digest(m)
+	if !ok {
+		return false
+	}
+	if sec.Partial == nil {
+		n := int64(render.PickedSize(digest, w.set))
+		f.count.HdrCount++
+		f.count.HdrBytes += n
+		f.out.LiteralHead(n)
+		f.out.Buf = render.PickListed(f.out.Buf, digest, w.set)
+		f.out.FlushFull()
+		return true
+	}
+	f.sendFields(sec, render.PickListed(nil, digest, w.set))
+	return true
+}
+
+// sendFields writes fields that are at hand.
+func (f *fetcher) sendFields(sec *imap.FetchItemBodySection, fields []byte) {
+	cut := span{0, int64(len(fields))}.cut(sec.Partial)
+	f.count.HdrCount++
+	f.count.HdrBytes += cut.n
+	f.out.LiteralHead(cut.n)
+	f.out.Write(fields[cut.pos : cut.pos+cut.n])
+}
+
+// keepFields keeps a list of fields that no digest answers.
+func (f *fetcher) keepFields(sec *imap.FetchItemBodySection, m *store.Msg, fields []byte) {
+	if f.index != nil && len(sec.Part) == 0 && sec.HeaderFields != nil {
+		f.index.Put(f.wantedOf(sec).kind, m.UID, tagOf(m), fields)
+	}
+}
+
+// digest returns the digest of a message's header, out of the index or out of
+// the message; false for one that has none.
+func (f *fetcher) digest(m *store.Msg) ([]byte, bool) {
+	k := f.index.Kind(render.DigestKind)
+	out, ok := f.index.Append(f.held[:0], k, m.UID, tagOf(m))
+	if f.held = out; ok {
+		return out, true
+	}
+	header, ok := f.wholeHeader(m)
+	if !ok {
+		return nil, false
+	}
+	if f.held, ok = render.Digest(f.held[:0], header); ok {
+		f.index.Put(k, m.UID, tagOf(m), f.held)
+	}
+	return f.held, ok
+}
+
+// maxHeld is the longest header that a digest is made of.
+const maxHeld = 64 << 10
+
+// wholeHeader reads a header with its empty line; false where it is too long,
+// or cannot be read: whoever asked then goes the long way, and says so.
+func (f *fetcher) wholeHeader(m *store.Msg) ([]byte, bool) {
+	n := min(m.Size, maxHeld)
+	if m.Header > 0 {
+		n = min(n, m.Header)
+	}
+	r, err := f.box.Read(m.UID, 0, n)
+	if err != nil {
+		return nil, false
+	}
+	defer r.Close()
+	b := f.raw[:0]
+	for {
+		b = slices.Grow(b, 4<<10)
+		k, err := r.Read(b[len(b):cap(b)])
+		from := max(len(b)-3, 0)
+		b = b[:len(b)+k]
+		f.raw = b
+		if i := bytes.Index(b[from:], []byte("\r\n\r\n")); i >= 0 {
+			return b[:from+i+4], true
+		}
+		if err == io.EOF {
+			return b, int64(len(b)) == m.Size || bytes.HasPrefix(b, []byte("\r\n"))
+		}
+		if err != nil {
+			return nil, false
+		}
+	}
+}
