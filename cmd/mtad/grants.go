@@ -1,19 +1,15 @@
 package main
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
-	"packetboat/internal/route/alias"
 	"packetboat/internal/route/table"
-	"packetboat/internal/send/local"
 	"packetboat/internal/sys/config"
 	"packetboat/internal/sys/disk"
 	"packetboat/internal/sys/proc"
@@ -26,15 +22,12 @@ import (
 // could not do. The tables are read here, too, and nothing of what the engine
 // says is believed.
 type grants struct {
-	maps     []string // alias_maps of all local services
-	shell    string   // local_command_shell
-	commands []string // allow_mail_to_commands
-	files    []string // allow_mail_to_files
+	maps []string // alias_maps of all local services
 
-	mu   sync.Mutex
-	at   time.Time // of the last reading
-	all  map[grant]bool
-	open map[string]bool // accounts of tables that cannot be listed
+	mu      sync.Mutex
+	at      time.Time       // of the last reading
+	listing                 // what the tables list
+	open    map[string]bool // accounts of tables that cannot be listed
 }
 
 // grant is one thing that may be done as an account, "" for default_privs.
@@ -53,7 +46,7 @@ const maxIncludes = 10000
 
 // newGrants gathers the parameters of all services that deliver with local(8).
 func newGrants(m *config.Main, services []config.Service) *grants {
-	g := &grants{shell: m.Get("local_command_shell")}
+	g := &grants{listing: listing{shell: m.Get("local_command_shell")}}
 	for _, svc := range services {
 		if svc.Type != "unix" || svc.Command != "local" {
 			continue
@@ -120,54 +113,6 @@ func accountOf(uid int) (name string, known bool) {
 		return "", false
 	}
 	return u.Name, true
-}
-
-// add grants what one list of recipients names. via is "alias" or "include".
-func (g *grants) add(account, via, list string) {
-	items, _ := alias.Parse(list) // what cannot be read leads nowhere
-	for _, it := range items {
-		switch it.Kind {
-		case alias.Command:
-			if slices.Contains(g.commands, via) {
-				g.all[grant{opCommand, account, strings.Join(local.Argv(it.Text, g.shell), "\x00")}] = true
-			}
-		case alias.File:
-			if slices.Contains(g.files, via) {
-				g.all[grant{opFile, account, it.Text}] = true
-			}
-		case alias.Include:
-			g.include(account, it.Text)
-		}
-	}
-}
-
-// include grants an :include: file and what it lists.
-func (g *grants) include(account, path string) {
-	w := grant{opInclude, account, path}
-	if g.all[w] || len(g.all) > maxIncludes {
-		return
-	}
-	g.all[w] = true
-	f, err := openInclude(account, path)
-	if err != nil {
-		return
-	}
-	defer f.Close()
-	if account == "" { // the owner of a file that root's alias includes answers for it
-		uid, err := disk.Owner(f)
-		name, known := accountOf(uid)
-		if err != nil || !known {
-			return
-		}
-		account = name
-	}
-	sc := bufio.NewScanner(io.LimitReader(f, maxInclude))
-	sc.Buffer(nil, maxInclude)
-	for sc.Scan() {
-		if !strings.HasPrefix(sc.Text(), "#") {
-			g.add(account, "include", sc.Text())
-		}
-	}
 }
 
 // maxInclude is how much of an :include: file is searched for commands, files and

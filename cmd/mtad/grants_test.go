@@ -151,16 +151,11 @@ func TestOpenInclude(t *testing.T) {
 // TestEnvironment: a command gets nothing from the engine that changes how
 // programs run.
 func TestEnvironment(t *testing.T) {
-	_, dir := grantsOf(t, "export_environment = A=b LC_ALL\n", "x: y\n")
-	m, _, err := config.LoadMain(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
 	t.Setenv("LC_ALL", "C")
-	s := &starter{main: m}
-	u := &proc.User{Name: "u", Home: "/home/u", Shell: "/bin/sh"}
-	got := s.environment([]string{"SENDER=a@b", "LD_PRELOAD=/tmp/x", "PATH=/tmp", "HOME=/tmp", "BASH_ENV=x", "LOCAL=a\nb", "EXTENSION=e"}, "u", u)
-	want := []string{"PATH=/usr/bin:/bin", "HOME=/home/u", "LOGNAME=u", "USER=u", "SHELL=/bin/sh", "SENDER=a@b", "EXTENSION=e", "A=b", "LC_ALL=C"}
+	r := &localRules{Export: "A=b LC_ALL", EnvChars: "/abcdefghijklmnopqrstuvwxyz"}
+	u := &proc.User{Name: "u", Home: "/home/u;x", Shell: "/bin/sh"}
+	got := r.environment([]string{"SENDER=a@b", "LD_PRELOAD=/tmp/x", "PATH=/tmp", "HOME=/tmp", "BASH_ENV=x", "LOCAL=a\nb", "EXTENSION=e"}, u)
+	want := []string{"A=b", "LC_ALL=C", "PATH=/usr/bin:/bin", "HOME=/home/u_x", "LOGNAME=u", "USER=u", "SHELL=/bin/sh", "SENDER=a@b", "EXTENSION=e"}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q", got)
 	}

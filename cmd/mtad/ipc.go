@@ -3,6 +3,9 @@ package main
 import (
 	"time"
 
+	"packetboat/internal/route/alias"
+	"packetboat/internal/send/local"
+	"packetboat/internal/send/pipe"
 	"packetboat/internal/sys/proc"
 )
 
@@ -21,9 +24,15 @@ type request struct {
 	// Argv and Env are a command's; its standard input is the message's file.
 	Argv    []string      `json:"argv,omitempty"`
 	Env     []string      `json:"env,omitempty"`
-	Dir     string        `json:"dir,omitempty"`
+	Via     local.Via     `json:"via,omitempty"` // who asks for the command
 	Timeout time.Duration `json:"timeout,omitempty"`
 	Path    string        `json:"path,omitempty"` // of a file to open
+	// Service is the local or pipe service that asks. Query is the recipient, for
+	// forward_path; Listed: his .forward names the command or the file.
+	Service string             `json:"service,omitempty"`
+	Query   alias.ForwardQuery `json:"query,omitzero"`
+	Listed  bool               `json:"listed,omitempty"`
+	Values  *pipe.Values       `json:"values,omitempty"` // for the arguments of a pipe service
 }
 
 // The operations that the parent knows.
@@ -33,6 +42,8 @@ const (
 	opVirtual = "virtual" // a deliver process as UID:GID on Mailbox; likewise
 	opFile    = "file"    // append to the file Mailbox as User; likewise
 	opCommand = "command" // run Argv as User; reply carries exit and output
+	opPipe    = "pipe"    // run the command of the pipe service Service; likewise
+	opForward = "forward" // open the .forward of Query.User; reply carries it with Path, UID, Extension
 	opOpen    = "open"    // open a configured key file; reply carries it
 	opInclude = "include" // open the :include: file Path with the rights of User; reply carries it
 )
@@ -51,6 +62,13 @@ type reply struct {
 	Absent  bool   `json:"absent,omitempty"`  // the file does not exist
 	Exit    int    `json:"exit,omitempty"`
 	Output  string `json:"output,omitempty"`
+	Late    bool   `json:"late,omitempty"` // the command was killed: its time was over
+	// Of a .forward: its path, what is wrong with it, or with the home folder.
+	Path      string `json:"path,omitempty"`
+	UID       int    `json:"uid,omitempty"`
+	Extension bool   `json:"extension,omitempty"`
+	Odd       string `json:"odd,omitempty"`
+	Home      string `json:"home,omitempty"`
 }
 
 // The descriptors that an engine inherits: its end of the channel, the locked

@@ -173,12 +173,17 @@ func (l *link) openTable(path string) (*os.File, error) {
 
 // openInclude has the parent open an :include: file.
 func (l *link) openInclude(path, account string) (*os.File, error) {
-	a, err := l.call(context.Background(), request{Op: opInclude, Path: path, User: account})
+	return l.file(request{Op: opInclude, Path: path, User: account})
+}
+
+// file asks for an open file.
+func (l *link) file(q request) (*os.File, error) {
+	a, err := l.call(context.Background(), q)
 	if err != nil {
 		return nil, err
 	}
 	if a.file == nil {
-		return nil, fmt.Errorf("the parent sent no file for %s", path)
+		return nil, fmt.Errorf("the parent sent no file for %s", q.Path)
 	}
 	return a.file, nil
 }

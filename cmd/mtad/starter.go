@@ -1,20 +1,18 @@
 package main
 
 import (
-	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"packetboat/cmd/internal/wiring"
+	"packetboat/internal/send/pipe"
 	"packetboat/internal/sys/config"
 	"packetboat/internal/sys/disk"
 	"packetboat/internal/sys/proc"
@@ -43,6 +41,9 @@ type starter struct {
 	keys   map[string]bool // files that opOpen may open: keys and certificates
 	tables map[string]bool // and tables
 	grants *grants
+	locals map[string]*localRules // by service
+	pipes  map[string]*pipe.Attrs // by service
+	users  proc.Users
 	slots  chan struct{} // a place for each request under way
 	live   atomic.Int64  // deliver processes
 	log    func(format string, args ...any)
@@ -50,6 +51,7 @@ type starter struct {
 
 func newStarter(p *parent, e *engineProc) *starter {
 	return &starter{main: p.main, bin: p.bin, dir: p.main.Dir(), engine: e, words: p.words.in,
+		locals: readRules(p.main, p.master), pipes: readPipes(p.master),
 		keys: keyFiles(p.main, p.master), tables: tableSet(p), grants: newGrants(p.main, p.master),
 		slots: make(chan struct{}, maxRequests), log: p.log.Warn}
 }
@@ -119,6 +121,10 @@ func (s *starter) do(q request, files []*os.File) (r reply, out *os.File) {
 		out, err = s.file(q)
 	case opCommand:
 		r, err = s.command(q, files)
+	case opPipe:
+		r, err = s.pipe(q, files)
+	case opForward:
+		r, out, err = s.forward(q)
 	case opOpen:
 		out, err = s.open(q)
 	case opInclude:
@@ -171,7 +177,7 @@ func (s *starter) virtual(q request) (*os.File, error) {
 
 // file starts a deliver process that appends to a file named by an alias.
 func (s *starter) file(q request) (*os.File, error) {
-	if !s.grants.allows(grant{opFile, q.User, q.Mailbox}) {
+	if !s.granted(q, grant{opFile, q.User, q.Mailbox}) {
 		return nil, s.refuse("no alias leads to file %q as %q", q.Mailbox, q.User)
 	}
 	u, err := s.account(q.User)
@@ -244,32 +250,6 @@ func (s *starter) account(name string) (*proc.User, error) {
 	return u, nil
 }
 
-// command runs a command with the message on its standard input.
-func (s *starter) command(q request, files []*os.File) (reply, error) {
-	if len(q.Argv) == 0 || len(files) != 1 {
-		return reply{}, errors.New("a command needs its arguments and one file")
-	}
-	if !s.grants.allows(grant{opCommand, q.User, strings.Join(q.Argv, "\x00")}) {
-		return reply{}, s.refuse("no alias leads to command %q as %q", q.Argv, q.User)
-	}
-	u, err := s.account(q.User)
-	if err != nil {
-		return reply{}, err
-	}
-	if q.Timeout <= 0 || q.Timeout > maxCommandTime {
-		q.Timeout = maxCommandTime
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), q.Timeout)
-	defer cancel()
-	out := &limited{}
-	code, err := proc.Run(ctx, proc.Role{Path: q.Argv[0], Args: q.Argv, Env: s.environment(q.Env, q.User, u), Dir: cmp.Or(s.main.Get("command_execution_directory"), s.main.Get("queue_directory")),
-		User: u, Stdin: files[0], Stdout: out, Stderr: out, Session: true})
-	if errors.Is(err, context.DeadlineExceeded) {
-		return reply{}, fmt.Errorf("Command time limit exceeded: %q", strings.Join(q.Argv, " "))
-	}
-	return reply{Exit: code, Output: string(out.b)}, err
-}
-
 // refuse tells the log what an engine must not ask for: either the configuration
 // has just changed, or the engine is not ours any more.
 func (s *starter) refuse(format string, args ...any) error {
@@ -278,55 +258,12 @@ func (s *starter) refuse(format string, args ...any) error {
 	return err
 }
 
-// commandEnv are the variables that local(8) sets for a command, beside those of
-// export_environment and those of the account, which are set here.
-var commandEnv = [...]string{"LOCAL", "DOMAIN", "RECIPIENT", "SENDER", "ORIGINAL_RECIPIENT", "EXTENSION", "CLIENT_ADDRESS",
-	"CLIENT_HELO", "CLIENT_HOSTNAME", "CLIENT_PROTOCOL", "SASL_METHOD", "SASL_SENDER", "SASL_USERNAME"}
-
-// environment keeps of the engine's variables those that a command may have from
-// it. What would change how a program runs (LD_PRELOAD, BASH_ENV) is not among them.
-func (s *starter) environment(asked []string, account string, u *proc.User) []string {
-	env := []string{"PATH=/usr/bin:/bin"}
-	if account != "" {
-		env = append(env, "HOME="+u.Home, "LOGNAME="+u.Name, "USER="+u.Name, "SHELL="+u.Shell)
-	}
-	for _, v := range asked {
-		name, _, _ := strings.Cut(v, "=")
-		if slices.Contains(commandEnv[:], name) && !strings.ContainsAny(v, "\n\x00") {
-			env = append(env, v)
-		}
-	}
-	for _, name := range config.Fields(s.main.Get("export_environment")) {
-		name, value, given := strings.Cut(name, "=")
-		if !given {
-			value, given = os.LookupEnv(name)
-		}
-		if given {
-			env = append(env, name+"="+value)
-		}
-	}
-	return env
-}
-
 // include opens an :include: file.
 func (s *starter) include(q request) (*os.File, error) {
-	if !s.grants.allows(grant{opInclude, q.User, q.Path}) {
+	if !s.granted(q, grant{opInclude, q.User, q.Path}) {
 		return nil, s.refuse("no alias includes %q as %q", q.Path, q.User)
 	}
 	return openInclude(q.User, q.Path)
-}
-
-// limited keeps the first maxOutput octets that are written to it.
-type limited struct {
-	mu sync.Mutex
-	b  []byte
-}
-
-func (l *limited) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.b = append(l.b, p[:min(len(p), maxOutput-len(l.b))]...)
-	return len(p), nil
 }
 
 // open opens a key or table that the configuration names.

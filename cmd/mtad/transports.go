@@ -52,7 +52,7 @@ func (e *engine) transport(svc config.Service) (sched.Transport, error) {
 		t, err := e.local(svc.Name, m)
 		return e.orBroken(t, svc, err)
 	case "virtual":
-		t, err := e.virtual(m)
+		t, err := e.virtual(svc.Name, m)
 		return e.orBroken(t, svc, err)
 	case "error":
 		if svc.Name == "retry" {
@@ -62,10 +62,10 @@ func (e *engine) transport(svc config.Service) (sched.Transport, error) {
 	case "discard":
 		return local.Discard{}, nil
 	case "pipe":
-		// Every master.cf of Debian's has some that nobody uses. Mail for one waits in
-		// the queue, where nothing is lost, and says why.
-		return broken{fmt.Errorf("%s: line %d: service %s: transports of pipe(8) are not supported", svc.File, svc.Line, svc.Name),
-			e.logs.Program("pipe")}, nil
+		// Every master.cf of Debian's has some that nobody uses, for programs that are
+		// not there: only mail for such a one waits.
+		t, err := e.pipe(svc, m)
+		return e.orBroken(t, svc, err)
 	}
 	return nil, nil
 }

@@ -48,6 +48,16 @@ type Expander struct {
 	// Open opens an :include: file with the rights of account; empty: of the
 	// file's owner. nil = as this process.
 	Open func(path, account string) (*os.File, error)
+	// Forward opens the .forward file of an account; nil = there are none. Its
+	// errors: proc.ErrNoUser and fs.ErrNotExist say that there is no file, a
+	// *disk.UntrustedError that it must not be believed, and every other one
+	// defers the mail.
+	Forward func(ctx context.Context, q ForwardQuery) (*ForwardFile, error)
+	// OpenListed opens an :include: file that the .forward of q lists, as its
+	// owner; nil = Open does.
+	OpenListed func(path string, q ForwardQuery) (*os.File, error)
+	// HomeOf returns an account's home folder, for ~/name.
+	HomeOf func(account string) (string, error)
 	// Warn is told what the log wants to know; nil = nobody.
 	Warn func(format string, args ...any)
 	// LookupUID finds accounts; nil = proc.LookupUID.
@@ -75,7 +85,7 @@ const (
 	Forward                   // send to Addr as a new message
 	ToCommand                 // run Text
 	ToFile                    // append to Text
-	Failed                    // Status says why
+	Failed                    // nothing is to be done: Status is the answer
 )
 
 // Dest is one place where a message goes.
@@ -86,6 +96,7 @@ type Dest struct {
 	User, Ext string       // Local divided at recipient_delimiter
 	Text      string       // command or path
 	Account   string       // whose rights count for Text; empty = default_privs
+	Listed    ForwardQuery // whose .forward lists Text; zero = an alias does
 	Delivered mail.Address // for Delivered-To:
 	Sender    mail.Address // the new sender, when Owned
 	Owned     bool         // an owner- alias gives the sender
@@ -111,7 +122,8 @@ type state struct {
 	hasExt    bool
 	unmatched string // extension that goes on to what is found
 	from      string // the alias that led here
-	via       string // "", alias, include
+	via       string // "", alias, forward, include
+	listed    ForwardQuery
 	owner     string // set: recipients are forwarded, not delivered directly
 	account   string // rights; empty = default
 	uid       int    // of account; 0 = default
@@ -126,6 +138,7 @@ type run struct {
 	ctx    context.Context
 	seen   map[string]bool
 	looped func(mail.Address) bool
+	verify bool // nothing will be delivered: where an alias or .forward leads is not asked
 	dests  []Dest
 }
 
@@ -133,6 +146,14 @@ type run struct {
 // message has been delivered to an address before (Delivered-To:); nil = never.
 func (x *Expander) Expand(ctx context.Context, rcpt mail.Address, looped func(mail.Address) bool) []Dest {
 	r := &run{Expander: x, ctx: ctx, seen: map[string]bool{}, looped: looped}
+	r.recipient(state{level: perAlias / 2, addr: rcpt})
+	return r.dests
+}
+
+// Verify is Expand for a probe: an alias or a .forward answers for all that it
+// lists.
+func (x *Expander) Verify(ctx context.Context, rcpt mail.Address, looped func(mail.Address) bool) []Dest {
+	r := &run{Expander: x, ctx: ctx, seen: map[string]bool{}, looped: looped, verify: true}
 	r.recipient(state{level: perAlias / 2, addr: rcpt})
 	return r.dests
 }
@@ -161,7 +182,7 @@ func (r *run) add(kind DestKind, s state, text string, status *mail.Status) {
 		return
 	}
 	r.dests = append(r.dests, Dest{Kind: kind, Addr: s.addr, Local: s.local, User: s.user, Ext: s.ext, Text: text,
-		Account: s.account, Delivered: s.delivered, Sender: s.sender, Owned: s.owned, Status: status})
+		Account: s.account, Listed: s.listed, Delivered: s.delivered, Sender: s.sender, Owned: s.owned, Status: status})
 }
 
 func (r *run) fail(s state, status *mail.Status) { r.add(Failed, s, "", status) }
@@ -180,7 +201,7 @@ func (r *run) recipient(s state) {
 	if s.delivered == "" {
 		s.delivered = s.addr
 	}
-	if i := splitAt(s.local, r.Delimiter, r.OwnerSpecial); i > 0 {
+	if i := SplitAt(s.local, r.Delimiter, r.OwnerSpecial); i > 0 {
 		s.user, s.ext, s.hasExt = s.local[:i], s.local[i+1:], true
 		// An extension may become part of a file's name: no way out of a folder.
 		if strings.Contains(s.ext, "/") {
@@ -211,6 +232,9 @@ func (r *run) names(s state) {
 	forwarded := s.owner != "" && !strings.EqualFold(s.owner, s.user)
 	if forwarded || s.via == "include" {
 		r.indirect(s)
+		return
+	}
+	if r.forward(s) {
 		return
 	}
 	if r.once("mailbox " + strings.ToLower(s.local)) {
@@ -259,6 +283,10 @@ func (r *run) expand(s state, name, value string, m Map) {
 	if r.Trace != nil {
 		r.Trace(Step{Addr: s.addr, Name: name, Table: m.Name(), Value: value})
 	}
+	if r.verify {
+		r.fail(s, mail.OK("2.0.0", "aliased to %s", value))
+		return
+	}
 	if status := r.rights(&s, m); status != nil {
 		r.fail(s, status)
 		return
@@ -289,7 +317,7 @@ func (r *run) rights(s *state, m Map) *mail.Status {
 		r.warn("no owner UID for alias database %s", m.Name())
 		return mail.Defer("4.3.0", "mail system configuration error")
 	}
-	s.account, s.uid = "", 0
+	s.account, s.uid, s.listed = "", 0, ForwardQuery{}
 	if uid == 0 {
 		return nil
 	}
@@ -363,6 +391,8 @@ func (r *run) item(s state, it Item) {
 		}
 	case Include:
 		r.include(s, it.Text)
+	case Home:
+		r.home(s, it.Text)
 	default:
 		r.address(s, it.Text)
 	}
@@ -390,8 +420,8 @@ func (r *run) address(s state, text string) {
 	r.indirect(s)
 }
 
-// splitAt finds the delimiter of an address extension, or -1 (split_addr(3)).
-func splitAt(local, delims string, lists bool) int {
+// SplitAt finds the delimiter of an address extension, or -1 (split_addr(3)).
+func SplitAt(local, delims string, lists bool) int {
 	for _, name := range [...]string{"mailer-daemon", "postmaster", "double-bounce"} {
 		if strings.EqualFold(local, name) {
 			return -1

@@ -1,10 +1,8 @@
 package alias
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,7 +25,7 @@ func (r *run) include(s state, path string) {
 	if r.Trace != nil {
 		r.Trace(Step{Addr: s.addr, Name: s.local, File: path})
 	}
-	f, status := r.openInclude(path, s.account)
+	f, status := r.openInclude(s, path)
 	if status != nil {
 		r.fail(s, status)
 		return
@@ -43,47 +41,19 @@ func (r *run) include(s state, path string) {
 	if !contains(r.Propagate, "include") {
 		s.unmatched = ""
 	}
-	r.lines(s, f, path)
-}
-
-// lines reads the file: each line is a list of addresses of its own, "#" in
-// the first column begins a comment.
-func (r *run) lines(s state, f io.Reader, path string) {
-	sc := bufio.NewScanner(f)
-	sc.Buffer(nil, maxIncludeLine)
-	for sc.Scan() {
-		if strings.HasPrefix(sc.Text(), "#") {
-			continue
-		}
-		items, err := Parse(sc.Text())
-		if err != nil {
-			r.fail(s, mail.Defer("4.3.5", "mail system configuration error"))
-			return
-		}
-		for _, it := range items {
-			r.item(s, it)
-		}
-	}
-	if sc.Err() != nil {
-		r.warn("read include file %s: %v", path, sc.Err())
-		r.fail(s, mail.Defer("4.3.0", "error reading forwarding file: %v", sc.Err()))
-	}
+	r.list(s, f, path)
 }
 
 // errConfig is what the sender hears of a mistake in the administrator's files.
 func errConfig() *mail.Status { return mail.Bounce("5.3.5", "mail system configuration error") }
 
 // openInclude opens an :include: file after local(8)'s checks.
-func (r *run) openInclude(path, account string) (*os.File, *mail.Status) {
+func (r *run) openInclude(s state, path string) (*os.File, *mail.Status) {
 	if !strings.HasPrefix(path, "/") {
 		r.warn(":include:%s uses a relative path", path)
 		return nil, errConfig()
 	}
-	open := r.Open
-	if open == nil {
-		open = openFile
-	}
-	f, err := open(path, account)
+	f, err := r.open(s, path)
 	var odd *disk.UntrustedError
 	switch {
 	case errors.Is(err, os.ErrNotExist):
@@ -102,6 +72,17 @@ func (r *run) openInclude(path, account string) (*os.File, *mail.Status) {
 		return nil, errConfig()
 	}
 	return f, nil
+}
+
+// open opens an :include: file with the rights that count here.
+func (r *run) open(s state, path string) (*os.File, error) {
+	switch {
+	case s.listed.User != "" && r.OpenListed != nil:
+		return r.OpenListed(path, s.listed)
+	case r.Open != nil:
+		return r.Open(path, s.account)
+	}
+	return openFile(path, s.account)
 }
 
 // openFile opens a regular file behind links, without waiting on a pipe.

@@ -250,6 +250,7 @@ const (
 	Command             // "|command"
 	File                // /file/name; with a "/" at its end a maildir
 	Include             // :include:/file/name
+	Home                // ~/name, a file below the home folder; "~" is in Text
 )
 
 // includePrefix begins an :include: item, in any case.
@@ -339,6 +340,8 @@ func itemOf(list []token) (Item, bool) {
 		return Item{Command, text[1:]}, true
 	case strings.HasPrefix(text, "/"):
 		return Item{File, text}, true
+	case strings.HasPrefix(text, "~"):
+		return Item{Home, text}, true
 	case len(text) >= len(includePrefix) && strings.EqualFold(text[:len(includePrefix)], includePrefix):
 		return Item{Include, text[len(includePrefix):]}, true
 	}

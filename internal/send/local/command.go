@@ -2,6 +2,7 @@ package local
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -16,13 +17,13 @@ import (
 const commandChars = "1234567890!@%-_=+:,./abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 // plainChars are the bytes of a command that needs no shell.
-const plainChars = "1234567890!@%-_=+:,./ abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+const plainChars = "1234567890!@%-_=+:,./ \tabcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 // maxOutput bounds what of a command's output is told, in bytes.
 const maxOutput = 4096
 
 // command runs a command with the message on its standard input.
-func (d *delivery) command(t *alias.Dest) mail.Result {
+func (d *delivery) command(t *alias.Dest, via Via) mail.Result {
 	if d.job.Env.VerifyOnly {
 		return d.result(mail.OK("2.0.0", "delivers to command: %s", t.Text))
 	}
@@ -35,15 +36,24 @@ func (d *delivery) command(t *alias.Dest) mail.Result {
 		return d.result(mail.Defer("4.3.0", "cannot read the message: %v", err))
 	}
 	defer content.Close()
+	c := Command{Via: via, Query: t.Query(d.l.o.Expander.Delimiter), Argv: Argv(t.Text, d.l.o.CommandShell), Env: env,
+		Input: Input{Head: d.head(t), Content: content}, Timeout: d.l.o.CommandTime}
+	if via == ViaForward {
+		c.Query = t.Listed
+	}
 	began := time.Now()
-	input := Input{Head: d.head(t), Content: content}
-	exit, output, err := d.l.start.Command(d.ctx, Who{User: t.Account}, Command{
-		Argv: Argv(t.Text, d.l.o.CommandShell), Env: env, Dir: d.l.o.CommandDir,
-		Input: input, Timeout: d.l.o.CommandTime,
-	})
-	res := d.result(commandStatus(t.Text, exit, output, err))
+	exit, output, err := d.l.start.Command(d.ctx, Who{User: t.Account}, c)
+	res := d.result(ExitStatus(t.Text, exit, output, err))
 	res.Send = time.Since(began)
 	return res
+}
+
+// listedBy tells what names the command of a destination.
+func listedBy(t *alias.Dest) Via {
+	if t.Listed.User != "" {
+		return ViaForward
+	}
+	return ViaAlias
 }
 
 // Argv makes the words of a command of an alias; shell is local_command_shell.
@@ -52,8 +62,7 @@ func Argv(command, shell string) []string {
 	if shell != "" {
 		return append(strings.Fields(shell), command)
 	}
-	words := strings.Fields(command)
-	if len(words) > 0 && strings.HasPrefix(words[0], "/") && strings.Trim(command, plainChars) == "" && onlyOf(command, plainChars) {
+	if words := strings.Fields(command); len(words) > 0 && onlyOf(command, plainChars) {
 		return words
 	}
 	return []string{"/bin/sh", "-c", command}
@@ -73,7 +82,7 @@ func onlyOf(s, chars string) bool {
 func (d *delivery) environment(t *alias.Dest) ([]string, error) {
 	env := []string{"PATH=/usr/bin:/bin"}
 	set := func(name, value string) {
-		env = append(env, name+"="+safeText(value, d.l.o.CommandChars))
+		env = append(env, name+"="+alias.Safe(value, d.l.o.CommandChars))
 	}
 	if t.Account != "" {
 		u, err := d.l.o.LookupUser(t.Account)
@@ -119,7 +128,7 @@ func (d *delivery) head(t *alias.Dest) []byte {
 	if from == "" {
 		from = "MAILER-DAEMON"
 	}
-	fmt.Fprintf(&b, "From %s  %s\n", oneWord(from), d.job.Env.Arrived.Local().Format(time.ANSIC))
+	fmt.Fprintf(&b, "From %s  %s\n", oneWord(from), time.Now().Format(time.ANSIC))
 	fmt.Fprintf(&b, "Return-Path: <%s>\n", oneLine(sender.Quoted()))
 	fmt.Fprintf(&b, "X-Original-To: %s\n", oneLine(d.orig().Quoted()))
 	if contains(d.l.o.PrependHeaders, "command") {
@@ -150,7 +159,7 @@ func (d *delivery) file(t *alias.Dest) mail.Result {
 	if strings.HasSuffix(t.Text, "/") {
 		text = "delivered to maildir"
 	}
-	res := d.send(Who{User: t.Account, Mailbox: t.Text}, t, text)
+	res := d.send(Who{User: t.Account, Mailbox: t.Text, Listed: t.Listed}, t, text)
 	if res.Status.Outcome == mail.Sent {
 		res.Status = mail.OK(res.Status.Code, "%s", text)
 	}
@@ -186,15 +195,17 @@ const (
 	signalBase = 128 // exit codes above it stand for signals, as in sh(1)
 )
 
-// commandStatus makes a status of a command's end, in the words of pipe(8).
-func commandStatus(command string, exit int, output string, err error) *mail.Status {
-	output = tidy(output)
+// ExitStatus makes a status of a command's end, in the words of pipe_command(3).
+// An output that begins with an enhanced code of a failure says what became of the
+// message; exit codes from 64 mean what sysexits.h says.
+func ExitStatus(command string, exit int, output string, err error) *mail.Status {
+	output = Tidy(output)
 	said := ""
 	if output != "" {
 		said = ". Command output: " + output
 	}
 	switch {
-	case err != nil && strings.HasPrefix(err.Error(), "Command time limit exceeded"):
+	case errors.Is(err, ErrLate):
 		return mail.Bounce("5.3.0", "Command time limit exceeded: \"%s\"%s", command, said)
 	case err != nil:
 		return mail.Defer("4.3.0", "%v", err)
@@ -223,9 +234,9 @@ func failure(code, text string) *mail.Status {
 	return mail.Bounce(code, "%s", text)
 }
 
-// tidy makes one line of a command's output: line ends become blanks, as in
+// Tidy makes one line of a command's output: line ends become blanks, as in
 // Postfix's log.
-func tidy(s string) string {
+func Tidy(s string) string {
 	if len(s) > maxOutput {
 		s = s[:maxOutput]
 	}

@@ -135,7 +135,7 @@ func (d *delivery) to(t *alias.Dest) mail.Result {
 	case alias.Failed:
 		return d.result(t.Status)
 	case alias.ToCommand:
-		return d.command(t)
+		return d.command(t, listedBy(t))
 	case alias.ToFile:
 		return d.file(t)
 	case alias.Forward:
@@ -160,6 +160,14 @@ func (d *delivery) mailbox(t *alias.Dest) mail.Result {
 	case err != nil:
 		d.l.log.LocalWarning("error looking up passwd info for %s: %v", t.User, err)
 		return d.result(mail.Defer("4.0.0", "user lookup error"))
+	}
+	switch cmd, err := d.l.maps.command(d.ctx, t.User, d.l.o.MailboxCommand); {
+	case err != nil:
+		return d.unavailable("mailbox_command_maps", err)
+	case cmd != "":
+		c := *t
+		c.Text, c.Account = cmd, t.User
+		return d.command(&c, ViaMailbox)
 	case d.job.Env.VerifyOnly:
 		return d.result(mail.OK("2.0.0", "delivers to mailbox"))
 	}
@@ -217,10 +225,12 @@ func (d *delivery) luser(t *alias.Dest) mail.Result {
 // expandLuser fills the $names of luser_relay (local(8)). What a stranger chose
 // keeps only the characters of forward_expansion_filter's default.
 func (d *delivery) expandLuser(t *alias.Dest) string {
-	delim := d.l.o.Expander.Delimiter
-	values := map[string]string{"user": t.User, "local": t.Local, "domain": t.Addr.Domain(), "extension": t.Ext,
-		"recipient": string(t.Addr), "recipient_delimiter": delim}
-	return expandNames(d.l.o.LuserRelay, func(name string) string { return safeText(values[name], commandChars) })
+	q := t.Query(d.l.o.Expander.Delimiter)
+	text, _ := alias.Names(d.l.o.LuserRelay, func(name string) (string, bool) {
+		v, ok := q.Value(name, nil)
+		return alias.Safe(v, commandChars), ok
+	})
+	return text
 }
 
 // pass hands the recipient to another transport (mailbox_transport).

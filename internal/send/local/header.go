@@ -59,3 +59,10 @@ func scanDelivered(r io.Reader) (*delivered, error) {
 		}
 	}
 }
+
+// Looped tells whether a message has been delivered to a before, by its
+// Delivered-To: headers. pipe(8) asks, too.
+func Looped(c mail.Content, a mail.Address) (bool, error) {
+	d, err := readDelivered(c)
+	return d.has(a), err
+}

@@ -27,10 +27,14 @@ import (
 type Starter interface {
 	// Deliver returns a new LMTP conversation with a deliver process for who.
 	Deliver(ctx context.Context, who Who) (net.Conn, error)
-	// Command runs a command as who.User and returns its exit code and the
-	// beginning of its output.
+	// Command runs a command as who.User and returns its exit code, 128+n for
+	// signal n, and the beginning of its output. The error of one that was killed
+	// because its time was over is ErrLate.
 	Command(ctx context.Context, who Who, c Command) (exit int, output string, err error)
 }
+
+// ErrLate says that a command was killed because its time was over.
+var ErrLate = errors.New("command time limit exceeded")
 
 // Who says whose rights a process gets and what it delivers to:
 //
@@ -39,20 +43,33 @@ type Starter interface {
 //	User and Mailbox, UID 0   a file that an alias names; User empty = default_privs
 //	User with a Command       empty = default_privs
 //
-// A Mailbox that ends in "/" is a maildir.
+// A Mailbox that ends in "/" is a maildir. Listed is the .forward that names the
+// Mailbox; zero where an alias does.
 type Who struct {
 	User     string
 	UID, GID int
 	Mailbox  string
+	Listed   alias.ForwardQuery
 }
 
-// Command is a command of an alias.
+// Via says what asks for a command; whoever starts it looks there again.
+type Via string
+
+// The values of Via.
+const (
+	ViaAlias   Via = "alias"   // alias_maps or a file that they include
+	ViaForward Via = "forward" // the recipient's .forward, as Command.Query says
+	ViaMailbox Via = "mailbox" // mailbox_command or mailbox_command_maps
+)
+
+// Command is a command of an alias, of a .forward, or mailbox_command.
 type Command struct {
-	Argv    []string      // Argv[0] is an absolute path
-	Env     []string      // the whole environment
-	Dir     string        // working directory; empty = the queue directory
-	Input   Input         // standard input
-	Timeout time.Duration // command_time_limit
+	Via     Via
+	Query   alias.ForwardQuery // who the recipient is
+	Argv    []string           // without a "/" in it, Argv[0] is looked for in /usr/bin:/bin
+	Env     []string           // the whole environment
+	Input   Input              // standard input
+	Timeout time.Duration      // command_time_limit
 }
 
 // Input is what a command reads: text of ours, then the message.
@@ -74,7 +91,9 @@ type Options struct {
 	CommandTime    time.Duration `main:"command_time_limit"` // 0 = 1000 s
 	CommandChars   string        `main:"command_expansion_filter"`
 	CommandShell   string        `main:"local_command_shell"`
-	CommandDir     string        `main:"command_execution_directory"`
+	MailboxCommand string        `main:"mailbox_command"`
+	CommandMaps    []string      `main:"mailbox_command_maps"`
+	StatusFilter   []string      `main:"local_delivery_status_filter"`
 	Export         []string      `main:"export_environment"`
 	PrependHeaders []string      `main:"prepend_delivered_header"` // of command, file, forward; nil = all
 	DeliverTime    time.Duration // longest wait for an answer of deliver; 0 = 10 min
@@ -126,6 +145,8 @@ type Local struct {
 	log   *maillog.Log // speaks as "local"
 	clean *maillog.Log // speaks as "cleanup", of forwarded mail
 	maps  lookups
+
+	filter StatusFilter
 }
 
 // New returns the transport. log writes the lines of local and cleanup.
@@ -138,8 +159,21 @@ func New(o Options, q *queue.Queue, s Starter, log *maillog.Logger) (*Local, err
 	if err != nil {
 		return nil, err
 	}
-	l := &Local{o: o, q: q, start: s, maps: maps, log: log.Program("local"), clean: log.Program("cleanup")}
+	filter, err := OpenFilter(o.StatusFilter, table.Options{})
+	if err != nil {
+		return nil, err
+	}
+	l := &Local{filter: filter, o: o, q: q, start: s, maps: maps, log: log.Program("local"), clean: log.Program("cleanup")}
 	x := *o.Expander
+	if x.HomeOf == nil {
+		x.HomeOf = func(name string) (string, error) {
+			u, err := o.LookupUser(name)
+			if err != nil {
+				return "", err
+			}
+			return u.Home, nil
+		}
+	}
 	if x.Warn == nil {
 		x.Warn = l.log.LocalWarning
 	}
@@ -276,13 +310,24 @@ func (l *Local) one(ctx context.Context, job *mail.Job, i int) mail.Result {
 	if err != nil {
 		return d.result(mail.Defer("4.3.0", "cannot read the message: %v", err))
 	}
-	dests := l.o.Expander.Expand(ctx, d.rcpt.Addr, d.seen.has)
+	dests := d.expand()
 	l.plain.note(d.rcpt.Addr, len(dests) == 1 && dests[0].Kind == alias.Mailbox)
 	res := d.all(dests)
+	res.Status = l.filter.Apply(ctx, res.Status, l.log)
 	if res.Send == 0 && res.Connect == 0 {
 		res.Send = time.Since(began)
 	}
 	return res
+}
+
+// expand finds all that the recipient leads to. A probe of verify(8) is answered
+// by the first alias; who tries "sendmail -bv", or traces, wants to see the rest.
+func (d *delivery) expand() []alias.Dest {
+	x := d.l.o.Expander
+	if d.job.Env.VerifyOnly && !d.job.Env.Verify && x.Trace == nil {
+		return x.Verify(d.ctx, d.rcpt.Addr, d.seen.has)
+	}
+	return x.Expand(d.ctx, d.rcpt.Addr, d.seen.has)
 }
 
 // result is an answer of this transport.

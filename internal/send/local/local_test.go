@@ -614,6 +614,7 @@ func TestVerifyOnly(t *testing.T) {
 		"ext@localhost": "forwards to a@else.test", "file@localhost": "delivers to file: /tmp/q"} {
 		job, res := w.job(to)
 		job.Env.VerifyOnly = true
+		job.Env.Verify = true
 		w.l.Deliver(context.Background(), job)
 		if res[0].Status.Text != want {
 			t.Errorf("%s: %s", to, line(res[0]))

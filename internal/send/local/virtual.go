@@ -21,6 +21,7 @@ type VirtualOptions struct {
 	GIDMaps       []string      `main:"virtual_gid_maps"`
 	MinimumUID    int           `main:"virtual_minimum_uid"` // 0 = 100
 	Delimiter     string        `main:"recipient_delimiter"`
+	StatusFilter  []string      `main:"virtual_delivery_status_filter"`
 	Tables        table.Options // how tables are opened
 	DeliverTime   time.Duration // as in Options, like the others below
 	Idle          time.Duration
@@ -38,6 +39,7 @@ type Virtual struct {
 	boxes, uids, gids table.Maps
 	pool              *pool
 	log               *maillog.Log
+	filter            StatusFilter
 }
 
 // NewVirtual returns the transport; its tables are opened now.
@@ -57,6 +59,9 @@ func NewVirtual(o VirtualOptions, s Starter, log *maillog.Logger) (*Virtual, err
 			return nil, err
 		}
 	}
+	if v.filter, err = OpenFilter(o.StatusFilter, table.Options{}); err != nil {
+		return nil, err
+	}
 	p := Options{Hostname: o.Hostname, DeliverTime: o.DeliverTime, Idle: o.Idle, Conversations: o.Conversations,
 		Window: o.Window, WindowBytes: o.WindowBytes}
 	p.defaults()
@@ -75,7 +80,7 @@ func (v *Virtual) Deliver(ctx context.Context, job *mail.Job) {
 		if a.connect == 0 && a.send == 0 {
 			a.send = time.Since(began)
 		}
-		return mail.Result{Status: a.status, Program: "virtual", Relay: "virtual", Connect: a.connect, Send: a.send}
+		return mail.Result{Status: v.filter.Apply(ctx, a.status, v.log), Program: "virtual", Relay: "virtual", Connect: a.connect, Send: a.send}
 	})
 }
 

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -31,6 +32,8 @@ type Role struct {
 	Stdout, Stderr io.Writer
 	Files          []*os.File // become descriptors 3, 4 ... of the child
 	Session        bool       // start a session of its own, so that Kill reaches its children too
+	Umask          int        // of the process, if above 0; else the caller's
+	Chroot         string     // its root folder, which only root can change; Path and Dir are inside
 }
 
 // Process is a started Role.
@@ -53,16 +56,36 @@ func Start(r Role) (*Process, error) {
 	if r.Stdin != nil {
 		cmd.Stdin = r.Stdin
 	}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: r.Session}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: r.Session, Chroot: r.Chroot}
 	if r.User != nil && os.Geteuid() == 0 {
 		cmd.SysProcAttr.Credential = r.credential()
 	} else if r.User != nil && r.User.UID != os.Geteuid() {
 		return nil, fmt.Errorf("cannot run %s as %s: only root changes users", r.Path, r.User.Name)
 	}
-	if err := cmd.Start(); err != nil {
+	if err := startWith(cmd, r.Umask); err != nil {
 		return nil, err
 	}
 	return &Process{cmd, r.Session}, nil
+}
+
+// startWith starts cmd with a umask of its own. A umask belongs to the whole
+// process, so that changing it would race with every file being made: a thread
+// takes a copy for itself (unshare(2), CLONE_FS), and is thrown away.
+func startWith(cmd *exec.Cmd, umask int) error {
+	if umask == 0 {
+		return cmd.Start()
+	}
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with us
+		err := unix.Unshare(unix.CLONE_FS)
+		if err == nil {
+			unix.Umask(umask)
+			err = cmd.Start()
+		}
+		done <- err
+	}()
+	return <-done
 }
 
 func (r Role) credential() *syscall.Credential {
