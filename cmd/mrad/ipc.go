@@ -71,6 +71,7 @@ type session struct {
 	Proto   login.Proto
 	User    string
 	Mail    string // mail location, expanded
+	Home    string
 	Tag     string
 	Pending []byte
 	TLS     bool

@@ -81,7 +81,7 @@ func (p *parent) place(ctx context.Context, e event) (pid int, err error) {
 	if r.User == nil || login.Proto(r.Name) != h.Proto {
 		return 0, errors.New("ticket is for another service")
 	}
-	s := &session{Proto: h.Proto, User: r.User.User, Mail: r.User.Mail, Tag: h.Tag, Pending: h.Pending,
+	s := &session{Proto: h.Proto, User: r.User.User, Mail: r.User.Mail, Home: r.User.Home, Tag: h.Tag, Pending: h.Pending,
 		TLS: h.TLS, Session: h.Session, Method: h.Method, Remote: h.Remote, Local: h.Local}
 	return p.deliverSession(r.User, s, e.files[0])
 }

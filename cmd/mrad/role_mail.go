@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"packetboat/cmd/mrad/polite"
+	"packetboat/cmd/mrad/spaces"
 	"packetboat/internal/serve/imapd"
 	"packetboat/internal/serve/login"
 	"packetboat/internal/serve/pop3d"
@@ -145,8 +146,18 @@ func (r *mailRole) session(e event, kicked <-chan struct{}) {
 			pop3d.Options{Log: r.log, UIDL: u.UIDL, NoFlags: u.NoFlagUpdates}, pop3d.Start{Pending: s.Pending, TLS: s.TLS, Session: s.Session, Stopping: stopping})
 		return
 	}
-	imapd.Serve(wrapped, imapd.User{Name: s.User, Store: st},
-		imapd.Options{Log: r.imap, IdleNotify: u.IdleNotify}, imapd.Start{Tag: s.Tag, Pending: s.Pending, TLS: s.TLS, Session: s.Session, Stopping: stopping})
+	list, opened, err := spaces.Open(u.Spaces, spaces.User{Name: s.User, Home: s.Home, Mail: s.Mail}, r.open)
+	defer func() {
+		for _, where := range opened {
+			r.release(where)
+		}
+	}()
+	if err != nil {
+		r.refuse(conn, s, err)
+		return
+	}
+	imapd.Serve(wrapped, imapd.User{Name: s.User, Namespaces: list},
+		imapd.Options{Log: r.imap, IdleNotify: u.IdleNotify, IDSend: u.IDSend, Capability: u.Capability}, imapd.Start{Tag: s.Tag, Pending: s.Pending, TLS: s.TLS, Session: s.Session, Stopping: stopping})
 }
 
 // kickable notes a session, and returns what is closed when it is to end.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"packetboat/cmd/mrad/authconf"
+	"packetboat/cmd/mrad/spaces"
 	"packetboat/cmd/mrad/unbuilt"
 	"packetboat/internal/auth"
 	"packetboat/internal/store/location"
@@ -62,6 +63,9 @@ type setup struct {
 	UIDL             string
 	NoFlagUpdates    bool
 	Hostname         string
+	Spaces           []spaces.Space // namespaces of IMAP
+	IDSend           string         // imap_id_send
+	Capability       string         // imap_capability
 }
 
 // load reads the configuration; every problem is in the error. With force,
@@ -163,6 +167,8 @@ func (s *settings) setupFor(proto string) (*setup, error) {
 		IdleNotify       time.Duration `dovecot:"imap_idle_notify_interval"`
 		UIDL             string        `dovecot:"pop3_uidl_format"`
 		NoFlagUpdates    bool          `dovecot:"pop3_no_flag_updates"`
+		IDSend           string        `dovecot:"imap_id_send"`
+		Capability       string        `dovecot:"imap_capability"`
 	}
 	if err := s.conf.For(config.Context{Protocol: proto}).Decode(&o); err != nil {
 		return nil, err
@@ -173,7 +179,7 @@ func (s *settings) setupFor(proto string) (*setup, error) {
 	}
 	u := &setup{Greeting: greeting(o.Greeting), DisablePlaintext: o.DisablePlaintext, Verbose: o.Verbose, RequireTLS: s.SSL == "required",
 		Trusted: trusted, LockTimeout: o.LockTimeout, DotlockStale: o.DotlockStale, IdleNotify: o.IdleNotify,
-		UIDL: o.UIDL, NoFlagUpdates: o.NoFlagUpdates, Hostname: s.Hostname}
+		UIDL: o.UIDL, NoFlagUpdates: o.NoFlagUpdates, Hostname: s.Hostname, IDSend: o.IDSend, Capability: o.Capability}
 	if s.MinProtocol != "" {
 		u.Protocols = []string{">=" + s.MinProtocol}
 	}
@@ -191,7 +197,8 @@ func (s *settings) mailSetup() (*setup, error) {
 		return nil, err
 	}
 	u.UIDL, u.NoFlagUpdates = pop3.UIDL, pop3.NoFlagUpdates
-	return u, nil
+	u.Spaces, err = spaces.Read(s.conf)
+	return u, err
 }
 
 // greeting keeps an administrator's text. Dovecot's own default is not said:

@@ -22,7 +22,7 @@ import (
 // perProtocol are those that may differ between protocols; others in a
 // protocol section are an error.
 const perProtocol = ` auth_verbose disable_plaintext_auth imap_idle_notify_interval login_greeting login_trusted_networks
-mail_max_userip_connections mbox_dotlock_change_timeout mbox_lock_timeout pop3_no_flag_updates pop3_uidl_format `
+imap_capability imap_id_send mail_max_userip_connections mbox_dotlock_change_timeout mbox_lock_timeout pop3_no_flag_updates pop3_uidl_format `
 
 // sameAs are values that say in other words what mrad does anyway.
 var sameAs = map[string][]string{
@@ -31,8 +31,6 @@ var sameAs = map[string][]string{
 	"mbox_write_locks":  {"fcntl dotlock", "dotlock fcntl"},
 	"ssl_options":       {"no_compression"},
 	"log_timestamp":     {"%b %d %H:%M:%S "},
-	"imap_id_send":      {"name *"},
-	"imap_capability":   {""},
 	"lmtp_proxy":        {"no"},
 	"shutdown_clients":  {"yes"},
 	"syslog_facility":   {"mail"},
@@ -167,16 +165,10 @@ func (s Checker) unbuiltBlocks(root *config.Block) (errs []error) {
 			errs = append(errs, s.unbuiltService(b)...)
 		}
 	}
-	private := 0
 	for _, b := range s.Conf.Blocks("namespace") {
-		if v := b.Find("disabled"); v != nil && v.Value == "yes" {
-			continue
+		if v := b.Find("disabled"); v == nil || v.Value != "yes" {
+			errs = append(errs, s.unbuiltNamespace(b)...)
 		}
-		if private++; private > 1 {
-			errs = append(errs, notBuilt(b.File, b.Line, "namespace "+b.Name, "more than one namespace is not supported"))
-			continue
-		}
-		errs = append(errs, s.unbuiltNamespace(b)...)
 	}
 	return errs
 }
@@ -200,13 +192,31 @@ func unbuiltIn(b *config.Block) (errs []error) {
 	return errs
 }
 
-// unbuiltNamespace holds a namespace against the one that there is: private,
-// without a prefix, separated by slashes, over mail_location.
+// unbuiltNamespace: mail of other users, and an inbox that POP3 and deliveries
+// would not find, are not supported.
 func (s Checker) unbuiltNamespace(b *config.Block) []error {
 	errs := unbuiltIn(b)
-	for name, good := range map[string][]string{"separator": {"", "/"}, "location": {"", s.Conf.Get("mail_location")}, "inbox": {"yes"}} {
-		if v := b.Find(name); v != nil && !slices.Contains(good, v.Value) {
-			errs = append(errs, notBuilt(v.File, v.Line, "namespace { "+setting(*v)+" }", "is not supported"))
+	value := func(name string) string {
+		if v := b.Find(name); v != nil {
+			return v.Value
+		}
+		return ""
+	}
+	refuse := func(name, text string) {
+		v := b.Find(name)
+		errs = append(errs, notBuilt(v.File, v.Line, "namespace { "+setting(*v)+" }", text))
+	}
+	if value("type") == "shared" {
+		refuse("type", "is not supported")
+	}
+	if strings.Contains(value("prefix"), "%") {
+		refuse("prefix", "is not supported with variables")
+	}
+	if where := value("location"); where != "" && where != s.Conf.Get("mail_location") {
+		if value("inbox") == "yes" {
+			refuse("location", "is not supported for the inbox: set mail_location")
+		} else if err := s.Location(strings.ReplaceAll(auth.Expand(where, &auth.Query{User: "x@y.z", Home: "/x"}), "~", "/x")); err != nil {
+			refuse("location", err.Error())
 		}
 	}
 	for _, m := range b.Blocks {

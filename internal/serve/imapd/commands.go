@@ -1,6 +1,10 @@
 package imapd
 
-import "packetboat/internal/serve/imapd/syntax"
+import (
+	"strings"
+
+	"packetboat/internal/serve/imapd/syntax"
+)
 
 // spec is one command.
 type spec struct {
@@ -91,7 +95,20 @@ func selectedCommand(name string) spec {
 // capabilities is what the client may use after login. A word stands here only
 // when all of it works.
 func (s *session) capabilities() string {
-	return "IMAP4rev1 SASL-IR LOGIN-REFERRALS ID ENABLE IDLE SORT SORT=DISPLAY THREAD=REFERENCES THREAD=REFS THREAD=ORDEREDSUBJECT MULTIAPPEND UNSELECT CHILDREN NAMESPACE UIDPLUS LIST-EXTENDED ESEARCH ESORT SEARCHRES WITHIN LIST-STATUS MOVE STATUS=SIZE LITERAL+"
+	words := "IMAP4rev1 SASL-IR LOGIN-REFERRALS ID ENABLE IDLE SORT SORT=DISPLAY THREAD=REFERENCES THREAD=REFS THREAD=ORDEREDSUBJECT MULTIAPPEND UNSELECT CHILDREN NAMESPACE UIDPLUS LIST-EXTENDED ESEARCH ESORT SEARCHRES WITHIN LIST-STATUS MOVE STATUS=SIZE LITERAL+"
+	for i := range s.user.Namespaces {
+		for _, m := range s.user.Namespaces[i].Mailboxes {
+			if len(m.Use) > 0 && !strings.Contains(words, " SPECIAL-USE") {
+				words += " SPECIAL-USE" // Dovecot, too, offers it only where a folder has a use
+			}
+		}
+	}
+	if more, plus := strings.CutPrefix(s.opts.Capability, "+"); plus {
+		words += " " + strings.TrimSpace(more)
+	} else if more != "" {
+		words = more
+	}
+	return words
 }
 
 // capability: RFC 3501 section 6.1.1.

@@ -30,6 +30,7 @@ type Options struct {
 	MaxMessage   int64         `dovecot:"quota_max_mail_size"`       // octets of one APPEND; 0 = no limit
 	TempDir      string        `dovecot:"mail_temp_dir"`             // where a message of more than 256 KiB waits for the store; empty = /tmp
 	IDSend       string        `dovecot:"imap_id_send"`              // what ID answers; empty = "name *"
+	Capability   string        `dovecot:"imap_capability"`           // replaces what is offered, or adds words behind a "+"; empty = all there is
 	IdleTimeout  time.Duration // silence after which a session ends; 0 = 30 minutes (RFC 3501 section 5.4)
 	WriteTimeout time.Duration // how long the client may refuse to read; 0 = 5 minutes
 }
