@@ -49,12 +49,15 @@ func (s *session) matches(args []syntax.Arg, save bool) (list []int, answered bo
 			list = append(list, i)
 		}
 	}
+	if sr.Expired() {
+		return nil, true, s.failed(refusal("[LIMIT] Search takes too long"), "", "")
+	}
 	return list, false, nil
 }
 
 // searcher returns what evaluates searches over the selected mailbox.
 func (s *session) searcher() *search.Searcher {
-	return &search.Searcher{View: &s.view, Saved: s.saved, Source: search.Source{Read: s.box.Read, Load: s.load}}
+	return &search.Searcher{View: &s.view, Saved: s.saved, Source: search.Source{Read: s.box.Read, Load: s.load, Index: s.index()}}
 }
 
 // number returns what the client calls message i.

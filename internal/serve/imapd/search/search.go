@@ -15,8 +15,10 @@ import (
 	"packetboat/internal/serve/imapd/render"
 	"packetboat/internal/serve/imapd/syntax"
 	"packetboat/internal/serve/imapd/textsearch"
+	"packetboat/internal/serve/imapd/trigram"
 	"packetboat/internal/serve/imapd/view"
 	"packetboat/internal/store"
+	"packetboat/internal/store/index"
 )
 
 // Source is where the messages of one mailbox are read.
@@ -25,6 +27,8 @@ type Source struct {
 	Read func(uid uint32, off, n int64) (io.ReadCloser, error)
 	// Load returns the tree of a message.
 	Load func(m *store.Msg) (*message.Part, error)
+	// Index keeps what was found out about messages; nil where nothing does.
+	Index *index.File
 }
 
 // Searcher runs one search over a view.
@@ -43,6 +47,17 @@ type Searcher struct {
 	header []byte     // its header, once it has been read
 	loaded bool
 	window textsearch.Window
+
+	dear   bool // bodies are read
+	ahead  ahead
+	kinds  kinds
+	failed bool // something of the message could not be read
+	grams  *trigram.Builder
+	filter []byte
+	line   []byte
+
+	text               []byte // what is kept of the header (see texts)
+	textsDone, textsOK bool
 }
 
 // Prepare gets ready to look for messages that match key, and tells whether
@@ -53,12 +68,23 @@ func (sr *Searcher) Prepare(key syntax.Key) (look bool) {
 		sr.last = sr.View.Msgs[n-1].UID
 	}
 	sr.prepare(&sr.key)
+	sr.kinds, sr.dear = kindsOf(sr.Index), cost(&sr.key) == 2
 	return needsLook(&sr.key)
 }
 
 // Match tells whether message i of the view matches.
 func (sr *Searcher) Match(i int) bool {
-	sr.m, sr.i, sr.loaded = &sr.View.Msgs[i], i, false
+	if sr.Expired() {
+		return false
+	}
+	if sr.dear {
+		return sr.matchAhead(i)
+	}
+	return sr.matchOne(i)
+}
+
+func (sr *Searcher) matchOne(i int) bool {
+	sr.m, sr.i, sr.loaded, sr.textsDone, sr.failed = &sr.View.Msgs[i], i, false, false, false
 	return sr.match(&sr.key)
 }
 
@@ -199,9 +225,21 @@ func dayOf(t time.Time) time.Time {
 
 // sent returns the day of the Date field, in the sender's zone. Where it is
 // missing or makes no sense the day is that of time 0, as in Dovecot.
-func (sr *Searcher) sent() (day time.Time) {
+func (sr *Searcher) sent() time.Time {
+	if sr.Index != nil {
+		if texts, ok := sr.texts(); ok {
+			return keptDay(texts)
+		}
+	}
+	return sentDay(sr.loadHeader())
+}
+
+func sentDay(header []byte) (day time.Time) {
 	day = time.Unix(0, 0).UTC()
-	sr.eachField("Date", func(value []byte) bool {
+	textsearch.EachField(header, func(name, value []byte) bool {
+		if !strings.EqualFold(string(name), "Date") {
+			return true
+		}
 		if t, ok := textsearch.ParseDate(strings.TrimSpace(string(render.Unfold(value)))); ok {
 			day = dayOf(t)
 		}

@@ -27,6 +27,9 @@ func (sr *Searcher) testText(k *syntax.Key) bool {
 
 // inField tells whether one of the fields named holds the text.
 func (sr *Searcher) inField(k *syntax.Key) (found bool) {
+	if found, known := sr.inKept(k); known {
+		return found
+	}
 	sr.eachField(k.Header, func(value []byte) bool {
 		found = k.Text == "" || strings.Contains(textsearch.FieldText(k.Header, k.Address, value), k.Text)
 		return !found
@@ -63,17 +66,29 @@ func (sr *Searcher) loadHeader() []byte {
 func (sr *Searcher) readPart(dst []byte, pos, n int64) []byte {
 	r, err := sr.Read(sr.m.UID, pos, n)
 	if err != nil {
+		sr.failed = true
 		return dst
 	}
 	defer r.Close()
 	w := bytes.NewBuffer(dst)
-	io.Copy(w, io.LimitReader(r, n)) // what cannot be read does not match
+	if _, err := io.Copy(w, io.LimitReader(r, n)); err != nil {
+		sr.failed = true // what cannot be read does not match
+	}
 	return w.Bytes()
 }
 
 // inMessage looks for text in the bodies of the text parts, and with headers
 // set in all headers, as Dovecot does.
 func (sr *Searcher) inMessage(text string, headers bool) bool {
+	if sr.Index != nil {
+		may, known := sr.mayHold(text)
+		if !known {
+			return sr.inMessageAll(text, headers)
+		}
+		if !may {
+			return false
+		}
+	}
 	if headers && textsearch.HeaderHolds(sr.loadHeader(), text) {
 		return true
 	}
@@ -96,7 +111,7 @@ func (sr *Searcher) inPart(p *message.Part, text string, headers bool) bool {
 			return true
 		}
 	}
-	if len(p.Children) > 0 || !p.IsText() && !bytes.EqualFold(p.Type, []byte("message")) || !textsearch.Decodable(p) {
+	if !searchable(p) {
 		return false
 	}
 	r, err := sr.Read(sr.m.UID, p.BodyPos(), p.BodySize)
@@ -105,4 +120,9 @@ func (sr *Searcher) inPart(p *message.Part, text string, headers bool) bool {
 	}
 	defer r.Close()
 	return sr.window.Holds(textsearch.DecodeBody(io.LimitReader(r, p.BodySize), p), text)
+}
+
+// searchable tells whether a part is text, or a message that is not taken apart.
+func searchable(p *message.Part) bool {
+	return len(p.Children) == 0 && (p.IsText() || bytes.EqualFold(p.Type, []byte("message"))) && textsearch.Decodable(p)
 }

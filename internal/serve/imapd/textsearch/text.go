@@ -141,12 +141,19 @@ func fieldEnd(b []byte) int {
 
 // HeaderHolds looks for text in "Name: value" of every field.
 func HeaderHolds(header []byte, text string) (found bool) {
-	EachField(header, func(name, value []byte) bool {
-		line := string(name) + ": " + Words(string(render.Unfold(value)))
-		found = strings.Contains(Fold(line), text)
+	EachLine(header, func(line string) bool {
+		found = strings.Contains(line, text)
 		return !found
 	})
 	return found
+}
+
+// EachLine calls fn with "name: value" of every field, folded, until it returns
+// false.
+func EachLine(header []byte, fn func(line string) bool) {
+	EachField(header, func(name, value []byte) bool {
+		return fn(Fold(string(name) + ": " + Words(string(render.Unfold(value)))))
+	})
 }
 
 // Decodable tells whether the part's transfer encoding is known: what cannot be
@@ -206,6 +213,18 @@ func foldInto(dst, b []byte) []byte {
 
 // Holds looks for folded text in a stream of UTF-8. It holds one chunk.
 func (w *Window) Holds(r io.Reader, text string) bool {
+	found, _ := w.look(r, text, nil)
+	return found
+}
+
+// Collect is Holds that goes on to the end of the stream and gives all of its
+// text to add, in pieces that overlap by two octets at least. An error says that
+// the end was not reached.
+func (w *Window) Collect(r io.Reader, text string, add func([]byte)) (found bool, err error) {
+	return w.look(r, text, add)
+}
+
+func (w *Window) look(r io.Reader, text string, add func([]byte)) (found bool, err error) {
 	needle := []byte(text)
 	if w.raw == nil {
 		w.raw = make([]byte, 0, 16<<10)
@@ -220,14 +239,18 @@ func (w *Window) Holds(r io.Reader, text string) bool {
 			whole = wholeRunes(buf)
 		}
 		hay = foldInto(hay, buf[:whole])
-		if bytes.Contains(hay, needle) {
-			return true
+		found = found || bytes.Contains(hay, needle)
+		if add != nil {
+			add(hay)
 		}
-		if err != nil {
-			return false
+		if err == io.EOF {
+			return found, nil
+		}
+		if err != nil || found && add == nil {
+			return found, err
 		}
 		buf = buf[:copy(buf, buf[whole:])]
-		keep := min(len(hay), len(needle)-1)
+		keep := min(len(hay), max(len(needle)-1, 2))
 		hay = append(hay[:0], hay[len(hay)-keep:]...)
 	}
 }
