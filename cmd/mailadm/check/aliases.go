@@ -169,7 +169,7 @@ func (c *checker) virtual() {
 	if c.kit.Router == nil {
 		return
 	}
-	o := c.tableOptions("virtual_alias_maps")
+	o := c.tableOptions(c.main, "virtual_alias_maps")
 	for _, spec := range config.Fields(c.main.Get("virtual_alias_maps")) {
 		_, path := where.Source(spec)
 		t, err := table.Open(spec, o)

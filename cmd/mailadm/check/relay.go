@@ -20,7 +20,7 @@ func (c *checker) domains() {
 		if where.Of(c.main, pair[0]).File == "" || where.Of(c.main, pair[1]).File == "" {
 			continue // the default of one is made of the other
 		}
-		other, err := table.OpenList(c.items(pair[1]), table.Exact, table.Options{Missing: func(error) {}})
+		other, err := table.OpenList(c.items(pair[1]), table.Exact, c.kit.Tables(c.main))
 		if err != nil {
 			continue // told by tables, or by the router
 		}

@@ -19,16 +19,12 @@ import (
 	"packetboat/internal/route/table/mapfile"
 	"packetboat/internal/sys/config"
 	"packetboat/internal/sys/disk"
-	"packetboat/internal/sys/proc"
 )
 
 // tableTypes are the types of tables that words of a value may begin with; other
 // words with a colon are addresses of servers or transports.
 const tableTypes = ` hash btree lmdb cdb dbm sdbm texthash regexp pcre cidr inline static environ fail unix unionmap pipemap
 randmap proxy tcp socketmap memcache mysql pgsql ldap sqlite `
-
-// secretTables are read by the parent of mtad, with root's rights.
-const secretTables = " smtp_sasl_password_maps lmtp_sasl_password_maps smtp_tls_policy_maps lmtp_tls_policy_maps "
 
 // tables opens every table that main.cf and the services name.
 func (c *checker) tables() {
@@ -74,7 +70,7 @@ func (c *checker) tablesOf(m *config.Main, name string) {
 			if !ok || !strings.Contains(strings.ReplaceAll(tableTypes, "\n", " "), " "+kind+" ") || kind == "unix" && !strings.HasSuffix(rest, ".byname") {
 				continue
 			}
-			c.table(name, spec, at)
+			c.table(m, name, spec, at)
 		}
 	}
 }
@@ -86,8 +82,8 @@ func isCache(name string) bool {
 }
 
 // table opens one table and tells what its reader had to skip.
-func (c *checker) table(name, spec string, at where.Place) {
-	o := c.tableOptions(name)
+func (c *checker) table(m *config.Main, name, spec string, at where.Place) {
+	o := c.tableOptions(m, name)
 	t, err := table.Open(spec, o)
 	if err != nil {
 		c.place(at, config.SeverityError, openHint(spec, err), "%s: %v", spec, err)
@@ -100,16 +96,24 @@ func (c *checker) table(name, spec string, at where.Place) {
 		}
 	}
 	if path != "" {
-		c.readable(name, path)
+		c.readable(path)
 	}
 }
 
 // tableOptions are those with which the parameter's reader opens its tables.
-func (c *checker) tableOptions(name string) table.Options {
-	if name == "alias_maps" || name == "alias_database" {
-		return table.Options{Alias: true, NoRegSub: true}
+func (c *checker) tableOptions(m *config.Main, name string) table.Options {
+	o := c.kit.Tables(m)
+	o.Missing = nil
+	switch name {
+	case "alias_maps", "alias_database":
+		o.Alias, o.NoRegSub, o.Approve = true, true, nil // local(8) reads them itself
+		return o
+	case "transport_maps", "sender_dependent_relayhost_maps", "sender_dependent_default_transport_maps",
+		"mailbox_transport_maps", "fallback_transport_maps":
+		o.NoRegSub = true
 	}
-	return table.Options{AliasFiles: rewrite.AliasFiles(config.Fields(c.main.Get("alias_maps")), config.Fields(c.main.Get("alias_database")))}
+	o.AliasFiles = rewrite.AliasFiles(config.Fields(c.main.Get("alias_maps")), config.Fields(c.main.Get("alias_database")))
+	return o
 }
 
 func openHint(spec string, err error) string {
@@ -119,6 +123,8 @@ func openHint(spec string, err error) string {
 		return "use a type that is built in: hash, cdb, lmdb, texthash, pcre, regexp, cidr, inline, unionmap, pipemap or one of a data base"
 	case errors.Is(err, fs.ErrNotExist) && path != "":
 		return "make " + path + ", or take the table out: mail that needs it waits"
+	case strings.Contains(err.Error(), "proxy_read_maps"):
+		return "take proxy: off, or set proxy_read_maps to its default and proxy:" + strings.TrimPrefix(spec, "proxy:")
 	case errors.Is(err, fs.ErrPermission):
 		return "run mailadm check as root"
 	}
@@ -198,9 +204,9 @@ func statTarget(path string) (disk.Stat, error) {
 	return disk.StatPath(real)
 }
 
-// readable warns of a table that the engine cannot read, and of one that
-// everybody may write.
-func (c *checker) readable(name, path string) {
+// readable warns of a table that everybody may write, and of one that the parent
+// of mtad does not open for its engine.
+func (c *checker) readable(path string) {
 	st, err := statTarget(path)
 	if err != nil {
 		return
@@ -208,12 +214,10 @@ func (c *checker) readable(name, path string) {
 	if st.Mode.Perm()&0o002 != 0 {
 		c.warn(path, "chmod o-w "+path, "everybody may write this table: whoever does decides about all mail")
 	}
-	owner, err := proc.LookupUser(c.main.Get("mail_owner"))
-	if err != nil || strings.Contains(secretTables, " "+name+" ") {
+	f, err := disk.OpenConfigured(path)
+	if err != nil {
+		c.warn(path, "name the file itself in main.cf", "%s", strings.TrimPrefix(err.Error(), "open "+path+": "))
 		return
 	}
-	mode := st.Mode.Perm()
-	if mode&0o004 == 0 && !(st.UID == owner.UID && mode&0o400 != 0) && !(st.GID == owner.GID && mode&0o040 != 0) {
-		c.warn(path, "chmod a+r "+path+", or chgrp "+owner.Name+" and chmod g+r", "%s cannot read this table (mode %04o): mail that needs it waits", owner.Name, mode)
-	}
+	f.Close()
 }

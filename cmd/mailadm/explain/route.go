@@ -33,7 +33,9 @@ func (a *asker) heardRoute() []rewrite.Event {
 // tableOptions are those with which the router opens its tables.
 func (a *asker) tableOptions() table.Options {
 	list := func(name string) []string { return config.Fields(a.base.Get(name)) }
-	return table.Options{AliasFiles: rewrite.AliasFiles(list("alias_maps"), list("alias_database"))}
+	o := a.kit.Tables(a.base)
+	o.Missing, o.AliasFiles = nil, rewrite.AliasFiles(list("alias_maps"), list("alias_database"))
+	return o
 }
 
 // found finds the entry behind an answer of the router's tables.
