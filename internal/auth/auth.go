@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"packetboat/internal/auth/sqlauth"
 	"packetboat/internal/auth/wire"
 )
 
@@ -30,9 +31,10 @@ const (
 
 // Options configures an Auth. The zero value has no database and refuses all.
 type Options struct {
-	Mechanisms   []string      `dovecot:"auth_mechanisms"`      // empty = plain
-	Format       string        `dovecot:"auth_username_format"` // empty = %Lu; "%u" keeps the name as it is
-	Chars        string        `dovecot:"auth_username_chars"`  // bytes allowed in a user name
+	Mechanisms   []string      `dovecot:"auth_mechanisms"`            // empty = plain
+	Format       string        `dovecot:"auth_username_format"`       // empty = %Lu; "%u" keeps the name as it is
+	Separator    string        `dovecot:"auth_master_user_separator"` // between a user's name and a master user's; empty = none
+	Chars        string        `dovecot:"auth_username_chars"`        // bytes allowed in a user name
 	AnyChars     bool          // auth_username_chars was set to nothing: every byte but NUL is allowed
 	DefaultRealm string        `dovecot:"auth_default_realm"`
 	Delay        time.Duration `dovecot:"auth_failure_delay"` // of each refusal; 0 = 2 s, below 0 = none
@@ -55,12 +57,14 @@ type Options struct {
 
 // DB is one passdb {} or userdb {} block.
 type DB struct {
-	Driver   string // passwd-file, pam, passwd, shadow, static, prefetch
+	Driver   string // passwd-file, pam, passwd, shadow, static, prefetch, sql, ldap
 	Args     string
 	Default  string // default_fields
 	Override string // override_fields
 	Deny     bool   // passdb: whoever is listed here is refused
 	Master   bool   // passdb: holds master users
+	Pass     bool   // passdb: the next ones must know the user, too
+	Rules
 }
 
 // defaultChars is auth_username_chars' default.
@@ -72,9 +76,11 @@ const DefaultDelay = 2 * time.Second
 // Auth judges. It is safe for many goroutines.
 type Auth struct {
 	o       Options
-	passdbs []passdb
-	userdbs []userdb
+	passdbs []*block
+	userdbs []*userBlock
 	mechs   []mechanism
+	masters []*block               // passdbs with master = yes
+	sql     map[string]*sqlauth.DB // by settings file
 	penalty *penalties
 	secret  [32]byte                             // for SCRAM's decoys
 	hashing chan struct{}                        // a place for each hash that is computed at once
@@ -119,11 +125,15 @@ func New(o Options) (*Auth, error) {
 
 func (a *Auth) open() error {
 	for i, d := range a.o.Passdbs {
-		p, err := newPassdb(d, a.o)
+		p, err := a.newPassdb(d)
 		if err != nil {
 			return fmt.Errorf("passdb %d (driver %s): %w", i+1, d.Driver, err)
 		}
-		a.passdbs = append(a.passdbs, p)
+		if d.Master {
+			a.masters = append(a.masters, p)
+		} else {
+			a.passdbs = append(a.passdbs, p)
+		}
 	}
 	for i, d := range a.o.Userdbs {
 		u, err := a.newUserdb(d)

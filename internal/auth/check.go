@@ -8,8 +8,8 @@ import (
 
 // The drivers, for people.
 const (
-	passdbDrivers = "passwd-file, static, pam, shadow"
-	userdbDrivers = "passwd-file, static, passwd, prefetch"
+	passdbDrivers = "passwd-file, static, pam, shadow, sql"
+	userdbDrivers = "passwd-file, static, passwd, prefetch, sql"
 )
 
 // Drivers names the drivers of passdb or userdb, whichever kind is.
@@ -28,6 +28,9 @@ func (d DB) CheckPassdb() error {
 	if !slices.Contains(strings.Split(passdbDrivers, ", "), d.Driver) {
 		return errDriver
 	}
+	if err := d.check("authenticated", "unauthenticated"); err != nil {
+		return err
+	}
 	if d.Driver != "pam" {
 		return d.checkArgs()
 	}
@@ -40,11 +43,14 @@ func (d DB) CheckUserdb() error {
 	if !slices.Contains(strings.Split(userdbDrivers, ", "), d.Driver) {
 		return errDriver
 	}
+	if err := d.check("found", "notfound"); err != nil {
+		return err
+	}
 	return d.checkArgs()
 }
 
 func (d DB) checkArgs() error {
-	if d.Driver == "passwd-file" && d.Args == "" {
+	if (d.Driver == "passwd-file" || d.Driver == "sql") && d.Args == "" {
 		return errNoFile
 	}
 	return nil

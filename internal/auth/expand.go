@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"crypto/md5"
 	"errors"
 	"fmt"
 	"os"
@@ -11,22 +12,35 @@ import (
 
 // Expand replaces Dovecot's %variables in pattern by what q knows: %u %n %d %s
 // %r %l %a %b %m %c %h %i and their long names %{user}, with the modifiers L
-// (lower case), U (upper case) and R (reversed). A value goes in as it is and
+// (lower case), U (upper case), R (reversed) and M (MD5 in hex). A value goes in as it is and
 // is never expanded again, whatever it holds. An unknown variable is left out.
 func Expand(pattern string, q *Query) string {
-	s, _ := expand(pattern, q, nil)
+	s, _ := expand(pattern, q, nil, nil)
+	return s
+}
+
+// expandQuoted is Expand for a query of a database: every value goes through quote
+// last, so that no modifier can cut a quoting apart. password fills %w.
+func expandQuoted(pattern string, q *Query, password string, quote func(string) string) string {
+	with := *q
+	with.password = password
+	s, _ := expand(pattern, &with, nil, quote)
 	return s
 }
 
 // names are the long names of all variables that Expand knows.
 var names = []string{"user", "username", "domain", "domain_last", "orig_user", "auth_user", "service", "mech", "secured", "home", "uid",
-	"gid", "hostname", "session", "lip", "real_lip", "rip", "real_rip", "lport", "real_lport", "rport", "real_rport"}
+	"gid", "hostname", "session", "lip", "real_lip", "rip", "real_rip", "lport", "real_lport", "rport", "real_rport", "pid",
+	"orig_username", "orig_domain", "auth_username", "auth_domain", "domain_first", "login_user", "login_username", "login_domain"}
 
 // CheckPattern tells what Expand would not understand in pattern: an unknown
 // variable, or a modifier of Dovecot's that is not built (hashes such as %Mu).
 // A configuration is held against it at start, for a path with a part left out
 // leads to somebody else's mail.
-func CheckPattern(pattern string) error {
+func CheckPattern(pattern string) error { return checkPattern(pattern) }
+
+// checkPattern is CheckPattern with the names of further variables.
+func checkPattern(pattern string, more ...string) error {
 	for i := 0; i < len(pattern); i++ {
 		if pattern[i] != '%' {
 			continue
@@ -35,7 +49,7 @@ func CheckPattern(pattern string) error {
 		i += n
 		switch {
 		case name == "%" && mods == "":
-		case !slices.Contains(names, longName(name)):
+		case !slices.Contains(names, longName(name)) && !slices.Contains(more, longName(name)):
 			return fmt.Errorf("unknown variable %%%s%s", mods, name)
 		case strings.ContainsAny(mods, "EX"), padded(mods):
 			return fmt.Errorf("modifier in %%%s%s is not supported", mods, name)
@@ -46,7 +60,7 @@ func CheckPattern(pattern string) error {
 
 // padded tells whether a width fills up with zeros, which only numbers are for.
 func padded(mods string) bool {
-	digits := strings.Trim(mods, "LURETX")
+	digits := strings.Trim(mods, "LURETXM")
 	return len(digits) > 1 && strings.HasPrefix(digits[strings.IndexByte(digits, '.')+1:], "0")
 }
 
@@ -69,10 +83,10 @@ func ExpandPath(pattern string, q *Query) (string, error) {
 			return errPath
 		}
 		return nil
-	})
+	}, nil)
 }
 
-func expand(pattern string, q *Query, check func(name, value string) error) (string, error) {
+func expand(pattern string, q *Query, check func(name, value string) error, quote func(string) string) (string, error) {
 	if strings.IndexByte(pattern, '%') < 0 {
 		return pattern, nil
 	}
@@ -94,7 +108,11 @@ func expand(pattern string, q *Query, check func(name, value string) error) (str
 				return "", err
 			}
 		}
-		b.WriteString(window(mods, modify(mods, value)))
+		value = window(mods, modify(mods, value))
+		if quote != nil {
+			value = quote(value)
+		}
+		b.WriteString(value)
 	}
 	return b.String(), nil
 }
@@ -102,7 +120,7 @@ func expand(pattern string, q *Query, check func(name, value string) error) (str
 // variable reads what stands behind "%": modifiers, then a letter or a {long
 // name}. n is its length in bytes.
 func variable(s string) (mods, name string, n int) {
-	for n < len(s) && strings.IndexByte("LURETX0123456789.-", s[n]) >= 0 {
+	for n < len(s) && strings.IndexByte("LURETXM0123456789.-", s[n]) >= 0 {
 		n++
 	}
 	mods = s[:n]
@@ -144,6 +162,10 @@ func longName(name string) string {
 		return "home"
 	case "i":
 		return "uid"
+	case "w":
+		return "password"
+	case "p":
+		return "pid"
 	}
 	return name
 }
@@ -179,7 +201,36 @@ func (q *Query) lookup(name string) string {
 		h, _ := os.Hostname()
 		return h
 	}
-	return q.network(longName(name))
+	return q.others(longName(name))
+}
+
+// others knows names that the user has or had, and the password where a query may
+// hold it.
+func (q *Query) others(name string) string {
+	switch name {
+	case "password":
+		return q.password
+	case "pid":
+		return strconv.Itoa(os.Getpid())
+	case "domain_first":
+		_, domain, _ := strings.Cut(q.User, "@")
+		domain, _, _ = strings.Cut(domain, "@")
+		return domain
+	case "login_user":
+		return q.Login
+	}
+	if of, part, ok := strings.Cut(name, "_"); ok && (part == "username" || part == "domain") {
+		whole := q.Orig
+		if of == "login" {
+			whole = q.Login
+		}
+		local, domain, _ := strings.Cut(whole, "@")
+		if part == "domain" {
+			return domain
+		}
+		return local
+	}
+	return q.network(name)
 }
 
 // network knows the variables of the client's connection.
@@ -202,7 +253,7 @@ func (q *Query) network(name string) string {
 // window cuts a value as %2u and %1.2u ask: [offset.]width in bytes, a negative
 // one counted from the end.
 func window(mods, value string) string {
-	digits := strings.Trim(mods, "LURETX")
+	digits := strings.Trim(mods, "LURETXM")
 	if digits == "" {
 		return value
 	}
@@ -238,6 +289,8 @@ func modify(mods, value string) string {
 			value = strings.ToLower(value)
 		case 'U':
 			value = strings.ToUpper(value)
+		case 'M':
+			value = fmt.Sprintf("%x", md5.Sum([]byte(value)))
 		case 'T':
 			value = strings.TrimRight(value, " \t")
 		case 'R':

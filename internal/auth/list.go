@@ -25,8 +25,7 @@ var ErrNoList = errors.New("this userdb cannot list its users")
 func (a *Auth) Users(_ context.Context, mask string, each func(name string)) error {
 	var failed error
 	told := make(map[string]bool)
-	for _, u := range a.userdbs {
-		b := u.(*userBlock)
+	for _, b := range a.userdbs {
 		l, ok := b.userdb.(lister)
 		if !ok {
 			failed = ErrNoList
@@ -86,8 +85,7 @@ func (a *Auth) Passdb(ctx context.Context, name, service string) (user string, f
 	if err := a.setUser(q, name); err != nil {
 		return "", nil, ErrNoUser
 	}
-	for _, p := range a.passdbs {
-		b := p.(*block)
+	for _, b := range a.passdbs {
 		acc, err := b.lookup(ctx, q)
 		if errors.Is(err, errUnknown) {
 			continue

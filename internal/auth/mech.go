@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"packetboat/internal/auth/wire"
@@ -97,22 +98,34 @@ func (c *conversation) failure(ctx context.Context, o outcome, start time.Time) 
 }
 
 // lookup returns the account of a user for mechanisms that need the password
-// itself; the first passdb that lists the user answers.
+// itself; the first passdb that lists the user answers, unless its Rules leave
+// that to the next one.
 func (a *Auth) lookup(ctx context.Context, q *Query) (*account, *block, result) {
 	var out result
-	for _, p := range a.passdbs {
-		b := p.(*block)
-		acc, err := b.lookup(ctx, q)
-		if err == nil && b.db.Deny {
+	var c chain
+	var acc *account
+	var last *block
+	for _, b := range a.passdbs {
+		if c.done || !b.db.wanted(q, c.good) {
+			continue
+		}
+		got, err := b.lookup(ctx, q)
+		switch {
+		case b.db.Deny && errors.Is(err, errUnknown):
+		case b.db.Deny:
 			a.info(b.name(), q, "User is denied")
 			return nil, b, result{}
+		case err == nil:
+			acc, last = got, b
+			c.follow(b.db.success(), "return-ok")
+		case a.tell(b, q, err, &out):
+			c.follow(b.db.Internal, "continue")
+		default:
+			c.follow(b.db.Failure, "continue")
 		}
-		if err == nil {
-			return acc, b, result{}
-		}
-		if !b.db.Deny {
-			a.tell(b, q, err, &out)
-		}
+	}
+	if c.good {
+		return acc, last, result{}
 	}
 	return nil, nil, out
 }

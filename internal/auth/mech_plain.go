@@ -30,9 +30,13 @@ func (p *plain) next(ctx context.Context, response []byte) outcome {
 }
 
 // password judges user and password, for PLAIN and LOGIN. An authorization
-// id other than the user's own name asks to be somebody else: only a master
-// user may, and there are none.
+// id other than the user's own name asks to be somebody else, and so does
+// auth_master_user_separator in the name: only a master user may.
 func (a *Auth) password(ctx context.Context, mech string, q *Query, authzid, user, password string) outcome {
+	login, user := a.masterOf(user)
+	if login == "" && authzid != user {
+		login = authzid
+	}
 	if err := a.setUser(q, user); err != nil {
 		a.info(mech, q, "%v", err)
 		a.burn(ctx, password)
@@ -43,8 +47,12 @@ func (a *Auth) password(ctx context.Context, mech string, q *Query, authzid, use
 		return outcome{}
 	}
 	out := outcome{try: password}
+	if login != "" && len(a.masters) > 0 {
+		out.result = a.master(ctx, q, login, password)
+		return out
+	}
 	out.result = a.check(ctx, q, password)
-	if out.ok && authzid != "" && authzid != user {
+	if out.ok && login != "" {
 		a.info(mech, q, "login as another user is not allowed")
 		return outcome{try: password, result: result{code: "authz_fail"}}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"strings"
 )
@@ -53,10 +54,7 @@ type block struct {
 	db DB
 }
 
-func newPassdb(d DB, o Options) (passdb, error) {
-	if d.Master {
-		return nil, errors.New("master = yes is not supported")
-	}
+func (a *Auth) newPassdb(d DB) (*block, error) {
 	var p passdb
 	var err error
 	switch d.Driver {
@@ -65,11 +63,16 @@ func newPassdb(d DB, o Options) (passdb, error) {
 	case "static":
 		p = &static{parseFields(d.Args)}
 	case "pam":
-		p, err = newPAMDB(d.Args, o.PAM)
+		p, err = newPAMDB(d.Args, a.o.PAM)
 	case "shadow":
 		p, err = newShadow()
+	case "sql":
+		p, err = a.newSQL(d.Args)
 	default:
 		err = fmt.Errorf("unknown passdb driver")
+	}
+	if err == nil {
+		err = d.check("authenticated", "unauthenticated")
 	}
 	if err != nil {
 		return nil, err
@@ -81,40 +84,92 @@ func newPassdb(d DB, o Options) (passdb, error) {
 type result struct {
 	fields Fields
 	ok     bool
+	passed bool // a passdb said yes, but left it to the next ones
 	temp   bool
 	code   string
 	reason string
 }
 
-// check asks the passdbs in their order whether password is the user's. The
-// first that says yes wins; when none does and one could not be asked, nobody
-// knows, and the failure is temporary.
+// check asks the passdbs in their order whether password is the user's. When
+// none says yes and one could not be asked, nobody knows, and the failure is
+// temporary.
 func (a *Auth) check(ctx context.Context, q *Query, password string) result {
-	var out result
-	hashed := false
-	for _, p := range a.passdbs {
-		b := p.(*block)
-		fields, err := a.ask(ctx, b, q, password, &hashed)
-		if b.db.Deny {
-			if !errors.Is(err, errUnknown) {
-				a.info(b.name(), q, "User is denied")
-				return result{}
-			}
+	r, _ := a.run(ctx, a.passdbs, q, password, false)
+	return r
+}
+
+// run asks the blocks of list as their Rules say. known means that the user has
+// proved who it is already: it must only be listed. last is the block that said
+// yes last.
+func (a *Auth) run(ctx context.Context, list []*block, q *Query, password string, known bool) (out result, last *block) {
+	var c chain
+	var fields Fields
+	hashed, asked := known, false
+	for _, b := range list {
+		if c.done || !b.db.wanted(q, c.good) {
 			continue
 		}
-		if err == nil {
-			return a.admit(b, q, fields)
+		asked = true
+		got, err := a.askOne(ctx, b, q, password, known, &hashed)
+		switch {
+		case b.db.Deny && errors.Is(err, errUnknown):
+		case b.db.Deny:
+			a.info(b.name(), q, "User is denied")
+			return result{}, nil
+		case err == nil:
+			r := a.admit(b, q, over(fields, got))
+			if !r.ok {
+				return r, nil
+			}
+			fields, last, out.passed = r.fields, b, true
+			c.follow(b.db.success(), "return-ok")
+		case a.tell(b, q, err, &out):
+			c.follow(b.db.Internal, "continue")
+		default:
+			c.follow(b.db.Failure, "continue")
 		}
-		a.tell(b, q, err, &out)
 	}
 	if !hashed {
 		a.burn(ctx, password)
 	}
-	return out
+	switch {
+	case c.good:
+		return result{ok: true, fields: fields}, last
+	case !asked && len(list) > 0:
+		a.error("auth", q, "All password databases were skipped")
+		out.temp = true
+	}
+	return out, last
 }
 
-// tell logs why a passdb did not say yes.
-func (a *Auth) tell(b *block, q *Query, err error, out *result) {
+// over puts the fields of a later passdb over those of a former one that left the
+// decision to it.
+func over(old, new Fields) Fields {
+	if len(old) == 0 {
+		return new
+	}
+	f := maps.Clone(old)
+	maps.Copy(f, new)
+	return f
+}
+
+// askOne asks one passdb for a password, or whether it lists the user.
+func (a *Auth) askOne(ctx context.Context, b *block, q *Query, password string, known bool, hashed *bool) (Fields, error) {
+	if !known {
+		return a.ask(ctx, b, q, password, hashed)
+	}
+	acc, err := b.lookup(ctx, q)
+	if errors.Is(err, errNoLookup) {
+		return nil, errUnknown
+	}
+	if err != nil {
+		return nil, err
+	}
+	return acc.fields, nil
+}
+
+// tell logs why a passdb did not say yes; broken means that it could not be asked.
+func (a *Auth) tell(b *block, q *Query, err error, out *result) (broken bool) {
 	var r *refusal
 	switch {
 	case errors.Is(err, errUnknown), errors.Is(err, errMismatch):
@@ -123,11 +178,12 @@ func (a *Auth) tell(b *block, q *Query, err error, out *result) {
 		a.info(b.name(), q, "%v", err)
 		out.code = r.code
 	case errors.Is(err, context.Canceled):
-		out.temp = true // the client has gone; that is no failure of ours
+		out.temp, broken = true, true // the client has gone; that is no failure of ours
 	default:
 		a.error(b.name(), q, "%v", err)
-		out.temp = true
+		out.temp, broken = true, true
 	}
+	return broken
 }
 
 // ask asks one passdb. hashed is set when a slow compare was made.
@@ -136,7 +192,9 @@ func (a *Auth) ask(ctx context.Context, b *block, q *Query, password string, has
 		*hashed = true
 		return j.verify(ctx, q, password)
 	}
+	q.password = password
 	acc, err := b.lookup(ctx, q)
+	q.password = ""
 	if err != nil {
 		return nil, err
 	}

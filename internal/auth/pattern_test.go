@@ -24,7 +24,7 @@ func TestWindow(t *testing.T) {
 			t.Errorf("%s: %v", in, err)
 		}
 	}
-	for _, in := range []string{"/srv/%Mu/%n", "%{nope}", "%Hn", "%Xu", "%02n", "%1.02n", "100%", "%{if;%u;eq;a;b;c}"} {
+	for _, in := range []string{"/srv/%Hu/%n", "%{nope}", "%Hn", "%Xu", "%02n", "%1.02n", "100%", "%{if;%u;eq;a;b;c}"} {
 		if CheckPattern(in) == nil {
 			t.Errorf("%q was taken", in)
 		}

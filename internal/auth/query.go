@@ -26,6 +26,9 @@ type Query struct {
 	Home    string // of the user, once a userdb gave it
 	UID     string
 	GID     string
+	Login   string // whose mail a master user asked for; empty = nobody's but his own
+
+	password string // for queries of databases only, see expandQuoted
 }
 
 func newQuery(r wire.Request) *Query {

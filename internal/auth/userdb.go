@@ -37,7 +37,7 @@ type userBlock struct {
 	db DB
 }
 
-func (a *Auth) newUserdb(d DB) (userdb, error) {
+func (a *Auth) newUserdb(d DB) (*userBlock, error) {
 	var u userdb
 	var err error
 	switch d.Driver {
@@ -54,8 +54,13 @@ func (a *Auth) newUserdb(d DB) (userdb, error) {
 		u = &staticUsers{a, args, all}
 	case "prefetch":
 		u = prefetch{}
+	case "sql":
+		u, err = a.newSQL(d.Args)
 	default:
 		err = errors.New("unknown userdb driver")
+	}
+	if err == nil {
+		err = d.check("found", "notfound")
 	}
 	if err != nil {
 		return nil, err
@@ -80,18 +85,34 @@ func (a *Auth) LoggedIn(ctx context.Context, q *Query, pass Fields) (*UserInfo, 
 	return a.userOf(ctx, q, pass)
 }
 
+// userOf asks the userdbs as their Rules say. One that could not be asked makes the
+// answer an error, unless another one knows the user.
 func (a *Auth) userOf(ctx context.Context, q *Query, pass Fields) (*UserInfo, error) {
-	for _, u := range a.userdbs {
-		b := u.(*userBlock)
-		f, err := b.user(ctx, q, pass)
-		if errors.Is(err, errUnknown) {
+	var c chain
+	var fields Fields
+	var broken error
+	for _, b := range a.userdbs {
+		if c.done || !b.db.wanted(q, c.good) {
 			continue
 		}
-		if err != nil {
+		f, err := b.user(ctx, q, pass)
+		switch {
+		case err == nil:
+			fields = over(fields, merge(b.db.Default, f, b.db.Override, q))
+			c.follow(b.db.Success, "return-ok")
+		case errors.Is(err, errUnknown):
+			c.follow(b.db.Failure, "continue")
+		default:
 			a.error(b.name(), q, "%v", err)
-			return nil, err
+			broken = err
+			c.follow(b.db.Internal, "continue")
 		}
-		return a.userInfo(q, merge(b.db.Default, f, b.db.Override, q))
+	}
+	switch {
+	case c.good:
+		return a.userInfo(q, fields)
+	case broken != nil:
+		return nil, broken
 	}
 	return nil, ErrNoUser
 }
@@ -251,7 +272,7 @@ func (s *staticUsers) user(ctx context.Context, q *Query, pass Fields) (Fields, 
 // is an error: "no such user" must not be guessed.
 func (s *staticUsers) exists(ctx context.Context, q *Query) error {
 	for _, p := range s.a.passdbs {
-		if p.(*block).db.Deny {
+		if p.db.Deny {
 			continue
 		}
 		_, err := p.lookup(ctx, q)

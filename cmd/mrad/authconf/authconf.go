@@ -38,11 +38,27 @@ func Options(conf *config.Dovecot, host string) (auth.Options, error) {
 	}
 	for _, p := range pass {
 		o.Passdbs = append(o.Passdbs, auth.DB{Driver: p.Driver, Args: p.Args, Default: strings.Join(p.DefaultFields, " "),
-			Override: strings.Join(p.OverrideFields, " "), Deny: p.Deny, Master: p.Master})
+			Override: strings.Join(p.OverrideFields, " "), Deny: p.Deny, Master: p.Master, Pass: p.Pass,
+			Rules: auth.Rules{Mechanisms: p.Mechanisms, Names: p.UsernameFilter, Skip: p.Skip,
+				Success: p.ResultSuccess, Failure: p.ResultFailure, Internal: p.ResultInternalfail}})
 	}
 	for _, u := range user {
 		o.Userdbs = append(o.Userdbs, auth.DB{Driver: u.Driver, Args: u.Args, Default: strings.Join(u.DefaultFields, " "),
-			Override: strings.Join(u.OverrideFields, " ")})
+			Override: strings.Join(u.OverrideFields, " "),
+			Rules:    auth.Rules{Skip: u.Skip, Success: u.ResultSuccess, Failure: u.ResultFailure, Internal: u.ResultInternalfail}})
 	}
-	return o, nil
+	o.NoPenalty, err1 = noPenalty(conf)
+	return o, err1
+}
+
+// noPenalty tells whether clients are not slowed down by their address: with
+// Dovecot that is so when anvil has no socket for it.
+func noPenalty(conf *config.Dovecot) (bool, error) {
+	s, err := conf.Service("anvil")
+	for _, l := range s.Unix {
+		if l.Path == "anvil-auth-penalty" {
+			return l.Mode == 0, err
+		}
+	}
+	return false, err
 }

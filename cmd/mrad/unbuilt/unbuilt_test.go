@@ -37,7 +37,7 @@ func TestUnbuilt(t *testing.T) {
 		"passdb {\n  driver = pam\n  args = session=yes dovecot\n}":                    "4: passdb { driver = pam }: args: session=yes",
 		"passdb {\n  driver = sql\n}":                                                  "3: passdb { driver = sql }",
 		"userdb {\n  driver = passwd\n  result_failure = return-fail\n}":               "4: userdb { result_failure",
-		"userdb {\n  driver = static\n  args = uid=1 gid=1 home=/srv/%Mu\n}":           "4: userdb { args }",
+		"userdb {\n  driver = static\n  args = uid=1 gid=1 home=/srv/%Hu\n}":           "4: userdb { args }",
 		"auth_mechanisms = plain gssapi":                                               "2: auth_mechanisms",
 		"mail_plugins = quota":                                                         "2: mail_plugins = quota",
 		"protocols = imap\nprotocol imap {\n  mail_plugins = imap_quota\n}":            "4: mail_plugins",
