@@ -2,6 +2,7 @@ package remote
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -48,7 +49,14 @@ func (s *session) hello() error {
 		verb = "LHLO"
 	}
 	s.ext = map[string]string{}
-	r, err := s.hear(verb)
+	var r reply
+	var err error
+	if o.NeverEHLO && !o.LMTP {
+		r.code, r.text = 500, "500 not asked"
+	} else {
+		s.deaf = s.t.discarded(s.host)
+		r, err = s.hear(verb)
+	}
 	if err != nil {
 		return err
 	}
@@ -118,6 +126,9 @@ func (s *session) extension(line string) {
 		key, val = "AUTH", strings.TrimSpace(key[5:]+" "+val)
 	}
 	key = strings.ToUpper(key)
+	if slices.Contains(s.deaf, key) {
+		return
+	}
 	if old, ok := s.ext[key]; ok && key == "AUTH" && len(old) < maxMechanisms {
 		val = strings.TrimSpace(old + " " + val)
 	}

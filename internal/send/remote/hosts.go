@@ -57,9 +57,9 @@ func (t *Transport) hosts(ctx context.Context, nexthop string) ([]host, error) {
 		return []host{{name: addr.String(), addr: addr.Unmap(), port: port}}, nil
 	}
 	// lmtp(8) never looks for MX records.
-	if exact || t.opts.LMTP {
+	if exact || t.opts.LMTP || t.opts.NoDNS {
 		list, err := t.addresses(ctx, name, port, 0)
-		return list, statusOf(err)
+		return t.order(list), statusOf(err)
 	}
 	return t.exchangers(ctx, name, port)
 }
@@ -94,7 +94,7 @@ func (t *Transport) exchangers(ctx context.Context, domain, port string) ([]host
 		if err != nil {
 			return nil, statusOf(err)
 		}
-		return t.withoutLoop(list, domain)
+		return t.ordered(t.withoutLoop(list, domain))
 	default:
 		return nil, statusOf(err)
 	}
@@ -105,7 +105,7 @@ func (t *Transport) exchangers(ctx context.Context, domain, port string) ([]host
 	if len(list) == 0 {
 		return nil, statusOf(err)
 	}
-	return t.withoutLoop(list, domain)
+	return t.ordered(t.withoutLoop(list, domain))
 }
 
 // mxAddresses looks the hosts of an MX set up, no more of them than the limits
@@ -124,9 +124,7 @@ func (t *Transport) mxAddresses(ctx context.Context, mx []dns.MX, port string) (
 	return list, worst
 }
 
-// addresses looks up one host; IPv6 and IPv4 alternate as
-// smtp_address_preference says ("any" begins with IPv6, since an unreachable
-// network fails at once).
+// addresses looks up one host.
 func (t *Transport) addresses(ctx context.Context, name, port string, pref uint16) ([]host, error) {
 	if addr, err := netip.ParseAddr(name); err == nil {
 		return []host{{name: name, addr: addr.Unmap(), port: port, pref: pref}}, nil
@@ -135,19 +133,11 @@ func (t *Transport) addresses(ctx context.Context, name, port string, pref uint1
 	if err != nil {
 		return nil, err
 	}
-	slices.SortStableFunc(addrs, func(a, b netip.Addr) int { return t.rank(a) - t.rank(b) })
 	list := make([]host, len(addrs))
 	for i, a := range addrs {
 		list[i] = host{name: name, addr: a, port: port, pref: pref}
 	}
 	return list, nil
-}
-
-func (t *Transport) rank(a netip.Addr) int {
-	if a.Is4() == (t.opts.AddressPref == "ipv4") {
-		return 0
-	}
-	return 1
 }
 
 // network maps inet_protocols to a family of addresses.
@@ -182,7 +172,7 @@ func (t *Transport) withoutLoop(list []host, domain string) ([]host, error) {
 	pref := list[self].pref
 	list = slices.DeleteFunc(slices.Clone(list), func(h host) bool { return h.pref >= pref })
 	if len(list) == 0 {
-		return nil, mail.Bounce("5.4.6", "mail for %s loops back to myself", domain)
+		return nil, &loopError{mail.Bounce("5.4.6", "mail for %s loops back to myself", domain)}
 	}
 	return list, nil
 }
@@ -197,6 +187,8 @@ func statusOf(err error) error {
 		return mail.Bounce("5.4.4", "%s", err.Error())
 	case dns.Invalid:
 		return mail.Bounce("5.4.4", "%s", err.Error())
+	case dns.Filtered:
+		return errorf("4.7.0", "%s", err.Error())
 	}
 	return errorf("4.4.3", "%s", err.Error())
 }

@@ -85,10 +85,10 @@ func (t *Transport) destination(nexthop string) (dest, domain string) {
 }
 
 // terms finds policy and credentials for one host of a next hop.
-func (t *Transport) terms(ctx context.Context, job *mail.Job, h host) (*terms, error) {
+func (t *Transport) terms(ctx context.Context, job *mail.Job, site string, h host) (*terms, error) {
 	out := &terms{}
-	out.dest, out.domain = t.destination(job.Nexthop)
-	p, err := t.policyOf(ctx, out.dest)
+	out.dest, out.domain = t.destination(site)
+	p, err := t.policyOf(ctx, out.dest, h)
 	if err != nil {
 		t.log.Warn("TLS policy lookup for %s/%s: %s", out.dest, h.name, err.Error())
 		return nil, err
@@ -118,9 +118,12 @@ func (t *Transport) param(name string) string {
 func errBadPolicy() error { return errorf("4.7.5", "client TLS configuration problem") }
 
 // policyOf finds the policy of a next hop: smtp_tls_policy_maps, else main.cf.
-func (t *Transport) policyOf(ctx context.Context, dest string) (policy, error) {
+func (t *Transport) policyOf(ctx context.Context, dest string, h host) (policy, error) {
 	p := policy{level: t.level}
 	words, where, err := t.policyWords(ctx, dest)
+	if err == nil && t.opts.TLSPolicy == nil {
+		p.level, where, err = t.perSite(ctx, dest, h)
+	}
 	if err == nil && words != "" {
 		err = p.read(words)
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"packetboat/internal/mail"
+	"packetboat/internal/send/remote/convert"
 	"packetboat/internal/sys/dns"
 	"packetboat/internal/sys/maillog"
 )
@@ -61,13 +62,31 @@ type Options struct {
 	QuoteEnvelope     bool              `main:"smtp_quote_rfc821_envelope"`
 	LMTP              bool              // speak LMTP: LHLO, one answer a recipient
 	Program           string            // tag in the log; empty = smtp, or lmtp
-	Port              string            // default port; empty = 25, or 24 for LMTP
+	Port              string            `main:"smtp_tcp_port"`   // name or number; empty = 25, or 24 for LMTP
 	QueueDirectory    string            `main:"queue_directory"` // where lmtp:unix: paths begin
 	Own               func() []netip.Addr
 	Resolver          *dns.Resolver
 	Log               *maillog.Logger
 	IgnoreMXLookup    bool `main:"ignore_mx_lookup_error"`
 	DeferIfNoMXFound  bool `main:"smtp_defer_if_no_mx_address_found"`
+
+	Balance         bool     `main:"smtp_balance_inet_protocols"` // no family of addresses may use up AddressLimit
+	BindEnforce     bool     `main:"smtp_bind_address_enforce"`   // mail waits rather than leave from another address
+	Fallback        []string `main:"smtp_fallback_relay"`         // next hops for what no host of its own took
+	BestMX          string   `main:"best_mx_transport"`           // takes mail whose best MX host we are
+	NoDNS           bool     `main:"disable_dns_lookups"`
+	NoConversion    bool     `main:"disable_mime_output_conversion"`
+	NeverEHLO       bool     `main:"smtp_never_send_ehlo"`
+	Discard         []string `main:"smtp_discard_ehlo_keywords"`
+	XForward        bool     `main:"smtp_send_xforward_command"`
+	XForwardTimeout time.Duration
+	DiscardMaps     Table           // smtp_discard_ehlo_keyword_address_maps, asked by the host's address
+	Replies         Table           // smtp_reply_filter: a reply line becomes another one
+	Statuses        Table           // smtp_delivery_status_filter: "x.y.z text" becomes another one
+	PerSite         Table           // smtp_tls_per_site; counts only without TLSPolicy
+	Convert         convert.Options // smtp_generic_maps, smtp_header_checks and their like
+	// Pass hands a job to the transport that BestMX names; false = there is none.
+	Pass func(ctx context.Context, transport string, job *mail.Job) bool
 }
 
 // The defaults of postconf(5), for what Options leaves zero.
@@ -101,7 +120,7 @@ func New(o Options) *Transport {
 		{&o.ConnectTimeout, defConnect}, {&o.HeloTimeout, defCommand}, {&o.MailTimeout, defCommand},
 		{&o.RcptTimeout, defCommand}, {&o.DataInitTimeout, defDataInit}, {&o.DataXferTimeout, defDataXfer},
 		{&o.DataDoneTimeout, defDataDone}, {&o.QuitTimeout, defCommand},
-		{&o.StartTLSTimeout, defCommand}, {&o.MinBackoff, defMinBackoff},
+		{&o.StartTLSTimeout, defCommand}, {&o.MinBackoff, defMinBackoff}, {&o.XForwardTimeout, defCommand},
 	} {
 		if *d.field <= 0 {
 			*d.field = d.value
@@ -174,12 +193,7 @@ func (o *Options) setNames() {
 			o.Program = "lmtp"
 		}
 	}
-	if o.Port == "" {
-		o.Port = "25"
-		if o.LMTP {
-			o.Port = "24"
-		}
-	}
+	o.Port = portNumber(o.Port, o.LMTP)
 	if o.Resolver == nil {
 		o.Resolver = dns.New(dns.Options{})
 	}
@@ -198,21 +212,16 @@ func (t *Transport) Deliver(ctx context.Context, job *mail.Job) {
 	for i := range a.left {
 		a.left[i] = i
 	}
-	start := time.Now()
-	hosts, err := t.hosts(ctx, job.Nexthop)
-	if err != nil {
-		a.failAll(mail.Result{Status: mail.AsStatus(err), Relay: "none", Connect: time.Since(start)})
+	if !a.sites(ctx) {
 		a.finish()
-		return
 	}
-	a.run(ctx, hosts, start)
-	a.finish()
 }
 
 // attempt is the state of one Deliver.
 type attempt struct {
 	t    *Transport
 	job  *mail.Job
+	site string        // the next hop that is being tried
 	left []int         // recipients without a final answer
 	last []mail.Result // the last word on each recipient
 }
@@ -234,7 +243,7 @@ func (a *attempt) run(ctx context.Context, hosts []host, start time.Time) {
 
 // host tries one host; it tells whether it let us speak.
 func (a *attempt) host(ctx context.Context, h host, start time.Time) bool {
-	tm, err := a.t.terms(ctx, a.job, h)
+	tm, err := a.t.terms(ctx, a.job, a.site, h)
 	if err != nil {
 		a.failAll(mail.Result{Status: mail.AsStatus(err), Relay: "none", Connect: time.Since(start)})
 		return false
@@ -339,6 +348,7 @@ func (a *attempt) finish() {
 			r = mail.Result{Status: mail.Defer("4.3.0", "no host was tried for %s", a.job.Nexthop), Relay: "none"}
 		}
 		r.Program = a.t.opts.Program
+		r.Status = a.t.filterStatus(r.Status)
 		a.job.Report(i, r)
 	}
 }

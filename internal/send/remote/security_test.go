@@ -436,17 +436,17 @@ func TestPolicies(t *testing.T) {
 		"bad5": "encrypt ciphers=high ciphers=low", "bad6": "secure match=", "bad7": "encrypt protocols=TLSv9", "bad8": "fingerprint", "bad9": "secure x"}})
 	for dest, want := range map[string]string{"a.test": "secure", "[a.test]:587": "encrypt", "[a.test]": "may", "b.sub.test": "none",
 		"c.b.sub.test": "none", "sub.test": "may", "fp.test": "fingerprint", "[c.sub.test]": "may", "b.sub.test:25": "may"} {
-		p, err := tr.policyOf(t.Context(), dest)
+		p, err := tr.policyOf(t.Context(), dest, host{})
 		if err != nil || p.level.String() != want {
 			t.Errorf("%s: %v %v, want %s", dest, p.level, err, want)
 		}
 	}
-	p, _ := tr.policyOf(t.Context(), "a.test")
+	p, _ := tr.policyOf(t.Context(), "a.test", host{})
 	if p.lo != tls.VersionTLS12 || strings.Join(p.match, " ") != "x.test .y.test" {
 		t.Errorf("%+v", p)
 	}
 	for _, dest := range []string{"bad1", "bad2", "bad3", "bad4", "bad5", "bad6", "bad7", "bad8", "bad9", "broken"} {
-		if _, err := tr.policyOf(t.Context(), dest); err == nil || err.Error() != errBadPolicy().Error() {
+		if _, err := tr.policyOf(t.Context(), dest, host{}); err == nil || err.Error() != errBadPolicy().Error() {
 			t.Errorf("%s: %v", dest, err)
 		}
 	}

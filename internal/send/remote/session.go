@@ -33,6 +33,7 @@ type session struct {
 	w         *bufio.Writer
 	doing     string // what we are about, for error texts: "sending RCPT TO"
 	ext       map[string]string
+	deaf      []string // extensions that we do not want to hear of, in capitals
 	isTLS     bool
 	matched   bool // the certificate is the one that the policy demands
 	failedTLS bool // the handshake failed: another one in the clear may be allowed
@@ -48,6 +49,14 @@ func (t *Transport) dial(ctx context.Context, h host, tm *terms) (*session, erro
 	d := net.Dialer{Timeout: t.opts.ConnectTimeout, LocalAddr: t.bind(h)}
 	network, address := h.dialTarget()
 	c, err := d.DialContext(ctx, network, address)
+	if err != nil && d.LocalAddr != nil && bindFailed(err) {
+		t.log.Warn("bind %s: %s", d.LocalAddr.(*net.TCPAddr).IP, proc.ErrText(err))
+		if t.opts.BindEnforce {
+			return nil, errorf("4.3.5", "bind %s: %s", d.LocalAddr.(*net.TCPAddr).IP, proc.ErrText(err))
+		}
+		d.LocalAddr = nil
+		c, err = d.DialContext(ctx, network, address)
+	}
 	if err != nil {
 		return nil, errorf("4.4.1", "connect to %s: %s", h.relay(), proc.ErrText(err))
 	}
@@ -126,8 +135,17 @@ func (s *session) read(timeout time.Duration, doing string) (reply, error) {
 	}
 }
 
-// line reads one line without its end; what is longer than maxReplyLine is cut.
+// line reads one line without its end, and as smtp_reply_filter wants it.
 func (s *session) line() ([]byte, error) {
+	b, err := s.rawLine()
+	if err != nil || s.t.opts.Replies == nil {
+		return b, err
+	}
+	return s.t.filterReply(b), nil
+}
+
+// rawLine reads one line as it came; what is longer than maxReplyLine is cut.
+func (s *session) rawLine() ([]byte, error) {
 	var out []byte
 	for {
 		b, err := s.r.ReadSlice('\n')

@@ -1,11 +1,13 @@
 package remote
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"packetboat/internal/mail"
+	"packetboat/internal/send/remote/convert"
 )
 
 // stamp adds relay and times to a result.
@@ -21,6 +23,10 @@ func (s *session) transaction(a *attempt, at stamp) {
 	rcpts := append([]int(nil), a.left...)
 	if a.job.Env.VerifyOnly {
 		s.probe(a, rcpts, at)
+		return
+	}
+	if err := s.forwardClient(a.job); err != nil {
+		a.failAll(at(mail.Result{Status: mail.AsStatus(err)}))
 		return
 	}
 	accepted, ok := s.envelope(a, rcpts, at)
@@ -215,14 +221,18 @@ func (s *session) content(job *mail.Job) error {
 		return errorf("4.3.0", "cannot read queue file %s: %s", job.ID, err.Error())
 	}
 	defer c.Close()
-	w := &dotWriter{w: s.w, limit: s.t.opts.LineLimit, deadline: func() {
+	w := &convert.Dots{W: s.w, Limit: s.t.opts.LineLimit, Deadline: func() {
 		s.conn.SetWriteDeadline(time.Now().Add(s.t.opts.DataXferTimeout))
 	}}
-	if err := w.copy(c.Reader()); err != nil {
+	if err := w.Copy(s.convert(c.Reader(), job)); err != nil {
+		if st, ok := errors.AsType[*mail.Status](err); ok {
+			s.broken = true // without the dot the host throws away what it has
+			return st
+		}
 		return s.lost(err)
 	}
 	s.doing = "sending end of data -- message may be sent more than once"
-	w.deadline()
+	w.Deadline()
 	if err := s.w.Flush(); err != nil {
 		return s.lost(err)
 	}
@@ -262,7 +272,7 @@ func (s *session) verdict(a *attempt, accepted []int, at stamp) {
 func (s *session) mailLine(job *mail.Job) string {
 	env := job.Env
 	var b strings.Builder
-	fmt.Fprintf(&b, "MAIL FROM:<%s>", env.Sender.Quoted())
+	fmt.Fprintf(&b, "MAIL FROM:<%s>", s.t.generic(env.Sender).Quoted())
 	if s.has("SIZE") {
 		fmt.Fprintf(&b, " SIZE=%d", job.Size)
 	}
@@ -285,12 +295,15 @@ func (s *session) mailLine(job *mail.Job) string {
 
 // rcptLine writes RCPT TO with the parameters that the host understands.
 func (s *session) rcptLine(r mail.Rcpt) string {
-	line := "RCPT TO:<" + r.Addr.Quoted() + ">"
+	line := "RCPT TO:<" + s.t.generic(r.Addr).Quoted() + ">"
 	if !s.has("DSN") {
 		return line
 	}
 	if n := r.Notify.String(); n != "" {
 		line += " NOTIFY=" + n
+	}
+	if r.ORCPT == "" { // RFC 3461 section 5.1: a relay may say what was written
+		r.ORCPT = "rfc822;" + original(r).Quoted()
 	}
 	if r.ORCPT != "" {
 		kind, addr, _ := strings.Cut(r.ORCPT, ";")

@@ -33,6 +33,7 @@ const (
 	NoHost               // the name does not exist (NXDOMAIN)
 	NoData               // the name exists, without records of this type
 	Invalid              // an answer that must not be used
+	Filtered             // a filter of ours left none of the records
 )
 
 // Error is a failed look-up. Its text is Postfix's, because log readers count it.
@@ -43,6 +44,9 @@ type Error struct {
 
 // Error says "Host or domain name not found. Name service error for ...".
 func (e *Error) Error() string {
+	if e.Kind == Filtered {
+		return "Error looking up name=" + e.Name + " type=" + e.Type + ": DNS reply filter drops all results"
+	}
 	why := [...]string{"Host not found, try again", "Host not found",
 		"Host found but no data record of requested type", "Malformed or unexpected name server reply"}[e.Kind]
 	return "Host or domain name not found. Name service error for name=" + e.Name + " type=" + e.Type + ": " + why
@@ -76,6 +80,7 @@ type Resolver struct {
 	opts  Options
 	conf  *confFile
 	hosts *hostsFile
+	drop  func(record string) bool // nil = every record counts
 }
 
 // New returns a Resolver for o.

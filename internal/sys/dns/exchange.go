@@ -33,6 +33,9 @@ func (r *Resolver) ask(ctx context.Context, name string, qtype uint16) ([]mdns.R
 	if len(rrs) == 0 {
 		return nil, a.AuthenticatedData, &Error{name, typ, NoData}
 	}
+	if rrs = r.filter(rrs); len(rrs) == 0 {
+		return nil, a.AuthenticatedData, &Error{name, typ, Filtered}
+	}
 	return rrs, a.AuthenticatedData, nil
 }
 

@@ -16,3 +16,13 @@ func (g *Log) SMTPNoTLS(host, why, detail string) {
 		g.Warn("TLS library problem: %s", detail)
 	}
 }
+
+// SMTPCheck says what smtp_header_checks and its like did to a line: action is
+// "replace", "warning" and so on, where "header" or "body", text what the table
+// said.
+func (g *Log) SMTPCheck(id, action, where, line, text string) {
+	if text != "" {
+		text = ": " + text
+	}
+	g.Info("%s: %s: %s %.200s%s", id, action, where, line, text)
+}

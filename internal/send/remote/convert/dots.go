@@ -1,4 +1,4 @@
-package remote
+package convert
 
 import (
 	"bufio"
@@ -6,30 +6,31 @@ import (
 	"io"
 )
 
-// dotWriter writes a message with LF line ends as the DATA of RFC 5321 section
+// Dots writes a message with LF line ends as the DATA of RFC 5321 section
 // 4.5.2: CRLF line ends, a dot before each dot that begins a line, ".CRLF" at
 // the end. No bare CR or LF leaves this machine, whatever the message holds: a
 // CR before LF belongs to the line end, any other becomes a space (the far side
 // of the smuggling tricks of CVE-2023-51764). Lines longer than limit octets are
 // broken as smtp_line_length_limit does, with CRLF and a space.
-type dotWriter struct {
-	w        *bufio.Writer
-	limit    int
-	deadline func() // renews the write deadline; called for each chunk
-	column   int
-	held     bool // a CR was read whose successor is not known yet
+type Dots struct {
+	W        *bufio.Writer
+	Limit    int    // octets of a line
+	Deadline func() // renews the write deadline; called for each chunk
+
+	column int
+	held   bool // a CR was read whose successor is not known yet
 }
 
 // chunk is the number of octets read at once.
 const chunk = 64 << 10
 
-// copy sends all of r and the final dot.
-func (d *dotWriter) copy(r io.Reader) error {
+// Copy sends all of r and the final dot.
+func (d *Dots) Copy(r io.Reader) error {
 	buf := make([]byte, chunk)
 	for {
 		n, err := r.Read(buf)
 		if n > 0 {
-			d.deadline()
+			d.Deadline()
 			if werr := d.write(buf[:n]); werr != nil {
 				return werr
 			}
@@ -44,7 +45,7 @@ func (d *dotWriter) copy(r io.Reader) error {
 }
 
 // write sends one chunk, a line or a part of a line at a time.
-func (d *dotWriter) write(b []byte) error {
+func (d *Dots) write(b []byte) error {
 	for len(b) > 0 {
 		if d.held {
 			d.held = false
@@ -69,17 +70,17 @@ func (d *dotWriter) write(b []byte) error {
 
 // text sends octets that hold no line end. Errors of the buffered writer stay
 // with it and come out at the last call.
-func (d *dotWriter) text(b []byte) error {
+func (d *Dots) text(b []byte) error {
 	if len(b) > 0 && d.column == 0 && b[0] == '.' {
-		d.w.WriteByte('.')
+		d.W.WriteByte('.')
 	}
 	for len(b) > 0 {
-		if d.column >= d.limit {
-			d.w.WriteString("\r\n ")
+		if d.column >= d.Limit {
+			d.W.WriteString("\r\n ")
 			d.column = 1
 		}
-		n := min(len(b), d.limit-d.column)
-		if _, err := d.w.Write(b[:n]); err != nil {
+		n := min(len(b), d.Limit-d.column)
+		if _, err := d.W.Write(b[:n]); err != nil {
 			return err
 		}
 		d.column += n
@@ -88,19 +89,19 @@ func (d *dotWriter) text(b []byte) error {
 	return nil
 }
 
-func (d *dotWriter) newline() {
-	d.w.WriteString("\r\n")
+func (d *Dots) newline() {
+	d.W.WriteString("\r\n")
 	d.column = 0
 }
 
 // end completes the last line and sends the final dot.
-func (d *dotWriter) end() error {
+func (d *Dots) end() error {
 	if d.held {
 		d.text([]byte{' '})
 	}
 	if d.column > 0 {
 		d.newline()
 	}
-	_, err := d.w.WriteString(".\r\n")
+	_, err := d.W.WriteString(".\r\n")
 	return err
 }
