@@ -15,12 +15,12 @@ import (
 
 	"packetboat/internal/mail"
 	"packetboat/internal/receive/gate"
-	"packetboat/internal/sys/haproxy"
 	"packetboat/internal/receive/milter"
 	"packetboat/internal/receive/policy"
 	"packetboat/internal/receive/smtpd/peername"
 	"packetboat/internal/receive/smtpd/stream"
 	"packetboat/internal/receive/smtpd/syntax"
+	"packetboat/internal/sys/haproxy"
 	"packetboat/internal/sys/maillog"
 )
 
@@ -338,7 +338,8 @@ func (c *session) dispatch(line []byte) {
 
 // run checks what holds for all verbs, and runs one.
 func (c *session) run(v *verb, cmd *syntax.Command) bool {
-	if v.last && len(c.in.Unread()) > 0 && !c.pipelined(v.name) {
+	// Who has not said EHLO has not been told that commands may come in batches.
+	if (v.last || c.st.Proto != "ESMTP") && len(c.in.Unread()) > 0 && !c.pipelined(v.name) {
 		return false
 	}
 	if c.denied && v.name != "QUIT" {

@@ -20,8 +20,8 @@ import (
 	"time"
 
 	"packetboat/internal/receive/gate"
-	"packetboat/internal/sys/haproxy"
 	"packetboat/internal/receive/policy/dnslist"
+	"packetboat/internal/sys/haproxy"
 	"packetboat/internal/sys/maillog"
 )
 
