@@ -2,6 +2,7 @@ package search
 
 import (
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -72,6 +73,7 @@ func (sr *Searcher) newWorkers() []*Searcher {
 	workers := make([]*Searcher, min(maxWorkers, runtime.GOMAXPROCS(0)))
 	for i := range workers {
 		w := &Searcher{View: sr.View, Source: sr.Source, Saved: sr.Saved, key: sr.key, now: sr.now, last: sr.last, keyword: sr.keyword, kinds: sr.kinds}
+		w.kinds.fields = slices.Clone(w.kinds.fields)
 		mime := message.NewParser()
 		w.Load = func(m *store.Msg) (*message.Part, error) {
 			r, err := w.Read(m.UID, 0, -1)

@@ -15,128 +15,142 @@ import (
 	"packetboat/internal/store/index"
 )
 
-// What SEARCH keeps of a message: the day of its Date field, 4 octets of days
-// since 1970, and the text of the fields that are searched most, folded: index of
-// the field in render's list 1, length 2, text.
+// What SEARCH keeps of a message: for each field that somebody has searched the
+// text of all fields of that name, folded, each with its length, 2 octets, before
+// it; and the day of the Date field, 4 octets of days since 1970.
 const (
-	textsKind = "searchtext.1"
-	maxTexts  = 32 << 10
+	textKind = "text.1"    // and the name of the field behind it
+	addrKind = "address.1" // the same for fields that are compared as addresses
+	sentKind = "sent.1"
+	maxTexts = 32 << 10
 )
 
 // kinds are the numbers of what is kept.
-type kinds struct{ texts, digest, grams index.Kind }
-
-// kindsOf asks for the numbers once a search.
-func kindsOf(x *index.File) kinds {
-	return kinds{x.Kind(textsKind), x.Kind(render.DigestKind), x.Kind(trigram.Kind)}
+type kinds struct {
+	digest, grams, sent index.Kind
+	fields              []fieldKind
 }
 
-// keptAs tells whether the text of a field is kept, and whether as addresses.
-func keptAs(name string) (kept, address bool) {
-	switch strings.ToLower(name) {
-	case "from", "to", "cc", "bcc":
-		return true, true
-	case "subject", "message-id", "in-reply-to", "list-id", "sender", "reply-to":
-		return true, false
+// fieldKind says under which number the texts of a field are kept.
+type fieldKind struct {
+	name    string
+	address bool
+	kind    index.Kind
+	listed  int // index in digests, or -1
+}
+
+// fieldOf returns the number for the field of a key, which it gets at its first use.
+func (sr *Searcher) fieldOf(name string, address bool) *fieldKind {
+	for i := range sr.kinds.fields {
+		if f := &sr.kinds.fields[i]; f.address == address && strings.EqualFold(f.name, name) {
+			return f
+		}
 	}
-	return false, false
+	prefix := textKind
+	if address {
+		prefix = addrKind
+	}
+	f := fieldKind{name, address, sr.Index.Kind(prefix + " " + strings.ToLower(name)), render.ListedField(name)}
+	sr.kinds.fields = append(sr.kinds.fields, f)
+	return &sr.kinds.fields[len(sr.kinds.fields)-1]
 }
 
 func (sr *Searcher) tag() uint32 { return uint32(sr.m.Size) }
 
-// texts returns the texts of the message; false when there are none.
-func (sr *Searcher) texts() ([]byte, bool) {
-	if sr.textsDone {
-		return sr.text, sr.textsOK
+// inKept looks for a key's text in what is kept of its field, which is worked
+// out where it is not; known is false when that cannot be.
+func (sr *Searcher) inKept(k *syntax.Key) (found, known bool) {
+	if sr.Index == nil {
+		return false, false
 	}
-	sr.textsDone = true
-	sr.text, sr.textsOK = sr.Index.Append(sr.text[:0], sr.kinds.texts, sr.m.UID, sr.tag())
-	if sr.textsOK {
-		sr.textsOK = len(sr.text) >= 4
-		return sr.text, sr.textsOK
+	f := sr.fieldOf(k.Header, k.Address)
+	sr.text, known = sr.Index.Append(sr.text[:0], f.kind, sr.m.UID, sr.tag())
+	if known {
+		return inTexts(sr.text, k.Text), true
+	}
+	header, ok := sr.fields(f.listed)
+	if !ok {
+		return false, false
+	}
+	sr.text = appendTexts(sr.text[:0], header, f)
+	if len(sr.text) > maxTexts {
+		return false, false
+	}
+	sr.Index.Put(f.kind, sr.m.UID, sr.tag(), sr.text)
+	return inTexts(sr.text, k.Text), true
+}
+
+// fields returns a header that holds at least the field of that index in
+// digests: those of the digest, or all.
+func (sr *Searcher) fields(listed int) ([]byte, bool) {
+	if listed < 0 || sr.loaded {
+		header := sr.loadHeader()
+		return header, len(header) < maxSearchHeader && !sr.failed
+	}
+	var ok bool
+	if sr.digest, ok = sr.Index.Append(sr.digest[:0], sr.kinds.digest, sr.m.UID, sr.tag()); ok {
+		sr.some = sr.some[:0]
+		render.EachListed(sr.digest, func(_ int, field []byte) bool {
+			sr.some = append(sr.some, field...)
+			return true
+		})
+		return sr.some, true
 	}
 	header := sr.loadHeader()
 	if len(header) >= maxSearchHeader || sr.failed {
 		return nil, false
 	}
-	sr.text = appendTexts(sr.text[:0], header)
-	if sr.textsOK = len(sr.text) <= maxTexts; sr.textsOK {
-		sr.Index.Put(sr.kinds.texts, sr.m.UID, sr.tag(), sr.text)
+	if sr.digest, ok = render.Digest(sr.digest[:0], header); ok {
+		sr.Index.Put(sr.kinds.digest, sr.m.UID, sr.tag(), sr.digest)
 	}
-	return sr.text, sr.textsOK
+	return header, true
 }
 
-// appendTexts makes texts of a header; longer ones than maxTexts are not to be used.
-func appendTexts(b, header []byte) []byte {
-	b = binary.LittleEndian.AppendUint32(b, uint32(sentDay(header).Unix()/86400))
-	textsearch.EachField(header, func(n, value []byte) bool {
-		name := string(n)
-		i := render.ListedField(name)
-		if i < 0 {
-			return true
+// appendTexts appends the texts of one field's values; more than maxTexts are not to be used.
+func appendTexts(b, header []byte, f *fieldKind) []byte {
+	textsearch.EachField(header, func(name, value []byte) bool {
+		if len(name) == len(f.name) && strings.EqualFold(string(name), f.name) {
+			text := textsearch.FieldText(f.name, f.address, value)
+			b = append(binary.LittleEndian.AppendUint16(b, uint16(len(text))), text...)
 		}
-		kept, address := keptAs(name)
-		if !kept {
-			return true
-		}
-		text := textsearch.FieldText(name, address, value)
-		b = append(binary.LittleEndian.AppendUint16(append(b, byte(i)), uint16(min(len(text), 1<<16-1))), text...)
 		return len(b) <= maxTexts
 	})
 	return b
 }
 
-// keptDay returns the day of the Date field out of texts.
-func keptDay(texts []byte) time.Time {
-	return time.Unix(int64(int32(binary.LittleEndian.Uint32(texts)))*86400, 0).UTC()
-}
-
-// inKept looks for a key's text in what is kept of the header; known is false
-// when that does not tell.
-func (sr *Searcher) inKept(k *syntax.Key) (found, known bool) {
-	if sr.Index == nil {
-		return false, false
-	}
-	i := render.ListedField(k.Header)
-	if i < 0 {
-		return false, false
-	}
-	if kept, address := keptAs(k.Header); kept && address == k.Address {
-		if texts, ok := sr.texts(); ok {
-			return inTexts(texts[4:], byte(i), k.Text), true
-		}
-		return false, false
-	}
-	var digest []byte
-	if digest, known = sr.Index.Append(sr.text[:0], sr.kinds.digest, sr.m.UID, sr.tag()); !known {
-		return false, false
-	}
-	sr.text, sr.textsDone = digest, false
-	render.EachListed(digest, func(n int, field []byte) bool {
-		if n == i {
-			textsearch.EachField(field, func(_, value []byte) bool {
-				found = k.Text == "" || strings.Contains(textsearch.FieldText(k.Header, k.Address, value), k.Text)
-				return true
-			})
-		}
-		return !found
-	})
-	return found, true
-}
-
-// inTexts looks for text in the texts of one field.
-func inTexts(b []byte, field byte, text string) bool {
-	for len(b) >= 3 {
-		n := 3 + int(binary.LittleEndian.Uint16(b[1:]))
+// inTexts looks for text in each of the texts.
+func inTexts(b []byte, text string) bool {
+	for len(b) >= 2 {
+		n := 2 + int(binary.LittleEndian.Uint16(b))
 		if n > len(b) {
 			return false
 		}
-		if b[0] == field && bytes.Contains(b[3:n], []byte(text)) {
+		if bytes.Contains(b[2:n], []byte(text)) {
 			return true
 		}
 		b = b[n:]
 	}
 	return false
+}
+
+// sent returns the day of the Date field, in the sender's zone. Where it is
+// missing or makes no sense the day is that of time 0, as in Dovecot.
+func (sr *Searcher) sent() time.Time {
+	if sr.Index == nil {
+		return sentDay(sr.loadHeader())
+	}
+	var ok bool
+	if sr.text, ok = sr.Index.Append(sr.text[:0], sr.kinds.sent, sr.m.UID, sr.tag()); ok && len(sr.text) == 4 {
+		return time.Unix(int64(int32(binary.LittleEndian.Uint32(sr.text)))*86400, 0).UTC()
+	}
+	header, ok := sr.fields(render.ListedField("Date"))
+	if !ok {
+		return sentDay(sr.loadHeader())
+	}
+	day := sentDay(header)
+	sr.text = binary.LittleEndian.AppendUint32(sr.text[:0], uint32(day.Unix()/86400))
+	sr.Index.Put(sr.kinds.sent, sr.m.UID, sr.tag(), sr.text)
+	return day
 }
 
 // mayHold asks the filter of the message; known is false when there is none yet.

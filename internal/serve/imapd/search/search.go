@@ -56,8 +56,9 @@ type Searcher struct {
 	filter []byte
 	line   []byte
 
-	text               []byte // what is kept of the header (see texts)
-	textsDone, textsOK bool
+	text   []byte // of the field looked at
+	digest []byte
+	some   []byte // the fields of the digest
 }
 
 // Prepare gets ready to look for messages that match key, and tells whether
@@ -68,7 +69,8 @@ func (sr *Searcher) Prepare(key syntax.Key) (look bool) {
 		sr.last = sr.View.Msgs[n-1].UID
 	}
 	sr.prepare(&sr.key)
-	sr.kinds, sr.dear = kindsOf(sr.Index), cost(&sr.key) == 2
+	sr.kinds = kinds{digest: sr.Index.Kind(render.DigestKind), grams: sr.Index.Kind(trigram.Kind), sent: sr.Index.Kind(sentKind)}
+	sr.dear = cost(&sr.key) == 2
 	return needsLook(&sr.key)
 }
 
@@ -84,7 +86,7 @@ func (sr *Searcher) Match(i int) bool {
 }
 
 func (sr *Searcher) matchOne(i int) bool {
-	sr.m, sr.i, sr.loaded, sr.textsDone, sr.failed = &sr.View.Msgs[i], i, false, false, false
+	sr.m, sr.i, sr.loaded, sr.failed = &sr.View.Msgs[i], i, false, false
 	return sr.match(&sr.key)
 }
 
@@ -223,17 +225,7 @@ func dayOf(t time.Time) time.Time {
 	return time.Date(y, m, d, 0, 0, 0, 0, time.UTC)
 }
 
-// sent returns the day of the Date field, in the sender's zone. Where it is
-// missing or makes no sense the day is that of time 0, as in Dovecot.
-func (sr *Searcher) sent() time.Time {
-	if sr.Index != nil {
-		if texts, ok := sr.texts(); ok {
-			return keptDay(texts)
-		}
-	}
-	return sentDay(sr.loadHeader())
-}
-
+// sentDay reads the first Date field of a header.
 func sentDay(header []byte) (day time.Time) {
 	day = time.Unix(0, 0).UTC()
 	textsearch.EachField(header, func(name, value []byte) bool {
