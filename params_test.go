@@ -16,12 +16,12 @@ var tellers = []string{"internal/sys/config", "cmd/mailadm/postconf", "cmd/maila
 
 // ofTheTable are parameters that sys/config itself acts on: others take their
 // defaults from them.
-var ofTheTable = []string{"config_directory", "mydomain", "mynetworks_style", "compatibility_level", "stress", "reject_tempfail_action"}
+var ofTheTable = []string{"config_directory", "mydomain", "mynetworks_style", "compatibility_level", "stress", "reject_tempfail_action",
+	"default_delivery_status_filter"}
 
 // refusedByName are parameters that code looks at only to say that it cannot
 // obey them.
-var refusedByName = []string{"smtp_tls_per_site", "smtp_tls_trust_anchor_file", "smtp_sasl_auth_cache_name",
-	"lmtp_tls_per_site", "lmtp_tls_trust_anchor_file", "lmtp_sasl_auth_cache_name"}
+var refusedByName = []string{"smtp_sasl_auth_cache_name", "lmtp_sasl_auth_cache_name"}
 
 // TestParams holds that the table of parameters tells the truth: a parameter
 // is done only if some code reads it, and what code reads is done. Whoever

@@ -32,8 +32,7 @@ type clientParams struct {
 	Key          string   `main:"smtp_tls_key_file"`
 	Chain        []string `main:"smtp_tls_chain_files"`
 	PolicyMaps   string   `main:"smtp_tls_policy_maps"`
-	PerSite      string   `main:"smtp_tls_per_site"`
-	TrustAnchors string   `main:"smtp_tls_trust_anchor_file"`
+	TrustAnchors []string `main:"smtp_tls_trust_anchor_file"`
 	Auth         bool     `main:"smtp_sasl_auth_enable"`
 	AuthType     string   `main:"smtp_sasl_type"`
 	PasswordMaps string   `main:"smtp_sasl_password_maps"`
@@ -84,10 +83,6 @@ func configError(m *config.Main, name, text, hint string) error {
 // refuse names settings that would be passed over otherwise.
 func (p *clientParams) refuse(m *config.Main) error {
 	switch {
-	case p.PerSite != "" && p.PolicyMaps == "":
-		return configError(m, "smtp_tls_per_site", "smtp_tls_per_site is not supported", "write the levels into smtp_tls_policy_maps: NONE is none, MAY is may, MUST is verify")
-	case p.TrustAnchors != "":
-		return configError(m, "smtp_tls_trust_anchor_file", "smtp_tls_trust_anchor_file is not supported", "name the certificates in smtp_tls_CAfile")
 	case p.Auth && strings.TrimSpace(p.PasswordMaps) == "":
 		return configError(m, "smtp_sasl_auth_enable", "specify a password table via the `smtp_sasl_password_maps' configuration parameter",
 			"smtp_sasl_password_maps = hash:/etc/postfix/sasl_passwd")
@@ -115,7 +110,7 @@ func (p *clientParams) level(l string) string {
 
 // uses tells whether a client ever speaks TLS.
 func (p *clientParams) uses(o *remote.Options) bool {
-	return !strings.EqualFold(o.TLSLevel, "none") || p.PolicyMaps != ""
+	return !strings.EqualFold(o.TLSLevel, "none") || p.PolicyMaps != "" || o.PerSite != nil
 }
 
 // logLevel reads smtp_tls_loglevel: a number, or words of which only "none"
@@ -136,6 +131,9 @@ var hashName = regexp.MustCompile(`^[0-9a-f]{8}\.[0-9]+$`)
 // authorities reads the certificates that are trusted. As in Postfix the
 // system's are added only to others, and only with tls_append_default_CA.
 func (e *engine) authorities(p *clientParams) *x509.CertPool {
+	if len(p.TrustAnchors) > 0 { // they alone count then; a certificate of any rank is one
+		return e.anchors(p.TrustAnchors)
+	}
 	if p.CAFile == "" && p.CAPath == "" {
 		return nil
 	}
@@ -154,6 +152,20 @@ func (e *engine) authorities(p *clientParams) *x509.CertPool {
 	}
 	if p.CAPath != "" {
 		e.folder(pool, p.CAPath)
+	}
+	return pool
+}
+
+// anchors reads the files of smtp_tls_trust_anchor_file. One that cannot be read
+// leaves nothing to trust, and mail waits.
+func (e *engine) anchors(files []string) *x509.CertPool {
+	pool := x509.NewCertPool()
+	for _, f := range files {
+		if b, err := e.link.readKey(f); err != nil {
+			e.log.Warn("error opening trust anchor file: %s: %s", f, err.Error())
+		} else if !pool.AppendCertsFromPEM(b) {
+			e.log.Warn("no trust anchor in %s", f)
+		}
 	}
 	return pool
 }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -44,14 +45,16 @@ type starter struct {
 	locals map[string]*localRules // by service
 	pipes  map[string]*pipe.Attrs // by service
 	users  proc.Users
-	slots  chan struct{} // a place for each request under way
-	live   atomic.Int64  // deliver processes
-	log    func(format string, args ...any)
+
+	options map[string][]string // -o of a service, for its deliver processes
+	slots   chan struct{}       // a place for each request under way
+	live    atomic.Int64        // deliver processes
+	log     func(format string, args ...any)
 }
 
 func newStarter(p *parent, e *engineProc) *starter {
 	return &starter{main: p.main, bin: p.bin, dir: p.main.Dir(), engine: e, words: p.words.in,
-		locals: readRules(p.main, p.master), pipes: readPipes(p.master),
+		locals: readRules(p.main, p.master), pipes: readPipes(p.master), options: deliverOptions(p.master),
 		keys: keyFiles(p.main, p.master), tables: tableSet(p), grants: newGrants(p.main, p.master),
 		slots: make(chan struct{}, maxRequests), log: p.log.Warn}
 }
@@ -150,7 +153,7 @@ func (s *starter) deliver(q request) (*os.File, error) {
 	if gid, err := proc.LookupGroup("mail"); err == nil {
 		r.Group = gid
 	}
-	return s.conversation(r)
+	return s.conversation(q.Service, r)
 }
 
 // virtual starts a deliver process for a virtual mailbox, below
@@ -172,7 +175,7 @@ func (s *starter) virtual(q request) (*os.File, error) {
 	if opts.Base == "" || !below(q.Mailbox, opts.Base) {
 		return nil, fmt.Errorf("mailbox %q is not below virtual_mailbox_base", q.Mailbox)
 	}
-	return s.conversation(mailboxOf(&proc.User{UID: q.UID, GID: q.GID}, q.Mailbox))
+	return s.conversation(q.Service, mailboxOf(&proc.User{UID: q.UID, GID: q.GID}, q.Mailbox))
 }
 
 // file starts a deliver process that appends to a file named by an alias.
@@ -187,7 +190,7 @@ func (s *starter) file(q request) (*os.File, error) {
 	if !filepath.IsAbs(q.Mailbox) {
 		return nil, fmt.Errorf("file %q is no absolute path", q.Mailbox)
 	}
-	return s.conversation(mailboxOf(&proc.User{UID: u.UID, GID: u.GID}, q.Mailbox))
+	return s.conversation(q.Service, mailboxOf(&proc.User{UID: u.UID, GID: u.GID}, q.Mailbox))
 }
 
 // mailboxOf is a deliver for a mailbox that does not follow from an account. It
@@ -202,13 +205,32 @@ func below(path, base string) bool {
 	return err == nil && rel != "." && rel != ".." && !strings.HasPrefix(rel, "../")
 }
 
+// deliverParams are the parameters that deliver reads, which an option of the
+// service in master.cf may change.
+var deliverParams = [...]string{"mail_spool_directory", "home_mailbox", "mailbox_size_limit", "virtual_mailbox_limit",
+	"strict_mailbox_ownership", "stale_lock_time", "deliver_lock_attempts", "deliver_lock_delay", "myhostname",
+	"mailbox_delivery_lock", "virtual_mailbox_lock"}
+
+// deliverOptions returns the options for the deliver processes of each service.
+func deliverOptions(services []config.Service) map[string][]string {
+	out := map[string][]string{}
+	for _, svc := range services {
+		for _, o := range svc.Options {
+			if svc.Type == "unix" && slices.Contains(deliverParams[:], o.Name) {
+				out[svc.Name] = append(out[svc.Name], "-o", o.Name+"="+o.Value)
+			}
+		}
+	}
+	return out
+}
+
 // deliverEnv keeps a deliver small and its start cheap: it has one user's mail to
 // write, so one processor will do, and its garbage is collected early.
 var deliverEnv = [...]string{"GOMAXPROCS=1", "GOGC=50", "GOMEMLIMIT=24MiB"}
 
 // conversation starts deliver -z and returns the engine's end of its socket. The
 // process has r.User's rights from its first instruction.
-func (s *starter) conversation(r proc.Role) (*os.File, error) {
+func (s *starter) conversation(service string, r proc.Role) (*os.File, error) {
 	ours, theirs, err := proc.SocketPair()
 	if err != nil {
 		return nil, err
@@ -219,7 +241,7 @@ func (s *starter) conversation(r proc.Role) (*os.File, error) {
 		ours.Close()
 		return nil, errors.New("too many delivery processes at once")
 	}
-	r.Path, r.Args = filepath.Join(s.bin, "deliver"), append([]string{"deliver", "-c", s.dir, "-z"}, r.Args...)
+	r.Path, r.Args = filepath.Join(s.bin, "deliver"), append(append([]string{"deliver", "-c", s.dir, "-z"}, s.options[service]...), r.Args...)
 	r.Env, r.Files, r.Stderr = append(proc.CleanEnv(), deliverEnv[:]...), []*os.File{theirs}, s.words
 	p, err := proc.Start(r)
 	if err != nil {
@@ -289,7 +311,7 @@ func tableSet(p *parent) map[string]bool {
 // keyParams are the parameters whose files only root may read.
 var keyParams = [...]string{"smtpd_tls_cert_file", "smtpd_tls_key_file", "smtpd_tls_eccert_file", "smtpd_tls_eckey_file",
 	"smtpd_tls_dcert_file", "smtpd_tls_dkey_file", "smtpd_tls_chain_files", "smtp_tls_cert_file", "smtp_tls_key_file",
-	"smtp_tls_chain_files", "smtpd_tls_CAfile", "smtp_tls_CAfile"}
+	"smtp_tls_chain_files", "smtpd_tls_CAfile", "smtp_tls_CAfile", "smtp_tls_trust_anchor_file"}
 
 // keyFiles returns the files that the engine may ask for.
 func keyFiles(m *config.Main, services []config.Service) map[string]bool {

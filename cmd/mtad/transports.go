@@ -120,6 +120,10 @@ func (e *engine) remote(svc config.Service, m *config.Main) (sched.Transport, er
 	if err := m.Decode(&o); err != nil {
 		return nil, err
 	}
+	o.Log, o.Own = e.logs, ownAddrs
+	if err := e.tables(m, &o); err != nil {
+		return nil, err
+	}
 	if err := e.security(m, &o); err != nil {
 		return nil, err
 	}
@@ -127,7 +131,6 @@ func (e *engine) remote(svc config.Service, m *config.Main) (sched.Transport, er
 		o.LineLimit = math.MaxInt
 	}
 	o.Program = wiring.ProgramName(e.main, m, svc.Command)
-	o.Resolver, o.Log, o.Own = e.names, e.logs, ownAddrs
 	return remote.New(o), nil
 }
 
