@@ -169,3 +169,40 @@ func TestWithoutDetail(t *testing.T) {
 		}
 	}
 }
+
+// TestTLSOptions: ssl_cipher_list and ssl_options hold for what clients are offered.
+func TestTLSOptions(t *testing.T) {
+	dir := t.TempDir()
+	newPair(t, dir, 1)
+	s := launch(t, fmt.Sprintf("yes\nssl_cert = <%s/cert.pem\nssl_key = <%s/key.pem\nssl_cipher_list = ECDHE-ECDSA-AES256-GCM-SHA384\nssl_options = no_ticket", dir, dir))
+	for suite, good := range map[uint16]bool{tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384: true, tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256: false} {
+		c, err := tls.Dial("tcp4", s.ports["imaps"], &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{suite}})
+		if (err == nil) != good {
+			t.Errorf("%s: %v", tls.CipherSuiteName(suite), err)
+		}
+		if err == nil {
+			c.Close()
+		}
+	}
+	cache := &countingCache{ClientSessionCache: tls.NewLRUClientSessionCache(2)}
+	c, err := tls.Dial("tcp4", s.ports["imaps"], &tls.Config{InsecureSkipVerify: true, ClientSessionCache: cache})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.Read(make([]byte, 1)) // tickets of TLS 1.3 come before the greeting
+	if cache.puts != 0 {
+		t.Error("a session ticket came")
+	}
+}
+
+// countingCache counts the tickets that servers give.
+type countingCache struct {
+	tls.ClientSessionCache
+	puts int
+}
+
+func (c *countingCache) Put(key string, s *tls.ClientSessionState) {
+	c.puts++
+	c.ClientSessionCache.Put(key, s)
+}

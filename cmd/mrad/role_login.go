@@ -95,7 +95,7 @@ func (r *loginRole) setup(u *setup, proto login.Proto) error {
 			return err
 		}
 		r.stores = append(r.stores, store)
-		if o.TLS, err = store.TLSConfig(cert.Options{Protocols: u.Protocols}); err != nil {
+		if o.TLS, err = store.TLSConfig(u.TLS); err != nil {
 			return err
 		}
 	}

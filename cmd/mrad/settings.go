@@ -16,6 +16,7 @@ import (
 	"packetboat/cmd/mrad/unbuilt"
 	"packetboat/internal/auth"
 	"packetboat/internal/store/location"
+	"packetboat/internal/sys/cert"
 	"packetboat/internal/sys/config"
 	"packetboat/internal/sys/proc"
 )
@@ -31,6 +32,8 @@ type settings struct {
 	Cert         string   `dovecot:"ssl_cert,path"`
 	Key          string   `dovecot:"ssl_key,path"`
 	MinProtocol  string   `dovecot:"ssl_min_protocol"`
+	Ciphers      string   `dovecot:"ssl_cipher_list"`
+	SSLOptions   []string `dovecot:"ssl_options"`
 	LoginUser    string   `dovecot:"default_login_user"`
 	InternalUser string   `dovecot:"default_internal_user"`
 	MailGroup    string   `dovecot:"mail_privileged_group"`
@@ -53,8 +56,8 @@ type setup struct {
 	RequireTLS       bool
 	Trusted          []netip.Prefix
 	CertPEM, KeyPEM  []byte
-	Protocols        []string // TLS versions, as package cert reads them
-	Chroot           string   // empty folder
+	TLS              cert.Options
+	Chroot           string // empty folder
 	RunAs            *proc.User
 	Groups           []int // with RunAs: supplementary groups of a mail process
 	LockTimeout      time.Duration
@@ -180,10 +183,18 @@ func (s *settings) setupFor(proto string) (*setup, error) {
 	u := &setup{Greeting: greeting(o.Greeting), DisablePlaintext: o.DisablePlaintext, Verbose: o.Verbose, RequireTLS: s.SSL == "required",
 		Trusted: trusted, LockTimeout: o.LockTimeout, DotlockStale: o.DotlockStale, IdleNotify: o.IdleNotify,
 		UIDL: o.UIDL, NoFlagUpdates: o.NoFlagUpdates, Hostname: s.Hostname, IDSend: o.IDSend, Capability: o.Capability}
-	if s.MinProtocol != "" {
-		u.Protocols = []string{">=" + s.MinProtocol}
-	}
+	u.TLS = s.tlsOptions()
 	return u, nil
+}
+
+// tlsOptions are the settings of TLS but for certificates. What ssl_options can
+// say beside no_ticket is so anyway: Go compresses nothing.
+func (s *settings) tlsOptions() cert.Options {
+	o := cert.Options{CipherList: s.Ciphers, NoTickets: slices.Contains(s.SSLOptions, "no_ticket")}
+	if s.MinProtocol != "" {
+		o.Protocols = []string{">=" + s.MinProtocol}
+	}
+	return o
 }
 
 // mailSetup decodes what a user's process needs for its sessions of all protocols.

@@ -12,6 +12,9 @@ const (
 	userdbDrivers = "passwd-file, static, passwd, prefetch, sql"
 )
 
+// Mechanisms names the mechanisms, for people.
+const Mechanisms = "plain, login, cram-md5, scram-sha-1, scram-sha-256"
+
 // Drivers names the drivers of passdb or userdb, whichever kind is.
 func Drivers(kind string) string {
 	if kind == "userdb" {

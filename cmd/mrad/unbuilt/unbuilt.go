@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"packetboat/internal/auth"
+	"packetboat/internal/sys/cert"
 	"packetboat/internal/sys/config"
 	"packetboat/internal/sys/config/base"
 	"packetboat/internal/sys/config/dovecot"
@@ -26,11 +27,8 @@ imap_capability imap_id_send mail_max_userip_connections mbox_dotlock_change_tim
 
 // sameAs are values that say in other words what mrad does anyway.
 var sameAs = map[string][]string{
-	"info_log_path":     {""},
 	"mbox_read_locks":   {"fcntl"},
-	"mbox_write_locks":  {"fcntl dotlock", "dotlock fcntl"},
-	"ssl_options":       {"no_compression"},
-	"log_timestamp":     {"%b %d %H:%M:%S "},
+	"mbox_write_locks":  {"fcntl dotlock", "dotlock fcntl", "fcntl", "dotlock"}, // both are taken in any case
 	"lmtp_proxy":        {"no"},
 	"shutdown_clients":  {"yes"},
 	"syslog_facility":   {"mail"},
@@ -110,6 +108,13 @@ func (s Checker) unbuiltValues(b *config.Block, proto string) (errs []error) {
 			continue
 		}
 		text := "is not supported"
+		if v.Name == "mail_plugins" {
+			missing := unbuiltPlugins(v.Value)
+			if missing == "" {
+				continue
+			}
+			text = pluginText(missing)
+		}
 		if proto != "" && built {
 			text = "is not supported inside protocol " + proto + " { }"
 		}
@@ -260,12 +265,20 @@ func (s Checker) unbuiltPatterns() (errs []error) {
 	}
 	for _, name := range strings.Fields(s.Conf.Get("auth_mechanisms")) {
 		if !auth.KnowsMechanism(name) {
-			errs = append(errs, s.errorAt("auth_mechanisms", fmt.Sprintf("mechanism %q is not supported", name), "the mechanisms are plain, login, cram-md5, scram-sha-1, scram-sha-256"))
+			errs = append(errs, s.errorAt("auth_mechanisms", fmt.Sprintf("mechanism %q is not supported", name), "the mechanisms are "+auth.Mechanisms))
 		}
 	}
 	for _, kind := range []string{"passdb", "userdb"} {
 		for _, b := range s.Conf.Blocks(kind) {
 			errs = append(errs, unbuiltDB(b)...)
+		}
+	}
+	if _, err := cert.CipherList(s.Conf.Get("ssl_cipher_list")); err != nil {
+		errs = append(errs, s.errorAt("ssl_cipher_list", err.Error(), "remove the setting"))
+	}
+	for _, o := range strings.Fields(s.Conf.Get("ssl_options")) {
+		if !slices.Contains([]string{"no_compression", "compression", "no_ticket"}, o) {
+			errs = append(errs, s.errorAt("ssl_options", "unknown option "+o, "the options are no_compression and no_ticket"))
 		}
 	}
 	return append(errs, s.badLocation()...)

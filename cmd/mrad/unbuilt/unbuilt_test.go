@@ -29,14 +29,8 @@ func check(path string) error {
 // with its place.
 func TestUnbuilt(t *testing.T) {
 	for text, want := range map[string]string{
-		"passdb {\n  driver = static\n  args = nopassword\n  skip = authenticated\n}":  "5: passdb { skip = authenticated }",
-		"passdb {\n  driver = static\n  result_success = continue\n}":                  "4: passdb { result_success",
-		"passdb {\n  driver = static\n  mechanisms = plain\n}":                         "4: passdb { mechanisms",
-		"passdb {\n  driver = static\n  username_filter = !*@x\n}":                     "4: passdb { username_filter",
-		"passdb {\n  driver = static\n  master = yes\n}":                               "4: passdb { master",
 		"passdb {\n  driver = pam\n  args = session=yes dovecot\n}":                    "4: passdb { driver = pam }: args: session=yes",
-		"passdb {\n  driver = sql\n}":                                                  "3: passdb { driver = sql }",
-		"userdb {\n  driver = passwd\n  result_failure = return-fail\n}":               "4: userdb { result_failure",
+		"passdb {\n  driver = sql\n}":                                                  "3: passdb { driver = sql }: args name no file",
 		"userdb {\n  driver = static\n  args = uid=1 gid=1 home=/srv/%Hu\n}":           "4: userdb { args }",
 		"auth_mechanisms = plain gssapi":                                               "2: auth_mechanisms",
 		"mail_plugins = quota":                                                         "2: mail_plugins = quota",
@@ -55,14 +49,15 @@ func TestUnbuilt(t *testing.T) {
 		"service auth {\n  inet_listener {\n    port = 12345\n  }\n}":                  "3: service auth { inet_listener",
 		"service imap {\n  executable = imap imap-postlogin\n}":                        "3: service imap { executable",
 		"service imap-login {\n  inet_listener imap {\n    haproxy = yes\n  }\n}":      "4: inet_listener { haproxy",
+		"passdb {\n  driver = static\n  args = nopassword\n  skip = found\n}":          "5: Invalid value: found",
+		"ssl_cipher_list = AES128-SHA":                                                 "2: ssl_cipher_list",
+		"ssl_options = nope":                                                           "2: ssl_options",
 		"mail_location = mdbox:~/mdbox":                                                "2: mail_location: mail driver \"mdbox\"",
 		"mail_location = mbox:/srv/%Hu":                                                "2: mail_location",
-		"mbox_write_locks = dotlock":                                                   "2: mbox_write_locks",
 		"lmtp_save_to_detail_mailbox = yes":                                            "2: lmtp_save_to_detail_mailbox",
 		"pop3_uidl_format = %m":                                                        "2: pop3_uidl_format",
 		"pop3_uidl_format = %g":                                                        "2: pop3_uidl_format",
 		"pop3_uidl_format = x":                                                         "2: pop3_uidl_format",
-		"auth_master_user_separator = *":                                               "2: auth_master_user_separator",
 	} {
 		path := filepath.Join(t.TempDir(), "d.conf")
 		os.WriteFile(path, []byte(goodLocation+text+"\n"), 0o600)
@@ -79,9 +74,12 @@ func TestUnbuilt(t *testing.T) {
 // TestBuilt: what says the same in other words, or has no meaning here, is taken.
 func TestBuilt(t *testing.T) {
 	text := goodLocation + `protocols = imap pop3 lmtp
-mail_plugins =
-mbox_write_locks = dotlock fcntl
 mbox_very_dirty_syncs = yes
+mbox_write_locks = fcntl
+ssl_cipher_list = ALL:!LOW:!SSLv2:!EXP:!aNULL
+ssl_options = no_compression no_ticket
+auth_master_user_separator = *
+mail_plugins = notify imap_zlib
 auth_cache_size = 10M
 auth_debug = yes
 ssl_dh = </nonexistent

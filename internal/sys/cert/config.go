@@ -15,6 +15,7 @@ type Options struct {
 	NoTickets     bool     // hand out no session tickets (SSL_OP_NO_TICKET)
 	Ciphers       string   // smtpd_tls_ciphers: a grade
 	Exclude       []string // smtpd_tls_exclude_ciphers, in OpenSSL's words; TLS 1.3 has no ciphers to exclude
+	CipherList    string   // ssl_cipher_list of Dovecot, in OpenSSL's words; empty = Ciphers and Exclude count
 	CurveGrade    string   // smtpd_tls_eecdh_grade
 	Curves        []string // tls_eecdh_auto_curves, for the grade auto; empty = Go's
 	ALPN          []string // application protocols; SMTP and IMAP have none
@@ -36,6 +37,9 @@ func (s *Store) TLSConfig(o Options) (*tls.Config, error) {
 		return nil, err
 	}
 	ciphers, err := suites(o.Ciphers, o.Exclude)
+	if o.CipherList != "" {
+		ciphers, err = CipherList(o.CipherList)
+	}
 	if err != nil {
 		return nil, err
 	}
