@@ -64,8 +64,12 @@ func (e *eval) authorized(ctx context.Context) (bool, result) {
 	return d.class != Remote, dunno
 }
 
-// broken is the answer when a table or a server of ours does not work.
+// broken is the answer when a table or a server of ours does not work, or when
+// the address, taken apart, is none: no later try will change that.
 func (e *eval) broken(a mail.Address, err error) result {
+	if s, ok := errors.AsType[*mail.Status](err); ok && s.Outcome == mail.Bounced {
+		return e.refuse(501, "5.1.3", "<%s>: Bad recipient address syntax", a)
+	}
 	e.p.deps.Log.SMTPDConfig("look-up of "+string(a), err)
 	return e.hard("4.3.0", "<%s>: Temporary lookup failure", a)
 }

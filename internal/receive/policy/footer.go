@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"packetboat/internal/mail"
 	"packetboat/internal/receive/policy/reply"
 	"packetboat/internal/receive/policy/template"
 )
@@ -48,30 +47,12 @@ func (p *Policy) attribute(s *Session, name string) (string, bool) {
 		return time.Now().Format("Jan 02 15:04:05"), true
 	}
 	if part, ok := strings.CutPrefix(name, "sender"); ok {
-		return addressPart(s.Sender, part)
+		return template.AddressPart(s.Sender, part)
 	}
 	if part, ok := strings.CutPrefix(name, "recipient"); ok {
-		return addressPart(s.Rcpt, part)
+		return template.AddressPart(s.Rcpt, part)
 	}
 	return "", false
-}
-
-// addressPart is $sender, $sender_name, $sender_domain and the same of the recipient.
-func addressPart(a *mail.Address, part string) (string, bool) {
-	if part != "" && part != "_name" && part != "_domain" {
-		return "", false
-	}
-	switch {
-	case a == nil:
-		return "", true
-	case part == "_domain":
-		return a.Domain(), true
-	case *a == "":
-		return "<>", true
-	case part == "_name":
-		return a.Local(), true
-	}
-	return string(*a), true
 }
 
 // Final returns what has to be sent for a 4xx or 5xx reply, whoever made it: with
@@ -79,12 +60,8 @@ func addressPart(a *mail.Address, part string) (string, bool) {
 // smtpd_reject_footer stands behind it. Lines are divided by CRLF, without one at
 // the end. smtpd calls it for every reply.
 func (p *Policy) Final(ctx context.Context, s *Session, answer string) string {
-	if p.opts.SoftBounce && len(answer) > 4 && answer[0] == '5' {
-		rest := answer[1:]
-		if answer[4] == '5' && reply.IsDSN(strings.SplitN(answer[4:], " ", 2)[0]) {
-			rest = answer[1:4] + "4" + answer[5:]
-		}
-		answer = "4" + rest
+	if p.opts.SoftBounce {
+		answer = reply.Soften(answer)
 	}
 	if p.opts.Footer == "" && len(p.footers) == 0 || len(answer) < 4 || answer[0] != '4' && answer[0] != '5' {
 		return answer

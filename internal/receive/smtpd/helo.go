@@ -13,7 +13,8 @@ func (c *session) greetName(cmd *syntax.Command) bool {
 	}
 	name := cmd.Rest(1)
 	c.reset()
-	c.st.Helo = printable(name)
+	// It goes into headers and log lines, between brackets and before others' words.
+	c.st.Helo = syntax.Neuter(printable(name))
 	c.peer.Helo = c.st.Helo
 	return true
 }

@@ -97,3 +97,14 @@ func pick(key string, m map[string]string) string {
 }
 
 func digits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
+
+// Soften makes a refusal for good one for now (soft_bounce of postconf(5)).
+func Soften(answer string) string {
+	if len(answer) <= 4 || answer[0] != '5' {
+		return answer
+	}
+	if answer[4] == '5' && IsDSN(strings.SplitN(answer[4:], " ", 2)[0]) {
+		return "4" + answer[1:4] + "4" + answer[5:]
+	}
+	return "4" + answer[1:]
+}

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"packetboat/internal/mail"
 	"packetboat/internal/receive/policy/reply"
 )
 
@@ -226,4 +227,24 @@ func clean(s string) string {
 		}
 		return r
 	}, s)
+}
+
+// AddressPart is what $sender, $sender_name and $sender_domain stand for, and the
+// same of the recipient; part is what stands behind the first word. A nil address
+// is not known yet.
+func AddressPart(a *mail.Address, part string) (string, bool) {
+	if part != "" && part != "_name" && part != "_domain" {
+		return "", false
+	}
+	switch {
+	case a == nil:
+		return "", true
+	case part == "_domain":
+		return a.Domain(), true
+	case *a == "":
+		return "<>", true
+	case part == "_name":
+		return a.Local(), true
+	}
+	return string(*a), true
 }
