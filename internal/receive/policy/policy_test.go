@@ -26,7 +26,7 @@ func (fakeRouter) Class(_ context.Context, a mail.Address) (Class, error) {
 		return Relay, nil
 	case "va.test":
 		return VirtualAlias, nil
-	case "odd.test":
+	case "syntax.test":
 		return Remote, mail.Bounce("5.1.3", "bad address syntax")
 	case "broken.test":
 		return Remote, errors.New("table is broken")
@@ -294,8 +294,8 @@ func TestRelayTable(t *testing.T) {
 	to("x@broken.test")(s)
 	expect(t, p.Rcpt(context.Background(), s), "451 4.3.0 <x@broken.test>: Temporary lookup failure")
 	s = stranger()
-	to("a@evil.test!x@odd.test")(s)
-	expect(t, p.Rcpt(context.Background(), s), "501 5.1.3 <a@evil.test!x@odd.test>: Bad recipient address syntax")
+	to("a@evil.test!x@syntax.test")(s)
+	expect(t, p.Rcpt(context.Background(), s), "501 5.1.3 <a@evil.test!x@syntax.test>: Bad recipient address syntax")
 	s = stranger()
 	s.Addr = netip.MustParseAddr("10.0.0.1")
 	to("x@closed.test")(s)
