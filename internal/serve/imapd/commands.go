@@ -95,7 +95,7 @@ func selectedCommand(name string) spec {
 // capabilities is what the client may use after login. A word stands here only
 // when all of it works.
 func (s *session) capabilities() string {
-	words := "IMAP4rev1 SASL-IR LOGIN-REFERRALS ID ENABLE IDLE SORT SORT=DISPLAY THREAD=REFERENCES THREAD=REFS THREAD=ORDEREDSUBJECT MULTIAPPEND UNSELECT CHILDREN NAMESPACE UIDPLUS LIST-EXTENDED ESEARCH ESORT SEARCHRES WITHIN LIST-STATUS MOVE STATUS=SIZE LITERAL+"
+	words := "IMAP4rev1 SASL-IR LOGIN-REFERRALS ID ENABLE IDLE SORT SORT=DISPLAY THREAD=REFERENCES THREAD=REFS THREAD=ORDEREDSUBJECT MULTIAPPEND UNSELECT CHILDREN NAMESPACE UIDPLUS LIST-EXTENDED CONDSTORE QRESYNC ESEARCH ESORT SEARCHRES WITHIN LIST-STATUS MOVE STATUS=SIZE LITERAL+"
 	for i := range s.user.Namespaces {
 		for _, m := range s.user.Namespaces[i].Mailboxes {
 			if len(m.Use) > 0 && !strings.Contains(words, " SPECIAL-USE") {
@@ -137,7 +137,3 @@ func (s *session) logout([]syntax.Arg) error {
 	s.reply("OK Logout completed")
 	return nil
 }
-
-// enable: RFC 5161. Nothing that has to be switched on is built yet, so nothing
-// is named in an ENABLED.
-func (s *session) enable([]syntax.Arg) error { return s.done("OK Enabled") }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"sort"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -29,6 +30,7 @@ type dialogue struct {
 	head  []string // comments and inbox line
 	inbox []string
 	conf  []string // configuration with namespaces, mail location
+	seqs  bool     // HIGHESTMODSEQ is compared
 	steps []step
 }
 
@@ -60,6 +62,9 @@ func parseDialogue(t *testing.T, name string) *dialogue {
 		switch {
 		case strings.HasPrefix(l, "inbox "):
 			d.inbox = strings.Fields(l)[1:]
+			d.head = append(d.head, l)
+		case l == "modseqs":
+			d.seqs = true
 			d.head = append(d.head, l)
 		case strings.HasPrefix(l, "conf "):
 			d.conf = strings.Fields(l)[1:]
@@ -100,6 +105,7 @@ var variable = []struct {
 }{
 	{regexp.MustCompile(` \(\d+\.\d{3} \+ \d+\.\d{3}( \+ \d+\.\d{3})? secs\)`), " (T secs)"},
 	{regexp.MustCompile(`(UIDVALIDITY|APPENDUID|COPYUID) \d+`), "$1 V"},
+	{regexp.MustCompile(`MODSEQ (\(?)\d+`), "MODSEQ ${1}M"},
 	{regexp.MustCompile(`CAPABILITY .*`), "CAPABILITY ..."},
 	{regexp.MustCompile(`"(Dovecot|Packetboat)"`), `"NAME"`},
 }
@@ -118,6 +124,27 @@ type player struct {
 	start func() *peer
 	peers [2]*peer
 	lines [2]chan string
+
+	modseqs  bool   // HIGHESTMODSEQ is compared
+	modseq   uint64 // the highest that was told, "$M"
+	validity string // the last UIDVALIDITY, "$V"
+}
+
+var (
+	modseqIn   = regexp.MustCompile(`MODSEQ \(?(\d+)`)
+	validityIn = regexp.MustCompile(`UIDVALIDITY (\d+)`)
+)
+
+// learn keeps what a later line of the client may name.
+func (p *player) learn(l string) {
+	for _, m := range modseqIn.FindAllStringSubmatch(l, -1) {
+		if n, err := strconv.ParseUint(m[1], 10, 64); err == nil {
+			p.modseq = max(p.modseq, n)
+		}
+	}
+	if m := validityIn.FindStringSubmatch(l); m != nil {
+		p.validity = m[1]
+	}
 }
 
 // session starts a session when it is first spoken to.
@@ -134,7 +161,7 @@ func (p *player) session(n int) *peer {
 					ch <- "(end)"
 					return
 				}
-				ch <- normal(l)
+				ch <- l
 			}
 		}(p.peers[n])
 	}
@@ -156,9 +183,11 @@ func (p *player) collect(n int, tag string, want int, quiet time.Duration) (got 
 			if !ok {
 				return got
 			}
-			if strings.Contains(l, "HIGHESTMODSEQ") && strings.HasPrefix(l, "* OK [") {
-				continue // CONDSTORE is not offered here yet
+			if !p.modseqs && strings.HasPrefix(l, "* OK [HIGHESTMODSEQ") {
+				continue // Dovecot tells it only of mailboxes that somebody asked of before
 			}
+			p.learn(l)
+			l = normal(l)
 			got = append(got, answer{n, l})
 			if tag != "" && (strings.HasPrefix(l, tag+" ") || strings.HasPrefix(l, "+ ") || l == "+") {
 				tag, quiet = "", 3*time.Millisecond
@@ -181,7 +210,8 @@ func (p *player) play(s *step, want int) (got []answer) {
 		return sorted(got)
 	}
 	c := p.session(s.session)
-	text := strings.NewReplacer(`\r`, "\r", `\n`, "\n", `\x00`, "\x00", `\xe9`, "\xe9", `\\`, `\`).Replace(s.text)
+	text := strings.NewReplacer(`\r`, "\r", `\n`, "\n", `\x00`, "\x00", `\xe9`, "\xe9", `\\`, `\`,
+		"$M", strconv.FormatUint(p.modseq, 10), "$V", p.validity).Replace(s.text)
 	io.WriteString(c, text+"\r\n")
 	tag, _, _ := strings.Cut(s.text, " ")
 	quiet := 10 * time.Second // a busy machine is no fault
@@ -268,10 +298,10 @@ func TestDialogues(t *testing.T) {
 func (d *dialogue) ours(t *testing.T) *player {
 	if d.conf != nil {
 		u := diskUser(t, d.conf[0], d.conf[1], d.mails(t))
-		return &player{t: t, start: func() *peer { return startUser(t, u, Options{}) }}
+		return &player{t: t, modseqs: d.seqs, start: func() *peer { return startUser(t, u, Options{}) }}
 	}
 	st := memory(t, d.mails(t))
-	return &player{t: t, start: func() *peer { return startOurs(t, st, Options{}) }}
+	return &player{t: t, modseqs: d.seqs, start: func() *peer { return startOurs(t, st, Options{}) }}
 }
 
 func (d *dialogue) dovecot(t *testing.T) *player {
@@ -279,7 +309,7 @@ func (d *dialogue) dovecot(t *testing.T) *player {
 	if d.conf != nil {
 		dovecotSpaces(t, home, d.conf[0], d.conf[1], d.mails(t))
 	}
-	return &player{t: t, start: func() *peer { return startDovecot(t, home) }}
+	return &player{t: t, modseqs: d.seqs, start: func() *peer { return startDovecot(t, home) }}
 }
 
 func (d *dialogue) check(t *testing.T, p *player, dovecot bool) {

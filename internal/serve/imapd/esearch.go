@@ -43,6 +43,10 @@ func (s *session) writeResult(want syntax.Result, list []int) {
 		o.Text(" COUNT ")
 		o.Num(int64(len(list)))
 	}
+	if n := s.highest(list); n > 0 && want.ModSeq {
+		o.Text(" MODSEQ ")
+		o.Num(int64(n))
+	}
 	o.Line()
 }
 

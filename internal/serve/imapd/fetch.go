@@ -46,8 +46,15 @@ func (s *session) fetch(args []syntax.Arg) error {
 	if err != nil {
 		return err
 	}
+	args, since, err := syntax.ParseSince(args, s.cmd.uid)
+	if err != nil {
+		return err
+	}
 	items, err := syntax.ParseFetch(args[1:])
 	if err != nil {
+		return err
+	}
+	if items, list, err = s.changedSince(items, list, args[0], since); err != nil {
 		return err
 	}
 	f := &fetcher{session: s, items: s.arrange(items), index: s.index()}
@@ -77,7 +84,9 @@ func (s *session) fetch(args []syntax.Arg) error {
 
 // needsLook tells whether some item wants more than UIDs and flags.
 func (f *fetcher) needsLook() bool {
-	return slices.ContainsFunc(f.items, func(it syntax.Item) bool { return it.Kind != syntax.ItemUID && it.Kind != syntax.ItemFlags })
+	return slices.ContainsFunc(f.items, func(it syntax.Item) bool {
+		return it.Kind != syntax.ItemUID && it.Kind != syntax.ItemFlags && it.Kind != syntax.ItemModSeq
+	})
 }
 
 // arrange puts the items in the order in which Dovecot answers them: what
@@ -178,6 +187,10 @@ func (f *fetcher) item(it *syntax.Item, m *store.Msg) error {
 	case syntax.ItemDate:
 		o.Buf = unixTime(m.Date).AppendFormat(append(o.Buf, '"'), "02-Jan-2006 15:04:05 -0700")
 		o.Buf = append(o.Buf, '"')
+	case syntax.ItemModSeq:
+		o.Text("(")
+		o.Num(int64(m.ModSeq))
+		o.Text(")")
 	case syntax.ItemSize:
 		o.Num(m.Size)
 	case syntax.ItemEnvelope:

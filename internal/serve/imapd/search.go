@@ -13,23 +13,23 @@ func (s *session) search(args []syntax.Arg) error {
 	if err != nil {
 		return err
 	}
-	list, answered, err := s.matches(args, want.Save)
+	list, answered, err := s.matches(args, &want)
 	if answered || err != nil {
 		return err
 	}
 	if want.Extended {
 		s.writeResult(want, list)
 	} else {
-		s.writeNumbers("* SEARCH", list)
+		s.writeNumbers("* SEARCH", list, want.ModSeq)
 	}
 	return s.done("OK Search completed")
 }
 
 // matches returns the messages that the keys describe. answered says that the
 // command has had its answer: it was refused.
-func (s *session) matches(args []syntax.Arg, save bool) (list []int, answered bool, err error) {
+func (s *session) matches(args []syntax.Arg, want *syntax.Result) (list []int, answered bool, err error) {
 	key, err := syntax.ParseSearch(args)
-	if save && err == syntax.ErrCharset {
+	if want.Save && err == syntax.ErrCharset {
 		s.saved = nil // RFC 5182 section 2.1: a NO empties the variable
 	}
 	if err == syntax.ErrCharset {
@@ -37,6 +37,9 @@ func (s *session) matches(args []syntax.Arg, save bool) (list []int, answered bo
 	}
 	if err != nil {
 		return nil, false, err
+	}
+	if want.ModSeq = key.HasModSeq(); want.ModSeq {
+		s.enableCondstore()
 	}
 	sr := s.searcher()
 	if sr.Prepare(key) {
@@ -69,7 +72,7 @@ func (s *session) number(i int) uint32 {
 }
 
 // writeNumbers writes an untagged answer that is a list of numbers.
-func (s *session) writeNumbers(word string, list []int) {
+func (s *session) writeNumbers(word string, list []int, modseq bool) {
 	o := &s.out
 	o.Text(word)
 	for _, i := range list {
@@ -78,6 +81,11 @@ func (s *session) writeNumbers(word string, list []int) {
 		if len(o.Buf) >= wire.Size {
 			o.Flush()
 		}
+	}
+	if n := s.highest(list); modseq && n > 0 {
+		o.Text(" (MODSEQ ")
+		o.Num(int64(n))
+		o.Text(")")
 	}
 	o.Line()
 }

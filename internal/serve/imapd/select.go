@@ -11,14 +11,19 @@ func (s *session) selectBox(args []syntax.Arg) error {
 	if len(args) == 0 || !args[0].IsString() {
 		return syntax.Error("Invalid arguments")
 	}
-	if len(args) > 1 && args[1].Kind == syntax.List && len(args[1].List) > 0 {
-		return syntax.Error("Unknown FETCH modifier")
-	}
 	if s.box != nil {
 		s.closeBox()
 		s.out.Text("* OK [CLOSED] Previous mailbox closed.")
 		s.out.Line()
 	}
+	how, err := syntax.ParseSelect(args[1:])
+	if err != nil {
+		return err
+	}
+	if how.QResync && !s.qresync {
+		return syntax.Error("QRESYNC not enabled")
+	}
+	s.condstore = s.condstore || how.CondStore
 	name, err := mailboxName(args[0])
 	if err == nil {
 		err = s.open(name, s.cmd.name == "EXAMINE")
@@ -27,6 +32,9 @@ func (s *session) selectBox(args []syntax.Arg) error {
 		return s.failed(err, name, "")
 	}
 	s.describe()
+	if how.QResync && how.Validity == s.view.Snap.UIDValidity {
+		s.resync(how)
+	}
 	if s.view.ReadOnly {
 		s.reply("OK [READ-ONLY] Examine completed")
 	} else {
@@ -47,7 +55,7 @@ func (s *session) open(name string, readOnly bool) error {
 		return err
 	}
 	s.box = box
-	s.view = view.View{Name: name, ReadOnly: readOnly, Snap: snap, Msgs: snap.Msgs}
+	s.view = view.View{Name: name, ReadOnly: readOnly, ModSeqs: s.condstore, Snap: snap, Msgs: snap.Msgs}
 	if s.view.AddRecent(snap.Msgs, snap.FirstRecent) && !readOnly {
 		s.claimRecent()
 	}
@@ -69,6 +77,7 @@ func (s *session) describe() {
 	}
 	s.status1("OK [UIDVALIDITY ", int64(snap.UIDValidity), "] UIDs valid")
 	s.status1("OK [UIDNEXT ", int64(snap.UIDNext), "] Predicted next UID")
+	s.status1("OK [HIGHESTMODSEQ ", int64(snap.ModSeq), "] Highest")
 }
 
 // status1 writes an untagged answer with a number in it.

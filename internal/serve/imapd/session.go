@@ -10,6 +10,7 @@ import (
 	"os"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -31,19 +32,22 @@ const inSize = 4 << 10
 
 // session is one client.
 type session struct {
-	user  User
-	tree  *tree.Tree // all mailboxes by their names
-	opts  Options
-	start Start
-	in    *input
-	p     syntax.Parser
-	out   wire.Output
-	box   store.Mailbox // the selected mailbox, or nil
-	view  view.View     // what the client knows of box
-	saved syntax.Set    // UIDs of the last SEARCH with SAVE (RFC 5182)
-	mime  *message.Parser
-	last  loaded        // the message that FETCH looked at last
-	lines *bufio.Reader // reads headers line by line
+	user      User
+	tree      *tree.Tree // all mailboxes by their names
+	opts      Options
+	start     Start
+	in        *input
+	p         syntax.Parser
+	out       wire.Output
+	box       store.Mailbox // the selected mailbox, or nil
+	view      view.View     // what the client knows of box
+	condstore bool          // the client knows of modseqs, and with
+	qresync   bool          // this set also of VANISHED (RFC 7162)
+	gone      bool          // this command has told a VANISHED
+	saved     syntax.Set    // UIDs of the last SEARCH with SAVE (RFC 5182)
+	mime      *message.Parser
+	last      loaded        // the message that FETCH looked at last
+	lines     *bufio.Reader // reads headers line by line
 
 	cmd    command
 	bad    int    // wrong commands in a row
@@ -338,6 +342,11 @@ func (s *session) done(text string) error {
 	if err := s.sync(!quiet); err != nil {
 		return err
 	}
+	if rest, ok := strings.CutPrefix(text, "OK "); ok && s.gone && s.box != nil && rest[0] != '[' {
+		// RFC 7162 section 3.2.7: the client may go on from this modseq.
+		text = "OK [HIGHESTMODSEQ " + strconv.FormatUint(s.view.Snap.ModSeq, 10) + "] " + rest
+	}
+	s.gone = false
 	s.reply(text)
 	return nil
 }

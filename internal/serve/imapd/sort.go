@@ -21,16 +21,17 @@ func (s *session) sort(args []syntax.Arg) error {
 	if err != nil {
 		return err
 	}
-	list, answered, err := s.ordered(args[1:])
+	list, answered, err := s.ordered(args[1:], &want)
 	if answered || err != nil {
 		return err
 	}
 	sr := s.searcher()
+	sr.Prepare(syntax.Key{Op: syntax.KeyAll})
 	list = order.Sort(list, keys, sr.Value)
 	if want.Extended {
 		s.writeResult(want, list)
 	} else {
-		s.writeNumbers("* SORT", list)
+		s.writeNumbers("* SORT", list, want.ModSeq)
 	}
 	return s.done("OK Sort completed")
 }
@@ -66,7 +67,7 @@ func sortKeys(args []syntax.Arg) (keys []order.Key, err error) {
 
 // ordered reads a charset and search keys and returns the messages, with sizes
 // and dates known.
-func (s *session) ordered(args []syntax.Arg) (list []int, answered bool, err error) {
+func (s *session) ordered(args []syntax.Arg, want *syntax.Result) (list []int, answered bool, err error) {
 	if len(args) == 0 || !args[0].IsString() {
 		return nil, false, syntax.Error("Invalid charset argument")
 	}
@@ -74,7 +75,7 @@ func (s *session) ordered(args []syntax.Arg) (list []int, answered bool, err err
 		return nil, false, syntax.Error("Missing search parameters")
 	}
 	args = append([]syntax.Arg{{Text: []byte("CHARSET")}}, args...)
-	if list, answered, err = s.matches(args, false); answered || err != nil {
+	if list, answered, err = s.matches(args, want); answered || err != nil {
 		return list, answered, err
 	}
 	if err := s.know(list); err != nil {
@@ -92,11 +93,12 @@ func (s *session) thread(args []syntax.Arg) error {
 	if algorithm != "REFERENCES" && algorithm != "REFS" && algorithm != "ORDEREDSUBJECT" {
 		return syntax.Error("Unknown thread algorithm")
 	}
-	list, answered, err := s.ordered(args[1:])
+	list, answered, err := s.ordered(args[1:], &syntax.Result{})
 	if answered || err != nil {
 		return err
 	}
 	sr := s.searcher()
+	sr.Prepare(syntax.Key{Op: syntax.KeyAll})
 	msgs := make([]order.Message, len(list))
 	for n, i := range list {
 		msgs[n] = sr.Message(i, s.number(i))

@@ -1,6 +1,7 @@
 package imapd
 
 import (
+	"slices"
 	"strings"
 
 	"packetboat/internal/serve/imapd/syntax"
@@ -9,7 +10,7 @@ import (
 
 // statusItems are the items of STATUS in the order in which Dovecot answers
 // them, whatever the order of the question.
-var statusItems = [...]string{"MESSAGES", "RECENT", "UIDNEXT", "UIDVALIDITY", "UNSEEN", "SIZE"}
+var statusItems = [...]string{"MESSAGES", "RECENT", "UIDNEXT", "UIDVALIDITY", "UNSEEN", "HIGHESTMODSEQ", "SIZE"}
 
 // statusSet says which of statusItems are wanted.
 type statusSet [len(statusItems)]bool
@@ -35,6 +36,9 @@ func (s *session) status(args []syntax.Arg) error {
 	}
 	if err != nil {
 		return s.failed(err, name, "")
+	}
+	if want[slices.Index(statusItems[:], "HIGHESTMODSEQ")] {
+		s.enableCondstore()
 	}
 	s.writeStatus(name, snap, want)
 	if s.box != nil && s.tree.Same(s.view.Name, name) {
@@ -106,6 +110,8 @@ func statusValue(snap *store.Snapshot, item string) (n int64) {
 		return int64(len(snap.Msgs))
 	case "UIDNEXT":
 		return int64(snap.UIDNext)
+	case "HIGHESTMODSEQ":
+		return int64(snap.ModSeq)
 	case "UIDVALIDITY":
 		return int64(snap.UIDValidity)
 	}

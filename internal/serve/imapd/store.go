@@ -22,6 +22,10 @@ func (s *session) store(args []syntax.Arg) error {
 	if len(args) < 2 {
 		return syntax.Error("Invalid arguments")
 	}
+	args, unless, err := syntax.ParseUnchanged(args)
+	if err != nil {
+		return err
+	}
 	op, silent, err := storeItem(args[1])
 	if err != nil {
 		return err
@@ -37,7 +41,13 @@ func (s *session) store(args []syntax.Arg) error {
 	if s.view.ReadOnly {
 		return s.done("OK Store ignored with read-only mailbox")
 	}
-	return s.setFlags(list, op, f, keywords, silent)
+	done := "OK Store completed"
+	if unless.Given {
+		if list, done, err = s.unchanged(list, unless.ModSeq); err != nil {
+			return s.failed(err, s.view.Name, "")
+		}
+	}
+	return s.setFlags(list, op, f, keywords, silent, done)
 }
 
 // storeItem reads FLAGS, +FLAGS, -FLAGS, each perhaps with .SILENT.
@@ -60,7 +70,7 @@ func storeItem(a syntax.Arg) (op store.Op, silent bool, err error) {
 
 // setFlags changes flags and tells the client of them, or not where it said
 // .SILENT and nobody else changed the same message.
-func (s *session) setFlags(list []int, op store.Op, f store.Flag, keywords []string, silent bool) error {
+func (s *session) setFlags(list []int, op store.Op, f store.Flag, keywords []string, silent bool, done string) error {
 	uids := s.view.UIDs(list)
 	if f&store.Deleted != 0 && op != store.Remove {
 		for _, i := range list {
@@ -80,7 +90,7 @@ func (s *session) setFlags(list []int, op store.Op, f store.Flag, keywords []str
 	if err := s.tell(snap, s.cmd.uid, quiet); err != nil {
 		return err
 	}
-	return s.done("OK Store completed")
+	return s.done(done)
 }
 
 // copyPlan is the arguments of COPY and MOVE.

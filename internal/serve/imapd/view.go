@@ -61,7 +61,10 @@ func (s *session) tell(snap *store.Snapshot, expunges bool, quiet *view.Silence)
 		s.writeFlagList(snap)
 	}
 	s.tellFlags(snap, c)
-	if expunges {
+	if expunges && s.qresync && len(c.Gone) > 0 {
+		s.vanished("", uidSet(v, c.Gone))
+		s.gone = true
+	} else if expunges {
 		for i := len(c.Gone) - 1; i >= 0; i-- {
 			s.out.Text("* ")
 			s.out.Num(int64(c.Gone[i] + 1))
@@ -85,13 +88,22 @@ func (s *session) tellFlags(snap *store.Snapshot, c view.Change) {
 		s.out.Text("* ")
 		s.out.Num(int64(i + 1))
 		s.out.Text(" FETCH (")
-		if s.cmd.uid {
+		if s.cmd.uid || s.qresync {
 			s.out.Text("UID ")
 			s.out.Num(int64(m.UID))
 			s.out.Text(" ")
 		}
-		s.out.Text("FLAGS ")
-		s.out.Buf = s.view.AppendFlags(s.out.Buf, m, m.Flags, snap.Keywords)
+		only := false
+		if s.view.ModSeqs {
+			_, only = slices.BinarySearch(c.Only, i)
+			s.out.Text("MODSEQ (")
+			s.out.Num(int64(m.ModSeq))
+			s.out.Text(map[bool]string{true: ")", false: ") "}[only])
+		}
+		if !only {
+			s.out.Text("FLAGS ")
+			s.out.Buf = s.view.AppendFlags(s.out.Buf, m, m.Flags, snap.Keywords)
+		}
 		s.out.Text(")")
 		s.out.Line()
 	}

@@ -80,8 +80,8 @@ func (sr *Searcher) inKept(k *syntax.Key) (found, known bool) {
 	return inTexts(sr.text, k.Text), true
 }
 
-// fields returns a header that holds at least the field of that index in
-// digests: those of the digest, or all.
+// fields returns a header that holds at least the fields of that index in
+// digests: these, or all.
 func (sr *Searcher) fields(listed int) ([]byte, bool) {
 	if listed < 0 || sr.loaded {
 		header := sr.loadHeader()
@@ -90,8 +90,10 @@ func (sr *Searcher) fields(listed int) ([]byte, bool) {
 	var ok bool
 	if sr.digest, ok = sr.Index.Append(sr.digest[:0], sr.kinds.digest, sr.m.UID, sr.tag()); ok {
 		sr.some = sr.some[:0]
-		render.EachListed(sr.digest, func(_ int, field []byte) bool {
-			sr.some = append(sr.some, field...)
+		render.EachListed(sr.digest, func(i int, field []byte) bool {
+			if i == listed {
+				sr.some = append(sr.some, field...)
+			}
 			return true
 		})
 		return sr.some, true

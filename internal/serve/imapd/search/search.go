@@ -58,7 +58,7 @@ type Searcher struct {
 
 	text   []byte // of the field looked at
 	digest []byte
-	some   []byte // the fields of the digest
+	some   []byte // fields of the digest
 }
 
 // Prepare gets ready to look for messages that match key, and tells whether
@@ -93,7 +93,7 @@ func (sr *Searcher) matchOne(i int) bool {
 // needsLook tells whether a key asks for more than numbers and flags.
 func needsLook(k *syntax.Key) bool {
 	switch k.Op {
-	case syntax.KeyAll, syntax.KeySaved, syntax.KeySeq, syntax.KeyUID, syntax.KeyFlag:
+	case syntax.KeyAll, syntax.KeySaved, syntax.KeyModSeq, syntax.KeySeq, syntax.KeyUID, syntax.KeyFlag:
 		return false
 	case syntax.KeyAnd, syntax.KeyOr:
 		return slices.ContainsFunc(k.Keys, func(k syntax.Key) bool { return needsLook(&k) })
@@ -174,6 +174,8 @@ func (sr *Searcher) test(k *syntax.Key) bool {
 		return k.Set.Contains(uint32(sr.i + 1))
 	case syntax.KeyUID:
 		return k.Set.Contains(m.UID)
+	case syntax.KeyModSeq:
+		return m.ModSeq >= uint64(k.Num)
 	case syntax.KeySaved:
 		return sr.Saved.Contains(m.UID)
 	case syntax.KeyFlag:

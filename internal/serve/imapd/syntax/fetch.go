@@ -11,12 +11,13 @@ import (
 // ItemKind is what one item of FETCH asks for.
 type ItemKind uint8
 
-// The values of ItemKind. The first four are written before all others, as
+// The values of ItemKind. The first five are written before all others, as
 // Dovecot does, because they cost nothing.
 const (
 	ItemUID ItemKind = iota
 	ItemFlags
 	ItemDate
+	ItemModSeq
 	ItemSize
 	ItemEnvelope
 	ItemBody
@@ -108,6 +109,8 @@ func parseItem(list []Arg) (item Item, n int, err error) {
 		return Item{Kind: ItemFlags, Name: name}, 1, nil
 	case "INTERNALDATE":
 		return Item{Kind: ItemDate, Name: name}, 1, nil
+	case "MODSEQ":
+		return Item{Kind: ItemModSeq, Name: name}, 1, nil
 	case "RFC822.SIZE":
 		return Item{Kind: ItemSize, Name: name}, 1, nil
 	case "ENVELOPE":

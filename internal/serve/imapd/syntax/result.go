@@ -11,6 +11,7 @@ type Result struct {
 	Extended                   bool // RETURN was there: the answer is an ESEARCH
 	Min, Max, All, Count, Save bool
 	Partial                    bool
+	ModSeq                     bool   // a key of the search was MODSEQ: the highest is told (RFC 7162 section 3.1.5)
 	From, To                   int64  // of PARTIAL, counted from 1; negative from the end
 	Range                      string // of PARTIAL, as the client wrote it
 }

@@ -37,6 +37,7 @@ const (
 	KeyBody   // the body holds Text
 	KeyText   // header or body hold Text
 	KeySaved  // "$" of RFC 5182
+	KeyModSeq // modseq of at least Num (RFC 7162)
 )
 
 // Key is a node of a search. go-imap's SearchCriteria cannot say "SMALLER 0",
@@ -129,6 +130,9 @@ func (p *searchParser) key(args []Arg) (Key, []Arg, error) {
 	}
 	if set, ok := ParseSet(a.Text); ok {
 		return Key{Op: KeySeq, Set: set}, rest, nil
+	}
+	if word == "MODSEQ" {
+		return modSeqKey(rest)
 	}
 	return p.keyWithText(word, rest)
 }

@@ -22,6 +22,7 @@ type View struct {
 	ReadOnly bool
 	Snap     *store.Snapshot // what msgs was made from
 	Msgs     []store.Msg
+	ModSeqs  bool       // the client wants to hear of modseqs (RFC 7162)
 	Ghosts   bool       // msgs holds messages that are gone
 	Recent   syntax.Set // UIDs that are \Recent in this session
 	Recents  int        // as told
@@ -63,6 +64,7 @@ type Change struct {
 	Flags []int // indexes into msgs whose flags differ
 	Gone  []int // indexes into msgs of messages that are no more
 	Fresh int   // index into the snapshot of the first new message
+	Only  []int // those of Flags where nothing but the modseq has changed
 }
 
 // Diff compares the view with snap. Both lists rise by UID.
@@ -82,6 +84,8 @@ func (v *View) Diff(snap *store.Snapshot, quiet *Silence) (c Change, err error) 
 		f, kw := quiet.expected(m)
 		if f != now.Flags || kw != now.Keywords || renamed && kw != 0 {
 			c.Flags = append(c.Flags, i)
+		} else if v.ModSeqs && m.ModSeq != now.ModSeq {
+			c.Flags, c.Only = append(c.Flags, i), append(c.Only, i)
 		}
 		j++
 	}
@@ -249,4 +253,23 @@ func (v *View) UIDs(list []int) []uint32 {
 		out[i] = v.Msgs[n].UID
 	}
 	return out
+}
+
+// Missing returns which UIDs of a resolved set are below UIDNEXT and those of no
+// message. It takes time in proportion to messages and ranges, not to UIDs.
+func (v *View) Missing(known syntax.Set) (gone syntax.Set) {
+	add := func(from, to uint32) {
+		if from <= to {
+			gone = append(gone, imap.SeqRange{Start: from, Stop: to})
+		}
+	}
+	for _, r := range known {
+		from, to := max(r.Start, 1), min(r.Stop, v.Snap.UIDNext-1)
+		for i := v.Find(from); i < len(v.Msgs) && v.Msgs[i].UID <= to; i++ {
+			add(from, v.Msgs[i].UID-1)
+			from = v.Msgs[i].UID + 1
+		}
+		add(from, to)
+	}
+	return gone
 }
