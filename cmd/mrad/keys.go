@@ -45,7 +45,7 @@ func (p *parent) renewKeys(s *settings, err error) {
 		p.log().DovecotError("master", "ssl_cert: "+err.Error()+"; the old certificate stays")
 		return
 	}
-	p.log().DovecotInfo("master", "ssl_cert: "+s.Cert+" is taken up")
+	p.logs().Info.DovecotInfo("master", "ssl_cert: "+s.Cert+" is taken up")
 	p.login.tell(message{Op: opKeys, Setup: &u})
 }
 

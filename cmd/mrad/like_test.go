@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -103,6 +104,16 @@ func startLike(t *testing.T, real bool, more string, prepare func(dir string)) l
 func (s likeSystem) log() string {
 	b, _ := os.ReadFile(s.dir + "/log")
 	return string(b)
+}
+
+// logs waits until a text is in the log: lines of other processes may come late.
+func (s likeSystem) logs(text string) bool {
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if strings.Contains(s.log(), text) {
+			return true
+		}
+	}
+	return false
 }
 
 // login says what a login gives: OK and how many mails there are, or NO and its
@@ -342,5 +353,67 @@ userdb {
 			second, skip, _ := strings.Cut(name, " ")
 			alike(t, strings.NewReplacer("SECOND", second, "SKIP", skip).Replace(conf), prepare, tries)
 		})
+	}
+}
+
+// TestVerbosePasswords: the log tells of wrong passwords what Dovecot's tells.
+func TestVerbosePasswords(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root starts a system for several users")
+	}
+	conf := "auth_verbose_passwords = VALUE\npassdb {\n  driver = passwd-file\n  args = DIR/users\n}\nuserdb {\n  driver = passwd-file\n  args = DIR/users\n}\n"
+	users := func(dir string) { file(t, dir+"/users", "ann:{PLAIN}sa:8:8::"+dir+"/a\n") }
+	for value, want := range map[string]string{"no": "", "yes": " (given password: geheim)", "plain:3": " (given password: geh)",
+		"sha1": " (SHA1 of given password: 906072001efddf3e11e6d2b5782f4777fe038739)", "sha1:6": " (SHA1 of given password: 906072)"} {
+		t.Run(value, func(t *testing.T) {
+			t.Parallel()
+			systems := []likeSystem{startLike(t, false, strings.ReplaceAll(conf, "VALUE", value), users)}
+			if _, err := os.Stat("/usr/sbin/dovecot"); err == nil {
+				systems = append(systems, startLike(t, true, strings.ReplaceAll(conf, "VALUE", value), users))
+			}
+			for _, s := range systems {
+				s.login(t, "ann", "geheim")
+				s.login(t, "zed", "geheim")
+				for _, line := range []string{">): Password mismatch" + want + "\n", ">): unknown user" + want + "\n"} {
+					if !s.logs(line) {
+						t.Errorf("%q is not in the log\n%s", line, s.log())
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestLogFiles: lines without an error go to info_log_path, all others to log_path,
+// with log_timestamp before them.
+func TestLogFiles(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root starts a system for several users")
+	}
+	conf := "info_log_path = DIR/info\nlog_timestamp = \"%Y-%m-%d %H:%M:%S|%%|%e|\"\npassdb {\n  driver = passwd-file\n  args = DIR/users\n}\n" +
+		"userdb {\n  driver = passwd-file\n  args = DIR/gone\n}\n"
+	users := func(dir string) {
+		file(t, dir+"/users", "ann:{PLAIN}sa\n")
+		file(t, dir+"/gone", "ann::0:0::/\n")
+	}
+	systems := []likeSystem{startLike(t, false, conf, users)}
+	if _, err := os.Stat("/usr/sbin/dovecot"); err == nil {
+		systems = append(systems, startLike(t, true, conf, users))
+	}
+	for i, s := range systems {
+		s.login(t, "ann", "sb")
+		s.login(t, "ann", "sa")
+		info := likeSystem{dir: s.dir + "/x"}
+		os.Mkdir(info.dir, 0o755)
+		os.Symlink("../info", info.dir+"/log")
+		if !info.logs("Password mismatch") || !s.logs("Error: ") || strings.Contains(s.log(), "mismatch") || strings.Contains(info.log(), "Error: ") {
+			t.Errorf("%d: log:\n%s\ninfo:\n%s", i, s.log(), info.log())
+		}
+		stamp := regexp.MustCompile(`^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\|%\|[ \d]\d\|`)
+		for _, text := range []string{s.log(), info.log()} {
+			if !stamp.MatchString(text) {
+				t.Errorf("%d: %s", i, text)
+			}
+		}
 	}
 }

@@ -101,7 +101,7 @@ func (p *parent) deliverSession(u *auth.UserInfo, s *session, f *os.File) (int, 
 		m, err = p.admit(u, s)
 	}
 	if errors.Is(err, login.ErrTooMany) {
-		p.log().TooManyConnections(maillog.Client{Service: string(s.Proto), User: s.User, Method: s.Method,
+		p.logs().Info.TooManyConnections(maillog.Client{Service: string(s.Proto), User: s.User, Method: s.Method,
 			Remote: s.Remote.Addr().String(), Local: s.Local.Addr().String(), Session: s.Session}, p.settings().limits[string(s.Proto)])
 	}
 	if err != nil {

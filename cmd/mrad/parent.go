@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"packetboat/cmd/mrad/logfile"
 	"packetboat/internal/sys/disk"
 	"packetboat/internal/sys/maillog"
 	"packetboat/internal/sys/proc"
@@ -31,6 +32,7 @@ type parent struct {
 	mu       sync.Mutex
 	s        *settings
 	current  *maillog.Log // see log
+	files    logfile.Files
 	auth     *role
 	login    *role
 	lmtp     *role
@@ -80,7 +82,7 @@ func (p *parent) start() error {
 		return err
 	}
 	p.warn()
-	p.log().MasterStarting("2.3.19.1 (packetboat "+version+")", strings.Join(p.s.Protocols, ", "))
+	p.logs().Info.MasterStarting("2.3.19.1 (packetboat "+version+")", strings.Join(p.s.Protocols, ", "))
 	return nil
 }
 
@@ -105,20 +107,12 @@ func (p *parent) layOut() error {
 // write to it: so log files can be moved at any time, and a process without
 // files can log.
 func (p *parent) openLog() error {
-	o := maillog.Options{Name: "dovecot", Bare: true}
-	switch path := p.s.LogPath; path {
-	case "", "syslog":
-	case "/dev/stderr":
-		o.Handle = os.Stderr
-	default:
-		o.File = path
-	}
-	l, err := maillog.Open(o)
+	files, err := logfile.Open(p.s.Log)
 	if err != nil {
 		return err
 	}
 	p.mu.Lock()
-	p.current = l.Program("")
+	p.files, p.current = files, files.Errors
 	p.mu.Unlock()
 	if p.logPipe != nil {
 		return nil
@@ -144,11 +138,10 @@ func (p *parent) copyLog(r io.Reader) {
 			return
 		}
 		line := strings.TrimSuffix(string(b), "\n")
-		log := p.log()
 		if _, text, ok := strings.Cut(line, " - dovecot: "); ok && len(line)-len(text) == logPrefix {
-			log.Info("%s", text)
+			p.logs().For(text).Info("%s", text)
 		} else if line != "" {
-			log.DovecotError("master", line)
+			p.log().DovecotError("master", line)
 		}
 	}
 }
@@ -239,6 +232,13 @@ func (p *parent) log() *maillog.Log {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.current
+}
+
+// logs are all logs of this moment.
+func (p *parent) logs() logfile.Files {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.files
 }
 
 // settings returns the configuration of this moment.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"packetboat/cmd/mrad/authconf"
+	"packetboat/cmd/mrad/logfile"
 	"packetboat/cmd/mrad/spaces"
 	"packetboat/cmd/mrad/unbuilt"
 	"packetboat/internal/auth"
@@ -23,9 +24,8 @@ import (
 
 // settings is dovecot.conf as the parent needs it.
 type settings struct {
-	BaseDir      string   `dovecot:"base_dir"`
-	LogPath      string   `dovecot:"log_path"`
-	InfoLogPath  string   `dovecot:"info_log_path"`
+	BaseDir      string `dovecot:"base_dir"`
+	Log          logfile.Options
 	Protocols    []string `dovecot:"protocols"`
 	Listen       []string `dovecot:"listen"`
 	SSL          string   `dovecot:"ssl"`

@@ -4,7 +4,7 @@
 // in a process of its own and puts a wire.Server before it.
 //
 // Nothing here logs: what the log wants to know goes to Options.Log, and never
-// holds a password. A user name from the network is data and stays data: it is
+// holds a password unless auth_verbose_passwords asks for it. A user name from the network is data and stays data: it is
 // put into patterns literally, never read as one.
 package auth
 
@@ -37,8 +37,9 @@ type Options struct {
 	Chars        string        `dovecot:"auth_username_chars"`        // bytes allowed in a user name
 	AnyChars     bool          // auth_username_chars was set to nothing: every byte but NUL is allowed
 	DefaultRealm string        `dovecot:"auth_default_realm"`
-	Delay        time.Duration `dovecot:"auth_failure_delay"` // of each refusal; 0 = 2 s, below 0 = none
-	Verbose      bool          `dovecot:"auth_verbose"`       // tell Log of wrong passwords and unknown users
+	Delay        time.Duration `dovecot:"auth_failure_delay"`     // of each refusal; 0 = 2 s, below 0 = none
+	Verbose      bool          `dovecot:"auth_verbose"`           // tell Log of wrong passwords and unknown users
+	Passwords    string        `dovecot:"auth_verbose_passwords"` // no, plain (or yes), sha1, each with ":N" for its first N characters
 	Host         string        // for CRAM-MD5 challenges and %{hostname}
 	Passdbs      []DB
 	Userdbs      []DB
@@ -110,6 +111,9 @@ func New(o Options) (*Auth, error) {
 	}
 	a := &Auth{o: o, penalty: newPenalties(), sleep: sleep, hashing: make(chan struct{}, runtime.GOMAXPROCS(0))}
 	rand.Read(a.secret[:])
+	if err := checkPasswords(o.Passwords); err != nil {
+		return nil, err
+	}
 	if err := a.open(); err != nil {
 		return nil, err
 	}

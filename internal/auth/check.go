@@ -59,6 +59,9 @@ func (d DB) checkArgs() error {
 	return nil
 }
 
+// CheckPasswords tells what New would refuse of auth_verbose_passwords.
+func CheckPasswords(value string) error { return checkPasswords(value) }
+
 // KnowsMechanism tells whether auth_mechanisms may hold name.
 func KnowsMechanism(name string) bool {
 	_, ok := mechanismNamed(strings.ToUpper(name))

@@ -118,7 +118,7 @@ func (a *Auth) lookup(ctx context.Context, q *Query) (*account, *block, result) 
 		case err == nil:
 			acc, last = got, b
 			c.follow(b.db.success(), "return-ok")
-		case a.tell(b, q, err, &out):
+		case a.tell(b, q, err, &out, ""):
 			c.follow(b.db.Internal, "continue")
 		default:
 			c.follow(b.db.Failure, "continue")

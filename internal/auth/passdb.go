@@ -123,7 +123,7 @@ func (a *Auth) run(ctx context.Context, list []*block, q *Query, password string
 			}
 			fields, last, out.passed = r.fields, b, true
 			c.follow(b.db.success(), "return-ok")
-		case a.tell(b, q, err, &out):
+		case a.tell(b, q, err, &out, a.given(password)):
 			c.follow(b.db.Internal, "continue")
 		default:
 			c.follow(b.db.Failure, "continue")
@@ -168,14 +168,14 @@ func (a *Auth) askOne(ctx context.Context, b *block, q *Query, password string, 
 	return acc.fields, nil
 }
 
-// tell logs why a passdb did not say yes; broken means that it could not be asked.
-func (a *Auth) tell(b *block, q *Query, err error, out *result) (broken bool) {
+// tell logs why a passdb did not say yes, and what was given of the password; broken means that it could not be asked.
+func (a *Auth) tell(b *block, q *Query, err error, out *result, given string) (broken bool) {
 	var r *refusal
 	switch {
 	case errors.Is(err, errUnknown), errors.Is(err, errMismatch):
-		a.info(b.name(), q, "%v", err)
+		a.info(b.name(), q, "%v%s", err, given)
 	case errors.As(err, &r):
-		a.info(b.name(), q, "%v", err)
+		a.info(b.name(), q, "%v%s", err, given)
 		out.code = r.code
 	case errors.Is(err, context.Canceled):
 		out.temp, broken = true, true // the client has gone; that is no failure of ours

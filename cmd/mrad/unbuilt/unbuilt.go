@@ -273,6 +273,9 @@ func (s Checker) unbuiltPatterns() (errs []error) {
 			errs = append(errs, unbuiltDB(b)...)
 		}
 	}
+	if err := auth.CheckPasswords(s.Conf.Get("auth_verbose_passwords")); err != nil {
+		errs = append(errs, s.errorAt("auth_verbose_passwords", "is none of no, plain, sha1 and sha1:6", "write auth_verbose_passwords = sha1:6"))
+	}
 	if _, err := cert.CipherList(s.Conf.Get("ssl_cipher_list")); err != nil {
 		errs = append(errs, s.errorAt("ssl_cipher_list", err.Error(), "remove the setting"))
 	}

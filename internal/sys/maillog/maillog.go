@@ -43,6 +43,9 @@ type Options struct {
 	Host    string   // second column of a file line; empty = first label of the host name
 	Bare    bool     // Dovecot's form: "dovecot: text", no program and no pid in the tag
 	RFC3339 bool     // time stamps as rsyslog's RFC 3339 form
+	// Stamp writes the time of a file line; nil = "Nov 23 18:28:05 " (log_timestamp of
+	// Dovecot).
+	Stamp func(b []byte, now time.Time) []byte
 }
 
 // Logger is a place for log lines, shared by all goroutines of a process.
@@ -143,6 +146,9 @@ func (l *Logger) head(b []byte, sev severity, tag string) []byte {
 		b = strconv.AppendInt(b, int64(facilityMail|int(sev)), 10)
 		b = append(b, '>')
 		b = now.AppendFormat(b, time.Stamp)
+	case l.opts.Stamp != nil:
+		b = l.opts.Stamp(b, now)
+		b = append(b, l.opts.Host...)
 	case l.opts.RFC3339:
 		b = now.AppendFormat(b, "2006-01-02T15:04:05.000000-07:00")
 		b = append(append(b, ' '), l.opts.Host...)
