@@ -29,6 +29,8 @@ func commands() map[string]command {
 		"postsuper": runPostsuper, // queue.go
 		"postcat":   runPostcat,   // queue.go
 
+		"export-queue": runExportQueue, // queueexport.go
+
 		"postmap":    runPostmap,    // maps.go
 		"postalias":  runPostalias,  // maps.go
 		"newaliases": runNewaliases, // maps.go
@@ -61,6 +63,7 @@ func summaries() [][2]string {
 		{"postqueue", "list and flush the queue"},
 		{"postsuper", "hold, release, requeue, delete queued mail"},
 		{"postcat", "show queued mail"},
+		{"export-queue", "write the queue as Postfix keeps it, before going back to it"},
 		{"postmap", "check and ask lookup tables"},
 		{"postalias", "check and ask alias tables"},
 		{"newaliases", "check the aliases of alias_database"},

@@ -99,7 +99,8 @@ type Recovered struct {
 	Fresh   []string    // some of Ready, found in incoming: Check them first
 	Waiting []Wait      // deferred messages
 	Removed int         // unfinished files that were never acknowledged
-	Renamed [][2]string // old and new ids of files that were copied here
+	Renamed [][2]string // old and new ids of files that were copied here, or of Postfix's that were imported
+	Foreign [][2]string // Postfix's files that could not be imported, and why; they stay where they are
 }
 
 // Wait is a deferred message and its next try.
@@ -114,6 +115,9 @@ type Wait struct {
 func (q *Queue) Recover() (*Recovered, error) {
 	r := &Recovered{}
 	if err := q.dropTemps(r); err != nil {
+		return nil, err
+	}
+	if err := q.adopt(r); err != nil {
 		return nil, err
 	}
 	if err := q.Rename(r); err != nil {

@@ -14,6 +14,8 @@ package sched
 
 import (
 	"context"
+	"errors"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -193,6 +195,9 @@ func (s *Sched) Start() error {
 	}
 	for _, n := range found.Renamed {
 		s.log.QueueRenamed(n[0], n[1])
+	}
+	for _, n := range found.Foreign {
+		s.log.MessageSkipped(filepath.Base(n[0]), errors.New(n[1]))
 	}
 	s.log.QueueUnfinished(found.Removed)
 	s.mu.Lock()

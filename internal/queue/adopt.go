@@ -1,0 +1,169 @@
+package queue
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"packetboat/internal/queue/postfix"
+	"packetboat/internal/sys/disk"
+)
+
+// Postfix's files stand under its short or long ids, in folders that may be hashed
+// to any depth (hash_queue_depth). A file that is imported is written anew in our
+// form, in the same state, flushed, and only then deleted: a crash between the two
+// leaves both, and the mail may be delivered twice, but never lost.
+
+// foreignName are the names of Postfix's queue files; long ones hold a "z".
+var foreignName = regexp.MustCompile(`^([0-9A-F]{6,21}|[0-9A-Za-z]{10,40})$`)
+
+// foreignDepth is how deep Postfix hashes at most (hash_queue_depth).
+const foreignDepth = 10
+
+// adopt imports what Postfix left in the queue. What cannot be read stays in its
+// place, and is told.
+func (q *Queue) adopt(r *Recovered) error {
+	for _, f := range liveFolders {
+		top := filepath.Join(q.root, f.String())
+		if err := q.adoptDir(top, f, 0, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// adoptDir imports from one folder and those in it.
+func (q *Queue) adoptDir(dir string, f Folder, depth int, r *Recovered) error {
+	return eachName(dir, func(e fs.DirEntry) error {
+		path := filepath.Join(dir, e.Name())
+		switch {
+		case e.IsDir() && depth < foreignDepth && len(e.Name()) == 1:
+			return q.adoptDir(path, f, depth+1, r)
+		case e.IsDir() || !foreignName.MatchString(e.Name()):
+			return nil
+		}
+		id, err := q.adoptFile(path, f)
+		switch {
+		case errors.Is(err, fs.ErrNotExist), id == "" && err == nil:
+		case errors.Is(err, postfix.ErrForeign):
+			r.Foreign = append(r.Foreign, [2]string{path, err.Error()})
+		case err != nil:
+			return err
+		default:
+			r.Renamed = append(r.Renamed, [2]string{e.Name(), id})
+		}
+		return nil
+	})
+}
+
+// adoptFile imports one file; id is empty for a file of ours, and for one that
+// Postfix had deleted already.
+func (q *Queue) adoptFile(path string, folder Folder) (id string, err error) {
+	// Without the owner's execute bit the file is ours, or Postfix was still writing
+	// and nobody got "250". The start of a long queue must not open every file.
+	if st, err := disk.StatPath(path); err != nil || st.Mode&0o100 == 0 {
+		return "", err
+	}
+	f, st, err := disk.OpenStat(path, os.O_RDONLY, -1)
+	if err != nil {
+		if _, untrusted := errors.AsType[*disk.UntrustedError](err); untrusted || disk.IsLink(err) {
+			return "", nil // whoever reads it later says what is wrong with it
+		}
+		return "", err
+	}
+	defer f.Close()
+	if _, err := readTail(f, st.Size); err == nil || !postfix.Is(f) {
+		return "", nil
+	}
+	w, err := q.Create()
+	if err != nil {
+		return "", err
+	}
+	defer w.Abort()
+	m, err := postfix.Read(f, w)
+	if err != nil {
+		return "", err
+	}
+	if m.Killed {
+		return "", os.Remove(path)
+	}
+	if err := w.Commit(m.Env); err != nil {
+		return "", err
+	}
+	if err := q.settle(w.ID(), folder, st); err != nil {
+		return "", err
+	}
+	os.Remove(filepath.Join(q.root, deferName, filepath.Base(path)[:1], filepath.Base(path))) // Postfix's reasons have another form
+	return w.ID(), os.Remove(path)
+}
+
+// settle gives an imported message the state that it had.
+func (q *Queue) settle(id string, folder Folder, st disk.Stat) error {
+	if folder == Deferred {
+		if err := os.Chtimes(q.Path(id, Incoming), time.Time{}, time.Unix(0, st.Mtime)); err != nil {
+			return err
+		}
+	}
+	if folder == Deferred || folder == Hold {
+		if err := q.Move(id, Incoming, folder); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Export writes every waiting message as Postfix would have written it, below the
+// same folder, and deletes ours: what remains is a queue for Postfix, whose
+// "postsuper -s" gives the files names that fit. Nothing else may use the queue
+// meanwhile. It calls told with the id of each message, and with what went wrong
+// with one that was left.
+func (q *Queue) Export(told func(id string, err error)) error {
+	var ids []string
+	for _, f := range liveFolders {
+		ids = ids[:0]
+		if err := q.IDs(f, func(id string) error { ids = append(ids, id); return nil }); err != nil {
+			return err
+		}
+		for _, id := range ids {
+			told(id, q.exportFile(id, f))
+		}
+	}
+	return nil
+}
+
+// exportFile writes one message in Postfix's form.
+func (q *Queue) exportFile(id string, f Folder) error {
+	m, err := q.Load(id, f)
+	if err != nil {
+		return err
+	}
+	c, err := q.OpenContent(id, f)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	path := q.Path(id, f)
+	temp := filepath.Join(filepath.Dir(path), "export."+strings.ToLower(id))
+	out, err := os.OpenFile(temp, os.O_RDWR|os.O_CREATE|os.O_EXCL, fileMode)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	err = postfix.Write(out, m.Env, c.Reader())
+	owner, ownerErr := disk.Owner(c.File)
+	if err = errors.Join(err, ownerErr); err == nil {
+		err = errors.Join(os.Lchown(temp, owner, -1), out.Chmod(0o700), out.Sync(), os.Chtimes(temp, time.Time{}, m.NextTry))
+	}
+	if err == nil {
+		err = os.Rename(temp, path) // over ours: never both, never none
+	}
+	if err != nil {
+		os.Remove(temp)
+		return err
+	}
+	return nil
+}
