@@ -96,7 +96,8 @@ func (s *session) closeBox() {
 	if err := s.box.Close(); err != nil {
 		s.opts.Log.IMAPError(s.logName(), "Closing mailbox "+s.view.Name, err)
 	}
-	s.box, s.view, s.last, s.saved = nil, view.View{}, loaded{}, nil
+	s.box, s.view, s.saved = nil, view.View{}, nil
+	s.last.Forget()
 }
 
 // closeCommand: CLOSE expunges and says nothing of it (RFC 3501 section 6.4.2).

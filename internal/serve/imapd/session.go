@@ -14,7 +14,7 @@ import (
 	"strings"
 	"time"
 
-	"packetboat/internal/mail/message"
+	"packetboat/internal/serve/imapd/reply"
 	"packetboat/internal/serve/imapd/syntax"
 	"packetboat/internal/serve/imapd/tree"
 	"packetboat/internal/serve/imapd/view"
@@ -45,9 +45,7 @@ type session struct {
 	qresync   bool          // this set also of VANISHED (RFC 7162)
 	gone      bool          // this command has told a VANISHED
 	saved     syntax.Set    // UIDs of the last SEARCH with SAVE (RFC 5182)
-	mime      *message.Parser
-	last      loaded        // the message that FETCH looked at last
-	lines     *bufio.Reader // reads headers line by line
+	last      reply.Loader  // the message that FETCH looked at last
 
 	cmd    command
 	bad    int    // wrong commands in a row
@@ -119,7 +117,7 @@ func (o Options) withDefaults() Options {
 
 func serve(conn net.Conn, u User, o Options, st Start) error {
 	o = o.withDefaults()
-	s := &session{user: u, tree: u.tree(), opts: o, start: st, mime: message.NewParser()}
+	s := &session{user: u, tree: u.tree(), opts: o, start: st}
 	s.out = wire.Output{Conn: conn, Timeout: o.WriteTimeout}
 	s.in = &input{conn: conn, out: &s.out, timeout: o.IdleTimeout, pending: st.Pending}
 	s.p = syntax.Parser{R: bufio.NewReaderSize(s.in, inSize), Limit: o.MaxLine, Continue: s.askLiteral}

@@ -3,6 +3,7 @@ package imapd
 import (
 	"errors"
 	"strings"
+	"time"
 
 	"packetboat/internal/serve/imapd/spool"
 	"packetboat/internal/serve/imapd/syntax"
@@ -147,7 +148,7 @@ func (p *copyPlan) run(s *session) (from []uint32, code string, err error) {
 	defer sp.Close()
 	for i, n := range p.list {
 		m := &s.view.Msgs[n]
-		msgs[i] = store.New{Flags: m.Flags, Keywords: s.view.Snap.Words(m.Keywords), Date: unixTime(m.Date)}
+		msgs[i] = store.New{Flags: m.Flags, Keywords: s.view.Snap.Words(m.Keywords), Date: time.Unix(m.Date, 0)}
 		if at[i], err = s.spoolMessage(&sp, m.UID); err != nil {
 			return nil, "", err
 		}

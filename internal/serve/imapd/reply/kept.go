@@ -1,4 +1,4 @@
-package imapd
+package reply
 
 import (
 	"bytes"
@@ -12,20 +12,6 @@ import (
 	"packetboat/internal/store"
 	"packetboat/internal/store/index"
 )
-
-// indexed is a mailbox that keeps what was worked out about its messages.
-type indexed interface {
-	// Index returns the index; nil where none is kept.
-	Index() *index.File
-}
-
-// index returns the index of the selected mailbox, nil without one.
-func (s *session) index() *index.File {
-	if box, ok := s.box.(indexed); ok {
-		return box.Index()
-	}
-	return nil
-}
 
 // The kinds of values that FETCH keeps. Who changes what render writes gives
 // them another number.
@@ -41,21 +27,21 @@ const (
 func tagOf(m *store.Msg) uint32 { return uint32(m.Size) }
 
 // kept writes a value out of the index, or what write makes, which is kept.
-func (f *fetcher) kept(kind string, m *store.Msg, write func() error) error {
-	if f.index == nil {
+func (f *Fetcher) kept(kind string, m *store.Msg, write func() error) error {
+	if f.Index == nil {
 		return write()
 	}
-	k := f.index.Kind(kind)
-	out, ok := f.index.Append(f.out.Buf, k, m.UID, tagOf(m))
+	k := f.Index.Kind(kind)
+	out, ok := f.Index.Append(f.Out.Buf, k, m.UID, tagOf(m))
 	if ok {
-		f.out.Buf = out
+		f.Out.Buf = out
 		return nil
 	}
-	start, missing, failure := len(f.out.Buf), f.missing, f.failure
-	if err := write(); err != nil || f.missing != missing || f.failure != failure {
+	start, missing, failure := len(f.Out.Buf), f.Missing, f.failure
+	if err := write(); err != nil || f.Missing != missing || f.failure != failure {
 		return err
 	}
-	f.index.Put(k, m.UID, tagOf(m), f.out.Buf[start:])
+	f.Index.Put(k, m.UID, tagOf(m), f.Out.Buf[start:])
 	return nil
 }
 
@@ -67,7 +53,7 @@ type wanted struct {
 }
 
 // wantedOf finds out once how the fields of an item are kept.
-func (f *fetcher) wantedOf(sec *imap.FetchItemBodySection) *wanted {
+func (f *Fetcher) wantedOf(sec *imap.FetchItemBodySection) *wanted {
 	for i := range f.wants {
 		if f.wants[i].sec == sec {
 			return &f.wants[i]
@@ -77,10 +63,10 @@ func (f *fetcher) wantedOf(sec *imap.FetchItemBodySection) *wanted {
 	set, ok := render.ListedFields(sec.HeaderFields)
 	if ok {
 		w.set = set
-	} else if f.index != nil {
+	} else if f.Index != nil {
 		names := slices.Clone(sec.HeaderFields)
 		slices.Sort(names)
-		w.kind = f.index.Kind(listKind + " " + strings.ToUpper(strings.Join(names, " ")))
+		w.kind = f.Index.Kind(listKind + " " + strings.ToUpper(strings.Join(names, " ")))
 	}
 	f.wants = append(f.wants, w)
 	return &f.wants[len(f.wants)-1]
@@ -88,10 +74,10 @@ func (f *fetcher) wantedOf(sec *imap.FetchItemBodySection) *wanted {
 
 // keptFields answers HEADER.FIELDS of a whole message out of the index; false
 // when it cannot.
-func (f *fetcher) keptFields(sec *imap.FetchItemBodySection, m *store.Msg) bool {
+func (f *Fetcher) keptFields(sec *imap.FetchItemBodySection, m *store.Msg) bool {
 	w := f.wantedOf(sec)
 	if w.set == 0 {
-		out, ok := f.index.Append(f.held[:0], w.kind, m.UID, tagOf(m))
+		out, ok := f.Index.Append(f.held[:0], w.kind, m.UID, tagOf(m))
 		if f.held = out; ok {
 			f.sendFields(sec, out)
 		}
@@ -103,11 +89,11 @@ func (f *fetcher) keptFields(sec *imap.FetchItemBodySection, m *store.Msg) bool 
 	}
 	if sec.Partial == nil {
 		n := int64(render.PickedSize(digest, w.set))
-		f.count.HdrCount++
-		f.count.HdrBytes += n
-		f.out.LiteralHead(n)
-		f.out.Buf = render.PickListed(f.out.Buf, digest, w.set)
-		f.out.FlushFull()
+		f.Count.HdrCount++
+		f.Count.HdrBytes += n
+		f.Out.LiteralHead(n)
+		f.Out.Buf = render.PickListed(f.Out.Buf, digest, w.set)
+		f.Out.FlushFull()
 		return true
 	}
 	f.sendFields(sec, render.PickListed(nil, digest, w.set))
@@ -115,26 +101,26 @@ func (f *fetcher) keptFields(sec *imap.FetchItemBodySection, m *store.Msg) bool 
 }
 
 // sendFields writes fields that are at hand.
-func (f *fetcher) sendFields(sec *imap.FetchItemBodySection, fields []byte) {
+func (f *Fetcher) sendFields(sec *imap.FetchItemBodySection, fields []byte) {
 	cut := span{0, int64(len(fields))}.cut(sec.Partial)
-	f.count.HdrCount++
-	f.count.HdrBytes += cut.n
-	f.out.LiteralHead(cut.n)
-	f.out.Write(fields[cut.pos : cut.pos+cut.n])
+	f.Count.HdrCount++
+	f.Count.HdrBytes += cut.n
+	f.Out.LiteralHead(cut.n)
+	f.Out.Write(fields[cut.pos : cut.pos+cut.n])
 }
 
 // keepFields keeps a list of fields that no digest answers.
-func (f *fetcher) keepFields(sec *imap.FetchItemBodySection, m *store.Msg, fields []byte) {
-	if f.index != nil && len(sec.Part) == 0 && sec.HeaderFields != nil {
-		f.index.Put(f.wantedOf(sec).kind, m.UID, tagOf(m), fields)
+func (f *Fetcher) keepFields(sec *imap.FetchItemBodySection, m *store.Msg, fields []byte) {
+	if f.Index != nil && len(sec.Part) == 0 && sec.HeaderFields != nil {
+		f.Index.Put(f.wantedOf(sec).kind, m.UID, tagOf(m), fields)
 	}
 }
 
 // digest returns the digest of a message's header, out of the index or out of
 // the message; false for one that has none.
-func (f *fetcher) digest(m *store.Msg) ([]byte, bool) {
-	k := f.index.Kind(render.DigestKind)
-	out, ok := f.index.Append(f.held[:0], k, m.UID, tagOf(m))
+func (f *Fetcher) digest(m *store.Msg) ([]byte, bool) {
+	k := f.Index.Kind(render.DigestKind)
+	out, ok := f.Index.Append(f.held[:0], k, m.UID, tagOf(m))
 	if f.held = out; ok {
 		return out, true
 	}
@@ -143,7 +129,7 @@ func (f *fetcher) digest(m *store.Msg) ([]byte, bool) {
 		return nil, false
 	}
 	if f.held, ok = render.Digest(f.held[:0], header); ok {
-		f.index.Put(k, m.UID, tagOf(m), f.held)
+		f.Index.Put(k, m.UID, tagOf(m), f.held)
 	}
 	return f.held, ok
 }
@@ -153,12 +139,12 @@ const maxHeld = 64 << 10
 
 // wholeHeader reads a header with its empty line; false where it is too long,
 // or cannot be read: whoever asked then goes the long way, and says so.
-func (f *fetcher) wholeHeader(m *store.Msg) ([]byte, bool) {
+func (f *Fetcher) wholeHeader(m *store.Msg) ([]byte, bool) {
 	n := min(m.Size, maxHeld)
 	if m.Header > 0 {
 		n = min(n, m.Header)
 	}
-	r, err := f.box.Read(m.UID, 0, n)
+	r, err := f.Box.Read(m.UID, 0, n)
 	if err != nil {
 		return nil, false
 	}

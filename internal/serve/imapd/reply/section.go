@@ -1,4 +1,4 @@
-package imapd
+package reply
 
 import (
 	"bufio"
@@ -17,10 +17,10 @@ import (
 type span struct{ pos, n int64 }
 
 // section writes one BODY[...].
-func (f *fetcher) section(it *syntax.Item, m *store.Msg) error {
+func (f *Fetcher) section(it *syntax.Item, m *store.Msg) error {
 	sec := &it.Section
-	if f.index != nil && sec.HeaderFields != nil && len(sec.Part) == 0 && !it.Missing && f.keptFields(sec, m) {
-		return f.out.Err
+	if f.Index != nil && sec.HeaderFields != nil && len(sec.Part) == 0 && !it.Missing && f.keptFields(sec, m) {
+		return f.Out.Err
 	}
 	where, err := f.find(it, m)
 	if err != nil {
@@ -31,11 +31,11 @@ func (f *fetcher) section(it *syntax.Item, m *store.Msg) error {
 	}
 	where = where.cut(sec.Partial)
 	if sec.Specifier == imap.PartSpecifierHeader {
-		f.count.HdrCount++
-		f.count.HdrBytes += where.n
+		f.Count.HdrCount++
+		f.Count.HdrBytes += where.n
 	} else {
-		f.count.BodyCount++
-		f.count.BodyBytes += where.n
+		f.Count.BodyCount++
+		f.Count.BodyBytes += where.n
 	}
 	return f.stream(m, where.pos, where.n)
 }
@@ -54,7 +54,7 @@ func (w span) cut(p *imap.SectionPartial) span {
 }
 
 // find returns where a section stands. A part that is not there is empty.
-func (f *fetcher) find(it *syntax.Item, m *store.Msg) (span, error) {
+func (f *Fetcher) find(it *syntax.Item, m *store.Msg) (span, error) {
 	sec := &it.Section
 	if it.Missing {
 		return span{}, nil
@@ -62,7 +62,7 @@ func (f *fetcher) find(it *syntax.Item, m *store.Msg) (span, error) {
 	if len(sec.Part) == 0 {
 		return f.findTop(sec, m)
 	}
-	root, err := f.load(m)
+	root, err := f.Loader.Load(f.Box, m)
 	if err != nil {
 		return span{}, err
 	}
@@ -93,13 +93,13 @@ func partSpan(p *message.Part, what imap.PartSpecifier) span {
 }
 
 // findTop finds a section of the whole message.
-func (f *fetcher) findTop(sec *imap.FetchItemBodySection, m *store.Msg) (span, error) {
+func (f *Fetcher) findTop(sec *imap.FetchItemBodySection, m *store.Msg) (span, error) {
 	if sec.Specifier == imap.PartSpecifierNone {
 		return span{0, m.Size}, nil
 	}
 	header := m.Header
 	if header <= 0 {
-		root, err := f.load(m)
+		root, err := f.Loader.Load(f.Box, m)
 		if err != nil {
 			return span{}, err
 		}
@@ -136,9 +136,9 @@ func findPart(p *message.Part, nums []int) *message.Part {
 const holdFields = 64 << 10
 
 // fields writes HEADER.FIELDS or HEADER.FIELDS.NOT.
-func (f *fetcher) fields(sec *imap.FetchItemBodySection, m *store.Msg, where span) error {
+func (f *Fetcher) fields(sec *imap.FetchItemBodySection, m *store.Msg, where span) error {
 	if where.n == 0 && len(sec.Part) > 0 {
-		f.out.LiteralHead(0)
+		f.Out.LiteralHead(0)
 		return nil
 	}
 	hold := &render.Held{Limit: holdFields}
@@ -149,31 +149,31 @@ func (f *fetcher) fields(sec *imap.FetchItemBodySection, m *store.Msg, where spa
 		f.keepFields(sec, m, hold.Buf)
 	}
 	cut := span{0, hold.Total}.cut(sec.Partial)
-	f.count.HdrCount++
-	f.count.HdrBytes += cut.n
-	f.out.LiteralHead(cut.n)
+	f.Count.HdrCount++
+	f.Count.HdrBytes += cut.n
+	f.Out.LiteralHead(cut.n)
 	if hold.Total <= holdFields {
-		f.out.Write(hold.Buf[cut.pos : cut.pos+cut.n])
-		return f.out.Err
+		f.Out.Write(hold.Buf[cut.pos : cut.pos+cut.n])
+		return f.Out.Err
 	}
-	w := &render.Window{W: &f.out, Skip: cut.pos, Left: cut.n}
+	w := &render.Window{W: f.Out, Skip: cut.pos, Left: cut.n}
 	if err := f.filter(sec, m, where, w); err != nil || w.Left > 0 {
-		f.out.Err = wire.ErrShort
+		f.Out.Err = wire.ErrShort
 	}
-	return f.out.Err
+	return f.Out.Err
 }
 
 // filter writes the fields that are wanted, and the empty line.
-func (f *fetcher) filter(sec *imap.FetchItemBodySection, m *store.Msg, where span, w io.Writer) error {
-	r, err := f.box.Read(m.UID, where.pos, where.n)
+func (f *Fetcher) filter(sec *imap.FetchItemBodySection, m *store.Msg, where span, w io.Writer) error {
+	r, err := f.Box.Read(m.UID, where.pos, where.n)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	if f.lines == nil {
-		f.lines = bufio.NewReaderSize(r, 4<<10)
+	if f.Loader.lines == nil {
+		f.Loader.lines = bufio.NewReaderSize(r, 4<<10)
 	} else {
-		f.lines.Reset(r)
+		f.Loader.lines.Reset(r)
 	}
-	return render.Fields(f.lines, sec, w)
+	return render.Fields(f.Loader.lines, sec, w)
 }
