@@ -40,7 +40,9 @@ type mailbox struct {
 	watch watch.Folders
 	hint  hint
 	kept  index.Holder
-	again atomic.Bool // a second look is due, and the watchers will be told
+
+	buffers spare
+	again   atomic.Bool // a second look is due, and the watchers will be told
 }
 
 // state is a mailbox as this process knows it. It is never changed after it is
@@ -260,14 +262,16 @@ func (m *mailbox) Flush() error {
 }
 
 // flush brings names to disk that have changed, and saves the cache.
-func (m *mailbox) flush() error {
-	var err error
-	if m.unsync && !m.gone {
-		if err = disk.SyncDir(filepath.Join(m.path, "cur")); err == nil {
-			m.unsync = false
-		}
+func (m *mailbox) flush() error { return errors.Join(m.syncNames(), m.saveCache()) }
+
+// syncNames brings names to disk that have changed.
+func (m *mailbox) syncNames() error {
+	if !m.unsync || m.gone {
+		return nil
 	}
-	return errors.Join(err, m.saveCache())
+	err := disk.SyncDir(filepath.Join(m.path, "cur"))
+	m.unsync = err != nil
+	return err
 }
 
 // Close implements store.Mailbox.

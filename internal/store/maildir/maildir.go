@@ -40,7 +40,8 @@ type Store struct {
 
 	mu   sync.Mutex
 	open map[string]*mailbox
-	last *mailbox // was closed last: most sessions open the one that the one before had
+	work sync.WaitGroup // caches that are being written
+	last *mailbox       // was closed last: most sessions open the one that the one before had
 
 	once    sync.Once
 	journal bool // see ordered
@@ -203,24 +204,50 @@ func makeMaildir(path string, sub bool) error {
 	return f.Close()
 }
 
-// release gives back one use of m; the last one flushes and closes it.
+// release gives back one use of m; the last one flushes it. Whoever opens the
+// mailbox meanwhile does not wait for that.
 func (s *Store) release(m *mailbox) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if m.refs--; m.refs > 0 {
+	m.refs--
+	left := m.refs
+	s.mu.Unlock()
+	if left > 0 {
 		return nil
 	}
 	m.mu.Lock()
-	defer m.mu.Unlock()
+	err := m.syncNames()
+	m.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if m.refs > 0 || s.last == m {
+		return err // somebody else gives it back, or did
+	}
+	m.mu.Lock()
 	m.claimed, m.scanned = false, false
-	if s.open[m.name] == m {
-		delete(s.open, m.name)
-		s.last.giveUp()
-		s.last = m
-	} else {
+	m.mu.Unlock()
+	s.work.Go(m.endUse)
+	if s.open[m.name] != m {
+		return err
+	}
+	delete(s.open, m.name)
+	if old := s.last; old != nil {
+		s.work.Go(old.giveUp)
+	}
+	s.last = m
+	return err
+}
+
+// endUse saves the cache of a mailbox that no session has open any more.
+func (m *mailbox) endUse() {
+	m.mu.Lock()
+	m.saveCache() // what is not saved costs a look more
+	m.mu.Unlock()
+	m.store.mu.Lock()
+	out := m.store.last != m && m.refs <= 0
+	m.store.mu.Unlock()
+	if out {
 		m.giveUp()
 	}
-	return m.flush()
 }
 
 // giveUp ends the use of a mailbox, which may be nil.
@@ -254,9 +281,11 @@ func (s *Store) Close() error {
 		err = errors.Join(err, m.Close())
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.last.giveUp()
+	last := s.last
 	s.last = nil
+	s.mu.Unlock()
+	last.giveUp()
+	s.work.Wait()
 	return err
 }
 

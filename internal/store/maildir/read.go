@@ -69,18 +69,12 @@ func (m *mailbox) lookAgain() error {
 // openMessage opens a regular file and no link to one. It may have several
 // names: that is how messages are copied between Maildirs.
 func openMessage(path string) (*os.File, disk.Stat, error) {
-	st, err := disk.StatPath(path)
+	f, err := disk.OpenFile(path, os.O_RDONLY|disk.NoFollow|disk.NoWait, 0)
 	if err != nil {
-		return nil, st, err
+		return nil, disk.Stat{}, err
 	}
-	if !st.Regular {
-		return nil, st, fmt.Errorf("%s: not a regular file", path)
-	}
-	f, err := disk.OpenFile(path, os.O_RDONLY|disk.NoFollow, 0)
-	if err != nil {
-		return nil, st, err
-	}
-	if st, err = disk.StatFile(f); err == nil && !st.Regular {
+	st, err := disk.StatFile(f)
+	if err == nil && !st.Regular {
 		err = fmt.Errorf("%s: not a regular file", path)
 	}
 	if err != nil {
@@ -102,6 +96,7 @@ type reader struct {
 	out  int64 // of the CRLF form, made so far
 	same bool  // the file has CRLF line ends: offsets are the file's
 	cr   bool  // the last octet was CR
+	bufs *buffers
 	raw  []byte
 	buf  []byte
 	rest []byte
@@ -131,6 +126,9 @@ func (r *reader) Close() error {
 	}
 	f := r.f
 	r.f = nil
+	r.bufs.out = r.buf[:0]
+	r.m.buffers.put(r.bufs)
+	r.bufs, r.raw, r.buf = nil, nil, nil
 	return f.Close()
 }
 
@@ -147,11 +145,8 @@ func (r *reader) open() error {
 	} else if h := r.m.hint.find(r.uid); h.out <= r.skip {
 		r.at, r.out, r.cr, r.skip = h.at, h.out, h.cr, r.skip-h.out
 	}
-	n := min(chunk, r.left+r.skip)
-	r.raw = make([]byte, n)
-	if !r.same {
-		r.buf = make([]byte, 0, n+n/16)
-	}
+	r.bufs = r.m.buffers.get()
+	r.raw, r.buf = r.bufs.raw[:min(chunk, r.left+r.skip)], r.bufs.out[:0]
 	return nil
 }
 

@@ -42,6 +42,7 @@ type mailbox struct {
 	ro      bool        // the file is not ours to write
 
 	state atomic.Pointer[state]
+	own   atomic.Bool // flush rewrites the file
 
 	view sync.RWMutex
 	f    *os.File // nil while there is no file
@@ -70,6 +71,9 @@ func (m *mailbox) Look([]uint32) (*store.Snapshot, error) { return m.Snapshot(),
 
 // Sync implements store.Mailbox.
 func (m *mailbox) Sync() (*store.Snapshot, error) {
+	if m.own.Load() { // the change is ours, and nobody else can make one now
+		return m.Snapshot(), nil
+	}
 	if st, err := disk.StatPath(m.path); err == nil && st.ID == m.state.Load().id {
 		return m.Snapshot(), nil
 	}
@@ -428,6 +432,8 @@ func (m *mailbox) flush() error {
 		m.timer.Stop()
 		m.timer = nil
 	}
+	m.own.Store(true)
+	defer m.own.Store(false)
 	s := m.state.Load()
 	if !m.ro && (s.anyDirty() || m.claimed && !s.derives()) {
 		if err := m.write(nil); err != nil {

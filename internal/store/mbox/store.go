@@ -137,23 +137,34 @@ func (s *Store) check(m *mailbox) error {
 	case err != nil:
 		return err
 	}
+	if m.own.Load() {
+		return nil // see Sync
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.refresh()
 }
 
-// release gives back one use of m; the last one flushes and closes it.
+// release gives back one use of m; the last one flushes it. Whoever opens the
+// mailbox meanwhile does not wait for that.
 func (s *Store) release(m *mailbox) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if m.refs--; m.refs > 0 {
+	m.refs--
+	left := m.refs
+	s.mu.Unlock()
+	if left > 0 {
 		return nil
 	}
+	err := m.Flush()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if m.refs > 0 || s.last == m {
+		return err // somebody else gives it back, or did
+	}
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	err := m.flush()
 	m.closeFile()
 	m.claimed = false
+	m.mu.Unlock()
 	if s.open[m.name] == m {
 		delete(s.open, m.name)
 		s.last.giveUp()

@@ -20,3 +20,7 @@ func TryLock(f *os.File) (bool, error) {
 
 // Unlock gives up what TryLock took.
 func Unlock(f *os.File) error { return unlock(f) }
+
+// NoWait is the flag of open(2) with which opening a pipe that nobody writes to
+// does not wait.
+const NoWait = unix.O_NONBLOCK

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -153,6 +154,28 @@ func (sr *Searcher) sent() time.Time {
 	sr.text = binary.LittleEndian.AppendUint32(sr.text[:0], uint32(day.Unix()/86400))
 	sr.Index.Put(sr.kinds.sent, sr.m.UID, sr.tag(), sr.text)
 	return day
+}
+
+// allKept tells whether what a key wants of headers is kept of the last message,
+// and so most likely of all: then one processor is done sooner than two.
+func (sr *Searcher) allKept(k *syntax.Key) bool {
+	n := len(sr.View.Msgs)
+	if sr.Index == nil || n == 0 {
+		return false
+	}
+	kind := index.None
+	switch k.Op {
+	case syntax.KeyHeader:
+		kind = sr.fieldOf(k.Header, k.Address).kind
+	case syntax.KeySentBefore, syntax.KeySentOn, syntax.KeySentSince:
+		kind = sr.kinds.sent
+	default:
+		return !slices.ContainsFunc(k.Keys, func(k syntax.Key) bool { return !sr.allKept(&k) })
+	}
+	sr.m = &sr.View.Msgs[n-1]
+	var ok bool
+	sr.text, ok = sr.Index.Append(sr.text[:0], kind, sr.m.UID, sr.tag())
+	return ok
 }
 
 // mayHold asks the filter of the message; known is false when there is none yet.

@@ -70,7 +70,8 @@ func (sr *Searcher) Prepare(key syntax.Key) (look bool) {
 	}
 	sr.prepare(&sr.key)
 	sr.kinds = kinds{digest: sr.Index.Kind(render.DigestKind), grams: sr.Index.Kind(trigram.Kind), sent: sr.Index.Kind(sentKind)}
-	sr.dear = cost(&sr.key) == 2
+	c := cost(&sr.key)
+	sr.dear = c == 2 || c == 1 && !sr.allKept(&sr.key)
 	return needsLook(&sr.key)
 }
 
