@@ -142,10 +142,14 @@ func (e *engine) wire() error {
 	return e.openServers()
 }
 
-// expandRcpt lets reports go through virtual aliases; a table that fails now
-// leaves the address as it is, since a report must not be lost for it.
+// expandRcpt lets reports go through canonical tables and virtual aliases; a table
+// that fails now leaves the address as it is, since a report must not be lost for it.
 func (e *engine) expandRcpt(a mail.Address) []mail.Rcpt {
-	list, err := e.router.Expand(a)
+	list := []mail.Address{}
+	to, err := e.router.CanonicalMaps(e.router.Canonical(a))
+	if err == nil {
+		list, err = e.router.Expand(to)
+	}
 	if err != nil {
 		return []mail.Rcpt{{Addr: a}}
 	}

@@ -183,16 +183,20 @@ func (m *Message) lookup(a mail.Address, am *addressMap) ([]mail.Address, error)
 	if err != nil || !found {
 		return nil, err
 	}
-	ext := ""
-	if key.Bare && m.in.addresses.extend {
-		_, ext = table.SplitExt(a.Local(), m.in.o.Maps.Delimiter)
+	user, ext := a.Local(), ""
+	if key.Bare {
+		ext = table.Extension(user, m.in.o.Maps.Delimiter)
+		user = strings.TrimSuffix(user, ext)
 	}
-	if text := strings.TrimSpace(value); strings.HasPrefix(text, "@") && !strings.ContainsAny(text, ",: ") {
-		return []mail.Address{m.in.complete(mail.Address(a.Local() + text))}, nil // another domain for the same user
+	if !m.in.addresses.extend {
+		ext = ""
+	}
+	if value[0] == '@' { // another domain for the same user (mail_addr_map(3))
+		value = mail.Address(user).Quoted() + value
 	}
 	list := message.Addresses(value)
 	for i := range list {
-		list[i] = withExtension(m.in.complete(list[i]), m.in.o.Maps.Delimiter, ext)
+		list[i] = withExtension(m.in.complete(list[i]), ext)
 	}
 	return list, nil
 }
@@ -210,13 +214,14 @@ func (m *Message) find(a mail.Address, am *addressMap) (string, table.Key, bool,
 	return am.maps.FindKeys(context.Background(), table.MailKeys(a, m.in.o.Maps.Delimiter, own))
 }
 
-// withExtension puts an address extension behind the local part.
-func withExtension(a mail.Address, delimiter, ext string) mail.Address {
-	if ext == "" || delimiter == "" {
+// withExtension puts an address extension, with its delimiter, behind the local
+// part.
+func withExtension(a mail.Address, ext string) mail.Address {
+	if ext == "" {
 		return a
 	}
 	local, domain := a.Split()
-	return mail.Address(local + delimiter[:1] + ext + "@" + domain)
+	return mail.Address(local + ext + "@" + domain)
 }
 
 // masquerade cuts a domain below one of masquerade_domains down to it. The first

@@ -89,23 +89,27 @@ func (r *Router) mapAddress(ctx context.Context, m table.Maps, a mail.Address, k
 	if err != nil || !found {
 		return nil, err
 	}
-	ext := ""
-	if key.Bare && contains(r.o.Propagate, kind) {
-		_, ext = table.SplitExt(a.Local(), r.o.Delimiter)
+	user, ext := a.Local(), ""
+	if key.Bare {
+		ext = table.Extension(user, r.o.Delimiter)
+		user = strings.TrimSuffix(user, ext)
+	}
+	if !contains(r.o.Propagate, kind) {
+		ext = ""
 	}
 	items, err := alias.Parse(value)
 	if err != nil {
 		return nil, err
 	}
 	var out []mail.Address
-	for _, it := range items {
+	for i, it := range items {
 		text := addressText(it)
-		// "@domain" keeps the user and gives another domain.
-		if strings.HasPrefix(text, "@") && !strings.Contains(text, ":") {
-			out = append(out, r.Canonical(mail.Address(a.Local()+text)))
-			continue
+		// "@domain" keeps the user and gives another domain, but only in front
+		// (mail_addr_map(3)).
+		if i == 0 && value[0] == '@' {
+			text = user + text
 		}
-		out = append(out, r.withExt(r.Canonical(mail.Address(text)), ext))
+		out = append(out, withExt(r.Canonical(mail.Address(text)), ext))
 	}
 	r.trace(Event{What: Expanded, Param: param, From: a, To: out})
 	return out, nil
@@ -122,32 +126,48 @@ func addressText(it alias.Item) string {
 	return it.Text
 }
 
-// withExt appends an address extension to the local part.
-func (r *Router) withExt(a mail.Address, ext string) mail.Address {
-	if ext == "" || r.o.Delimiter == "" {
+// withExt appends an address extension, with its delimiter, to the local part.
+func withExt(a mail.Address, ext string) mail.Address {
+	if ext == "" {
 		return a
 	}
 	local, domain := a.Split()
-	local += r.o.Delimiter[:1] + ext
 	if domain == "" {
-		return mail.Address(local)
+		return mail.Address(local + ext)
 	}
-	return mail.Address(local + "@" + domain)
+	return mail.Address(local + ext + "@" + domain)
 }
 
-// CanonicalMaps returns the address that recipient_canonical_maps and
-// canonical_maps make of a recipient, which may be a itself.
+// CanonicalMaps returns the address that recipient_canonical_maps, then
+// canonical_maps make of a recipient of the envelope, which may be a itself: for
+// mail that comes through no intake, as reports do.
 func (r *Router) CanonicalMaps(a mail.Address) (mail.Address, error) {
-	to, err := r.mapAddress(context.Background(), r.canonical, a, "canonical", "canonical_maps")
-	if err != nil {
-		r.warn("canonical_maps map lookup problem for %s: %v", a, err)
-		return a, mail.Defer("4.6.0", "Address mapping error")
+	n := len(r.o.RcptCanonical) // r.canonical begins with these
+	for _, m := range []struct {
+		maps    table.Maps
+		classes []string
+		param   string
+	}{{r.canonical[:n], r.o.RcptClasses, "recipient_canonical_maps"}, {r.canonical[n:], r.o.CanonClasses, "canonical_maps"}} {
+		if len(m.maps) == 0 || !contains(m.classes, "envelope_recipient") {
+			continue
+		}
+		for range maxCanonical {
+			to, err := r.mapAddress(context.Background(), m.maps, a, "canonical", m.param)
+			if err != nil {
+				r.warn("%s map lookup problem for %s: %v", m.param, a, err)
+				return a, mail.Defer("4.6.0", "Address mapping error")
+			}
+			if len(to) == 0 || to[0].Fold() == a.Fold() {
+				break
+			}
+			a = to[0]
+		}
 	}
-	if len(to) == 0 {
-		return a, nil
-	}
-	return to[0], nil
+	return a, nil
 }
+
+// maxCanonical is how often one address is mapped (cleanup(8), MAX_RECURSION).
+const maxCanonical = 10
 
 func contains(list []string, word string) bool {
 	for _, s := range list {

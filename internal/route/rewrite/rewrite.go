@@ -59,6 +59,8 @@ type Options struct {
 	NumericDomain   bool     `main:"resolve_numeric_domain"`
 	Delimiter       string   `main:"recipient_delimiter"`
 	Propagate       []string `main:"propagate_unmatched_extensions"`
+	RcptClasses     []string `main:"recipient_canonical_classes"`
+	CanonClasses    []string `main:"canonical_classes"`
 	AllowMinUser    bool     `main:"allow_min_user"`
 	ShowTable       bool     `main:"show_user_unknown_table_name"`
 	DoubleBounce    string   `main:"double_bounce_sender"`
@@ -87,7 +89,7 @@ func Defaults() Options {
 	return Options{Interfaces: []string{"all"}, LocalMaps: []string{"proxy:unix:passwd.byname"},
 		LocalTransport: "local", VirtualTransport: "virtual", RelayTransport: "relay", DefaultTransport: "smtp",
 		AppendOrigin: true, SwapBangpath: true, PercentHack: true, ShowTable: true,
-		Propagate: []string{"canonical", "virtual"}, ParentDomains: []string{"relay_domains", "smtpd_access_maps"}}
+		Propagate: []string{"canonical", "virtual"}, RcptClasses: []string{"envelope_recipient"}, CanonClasses: []string{"envelope_recipient"}, ParentDomains: []string{"relay_domains", "smtpd_access_maps"}}
 }
 
 // Router answers questions about addresses. All methods may be called from

@@ -37,6 +37,8 @@ loopb@va.test loopa@va.test
 self@va.test self@va.test, other@far.test
 @cat.test catchall
 @dom.test @far.test
+front@va.test @far.test, carol@relay.test
+behind@va.test carol@relay.test, @far.test
 bare alice@relay.test
 quoted@va.test "a b"@far.test
 cmd@va.test "|/bin/false"
@@ -133,6 +135,9 @@ func TestExpand(t *testing.T) {
 		"self@va.test":     "self@va.test other@far.test",
 		"x@cat.test":       "catchall@mail.example.org",
 		"x+y@dom.test":     "x+y@far.test",
+		"front@va.test":    "front@far.test carol@relay.test",
+		"behind@va.test":   "carol@relay.test @far.test",
+		"info+@va.test":    "alice+@mail.example.org",
 		"bare":             "alice@relay.test",
 		"bare@localhost":   "alice@relay.test",
 		"bare@far.test":    "bare@far.test",
@@ -309,4 +314,43 @@ func FuzzResolve(f *testing.F) {
 		r.Expand(mail.Address(s))
 		r.Exists(mail.Address(s))
 	})
+}
+
+// TestExtension: what is put behind another local part keeps its delimiter, and is
+// put there only where propagate_unmatched_extensions says so (mail_addr_map(3)).
+func TestExtension(t *testing.T) {
+	for propagate, want := range map[string]string{"virtual": "alice-x@mail.example.org user+y@far.test", "canonical": "alice@mail.example.org user@far.test"} {
+		r := router(t, func(o *Options) {
+			o.Delimiter, o.Propagate = "+-", []string{propagate}
+			o.VirtualAliasMaps = []string{"inline:{ {info@va.test = alice} {user@va.test = @far.test} }"}
+		})
+		var got []string
+		for _, a := range []mail.Address{"info-x@va.test", "user+y@va.test"} {
+			list, err := r.Expand(a)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, join(list))
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s: %q, want %q", propagate, got, want)
+		}
+	}
+}
+
+// TestCanonicalMaps: one kind of table after the other, each until nothing changes.
+func TestCanonicalMaps(t *testing.T) {
+	r := router(t, func(o *Options) {
+		o.RcptCanonical = []string{"inline:{ {a@far.test = b@far.test} {b@far.test = c@far.test} {x@far.test = x@far.test} }"}
+		o.CanonicalMaps = []string{"inline:{ {c@far.test = d@far.test} {a@far.test = no@far.test} {e@far.test = f@far.test} {f@far.test = e@far.test} }"}
+	})
+	for from, want := range map[mail.Address]mail.Address{"a@far.test": "d@far.test", "x@far.test": "x@far.test", "q@far.test": "q@far.test", "e@far.test": "e@far.test"} {
+		if got, err := r.CanonicalMaps(from); got != want || err != nil {
+			t.Errorf("%s: %s %v", from, got, err)
+		}
+	}
+	r.o.RcptClasses = nil
+	if got, _ := r.CanonicalMaps("a@far.test"); got != "no@far.test" {
+		t.Error(got)
+	}
 }

@@ -180,6 +180,13 @@ func SplitExt(local, delims string) (user, ext string) {
 	return local[:i], local[i+1:]
 }
 
+// Extension returns what SplitExt cuts off with its delimiter, "+ext": in this form
+// it is put behind another local part (propagate_unmatched_extensions).
+func Extension(local, delims string) string {
+	user, _ := SplitExt(local, delims)
+	return local[len(user):]
+}
+
 func reserved(local string) bool {
 	return strings.EqualFold(local, "mailer-daemon") || strings.EqualFold(local, "postmaster") ||
 		strings.EqualFold(local, "double-bounce")

@@ -2,6 +2,7 @@ package maillog
 
 import (
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -76,7 +77,7 @@ func (g *Log) Delivery(d *DeliveryLine) {
 	b := append(space[:0], d.ID...)
 	b = append(append(b, ": to=<"...), d.To...)
 	b = append(b, '>')
-	if d.OrigTo != "" && d.OrigTo != d.To {
+	if d.OrigTo != "" && !strings.EqualFold(d.OrigTo, d.To) { // as strcasecmp there
 		b = append(append(b, ", orig_to=<"...), d.OrigTo...)
 		b = append(b, '>')
 	}
