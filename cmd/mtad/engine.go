@@ -104,6 +104,7 @@ func (e *engine) open(dir string) (err error) {
 	if e.queue, err = queue.Open(e.main.Get("queue_directory")); err != nil {
 		return err
 	}
+	e.queue.LongIDs(e.main.Get("enable_long_queue_ids") == "yes")
 	return e.wire()
 }
 

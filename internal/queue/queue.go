@@ -66,6 +66,7 @@ type Queue struct {
 	root    string
 	dirs    [nFolders]*disk.Dir // flushes are shared by concurrent commits
 	follow  bool                // a file's fsync makes its name durable
+	long    bool                // new messages get long ids
 	pid     string              // of this process, and
 	serial  atomic.Uint64       // a number, make temporary names differ
 	buffers sync.Pool           // of *[bufSize]byte, for writers

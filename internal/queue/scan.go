@@ -189,7 +189,7 @@ func (q *Queue) Rename(r *Recovered) error {
 func (q *Queue) freshID(inode uint64) string {
 	now := time.Now()
 	for {
-		id := makeID(now, inode)
+		id := q.makeID(now, inode)
 		if _, taken := q.Find(id); !taken {
 			return id
 		}

@@ -52,7 +52,7 @@ func (q *Queue) Create() (*Writer, error) {
 		w.Abort()
 		return nil, full(err)
 	}
-	w.id = makeID(time.Now(), st.Ino)
+	w.id = q.makeID(time.Now(), st.Ino)
 	return w, nil
 }
 
