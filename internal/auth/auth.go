@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"packetboat/internal/auth/ldapauth"
 	"packetboat/internal/auth/sqlauth"
 	"packetboat/internal/auth/wire"
 )
@@ -82,6 +83,7 @@ type Auth struct {
 	mechs   []mechanism
 	masters []*block               // passdbs with master = yes
 	sql     map[string]*sqlauth.DB // by settings file
+	ldap    map[string]*ldapauth.DB
 	penalty *penalties
 	secret  [32]byte                             // for SCRAM's decoys
 	hashing chan struct{}                        // a place for each hash that is computed at once

@@ -8,8 +8,8 @@ import (
 
 // The drivers, for people.
 const (
-	passdbDrivers = "passwd-file, static, pam, shadow, sql"
-	userdbDrivers = "passwd-file, static, passwd, prefetch, sql"
+	passdbDrivers = "passwd-file, static, pam, shadow, sql, ldap"
+	userdbDrivers = "passwd-file, static, passwd, prefetch, sql, ldap"
 )
 
 // Mechanisms names the mechanisms, for people.
@@ -53,7 +53,7 @@ func (d DB) CheckUserdb() error {
 }
 
 func (d DB) checkArgs() error {
-	if (d.Driver == "passwd-file" || d.Driver == "sql") && d.Args == "" {
+	if slices.Contains([]string{"passwd-file", "sql", "ldap"}, d.Driver) && d.Args == "" {
 		return errNoFile
 	}
 	return nil

@@ -68,6 +68,8 @@ func (a *Auth) newPassdb(d DB) (*block, error) {
 		p, err = newShadow()
 	case "sql":
 		p, err = a.newSQL(d.Args)
+	case "ldap":
+		p, err = a.passdbLDAP(d.Args)
 	default:
 		err = fmt.Errorf("unknown passdb driver")
 	}
@@ -172,7 +174,7 @@ func (a *Auth) askOne(ctx context.Context, b *block, q *Query, password string, 
 func (a *Auth) tell(b *block, q *Query, err error, out *result, given string) (broken bool) {
 	var r *refusal
 	switch {
-	case errors.Is(err, errUnknown), errors.Is(err, errMismatch):
+	case errors.Is(err, errUnknown), errors.As(err, new(said)):
 		a.info(b.name(), q, "%v%s", err, given)
 	case errors.As(err, &r):
 		a.info(b.name(), q, "%v%s", err, given)

@@ -56,6 +56,8 @@ func (a *Auth) newUserdb(d DB) (*userBlock, error) {
 		u = prefetch{}
 	case "sql":
 		u, err = a.newSQL(d.Args)
+	case "ldap":
+		u, err = a.newLDAP(d.Args)
 	default:
 		err = errors.New("unknown userdb driver")
 	}
