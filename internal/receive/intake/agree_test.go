@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 // checksTable has every action of header_checks(5), good and bad.
@@ -79,8 +80,16 @@ func agree(t *testing.T, o *oracle, profile string, u *ours, cases []string, fro
 	defer s.c.Close()
 	for _, text := range cases {
 		text = wire(text)
-		want := o.run(s, from, to, text).String()
-		got := u.run(t, from, to, text).String()
+		want, got := "", "-"
+		for try := 0; try < 3 && got != want; try++ {
+			// Postfix writes its log behind, on a busy machine far behind.
+			o.settle = 4 * time.Millisecond << (3 * try)
+			want = o.run(s, from, to, text).String()
+			got = u.run(t, from, to, text).String()
+			if profile == "plain" && oddAddresses.MatchString(text) || strings.HasPrefix(text, " ") || strings.HasPrefix(text, "\t") {
+				break
+			}
+		}
 		if profile == "plain" && oddAddresses.MatchString(text) {
 			continue
 		}

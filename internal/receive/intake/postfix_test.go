@@ -25,8 +25,9 @@ import (
 // oracle is a private Postfix: own configuration, queue and log, with an smtpd
 // and a cleanup service for each profile.
 type oracle struct {
-	dir   string
-	addrs map[string]string
+	settle time.Duration // how long its log must stand still
+	dir    string
+	addrs  map[string]string
 }
 
 const oracleMain = `compatibility_level = 3.6
@@ -311,7 +312,7 @@ func (o *oracle) run(s *smtpClient, from string, to []string, text string) resul
 	r.reply = plainText(r.reply, id)
 	for size := -1; size != o.logSize(); { // all of it has been written
 		size = o.logSize()
-		time.Sleep(4 * time.Millisecond)
+		time.Sleep(max(o.settle, 4*time.Millisecond))
 	}
 	all, _ := o.lines(at)
 	r.log = nil
