@@ -180,6 +180,12 @@ func (c *call) options() (deliver.Options, error) {
 	if err != nil {
 		return o, err
 	}
+	if c.lmtp { // the options of the service in master.cf that we deliver for
+		for _, s := range c.set {
+			name, value, _ := strings.Cut(s, "=")
+			main = main.With(config.Setting{Name: name, Value: value})
+		}
+	}
 	if err := main.Decode(&o); err != nil {
 		return o, err
 	}

@@ -59,10 +59,10 @@ func (s *starter) command(q request, files []*os.File) (reply, error) {
 			dir = text
 		}
 	}
-	if st := enter(dir, u); st != nil {
-		return *st, nil
+	if !s.enter(dir, u) {
+		return reply{Exit: tempFail}, nil
 	}
-	return run(proc.Role{Args: q.Argv, Env: rules.environment(q.Env, who), Dir: dir, User: u}, files[0], q.Timeout, "local")
+	return run(proc.Role{Args: q.Argv, Env: rules.environment(q.Env, who), Dir: dir, User: u}, files[0], q.Timeout, "local: fatal")
 }
 
 // mayRun tells whether the configuration, the tables or the user's .forward lead
@@ -78,35 +78,36 @@ func (s *starter) mayRun(rules *localRules, q request) bool {
 // tempFail is EX_TEMPFAIL of sysexits.h.
 const tempFail = 75
 
-// enter tells beforehand what a process would die of at its start; nil for nothing.
-func enter(dir string, u *proc.User) *reply {
+// enter tells beforehand whether a command can begin in dir; the log says why not.
+func (s *starter) enter(dir string, u *proc.User) bool {
 	err := disk.StatAs(dir, u.UID, u.GID)
-	if err == nil {
-		return nil
+	if err != nil {
+		s.log("cannot change directory to \"%s\" for uid=%d gid=%d: %s", dir, u.UID, u.GID, proc.ErrText(err))
 	}
-	return &reply{Exit: tempFail, Output: fmt.Sprintf("4.3.0 cannot change directory to \"%s\" for uid=%d gid=%d: %s",
-		dir, u.UID, u.GID, proc.ErrText(err))}
+	return err == nil
 }
 
 // commandEnv are the variables that local(8) sets for a command, beside those of
 // export_environment and those of the account, which are set here.
-var commandEnv = [...]string{"LOCAL", "DOMAIN", "RECIPIENT", "SENDER", "ORIGINAL_RECIPIENT", "EXTENSION", "CLIENT_ADDRESS",
+var commandEnv = [...]string{"LOGNAME", "USER", "LOCAL", "DOMAIN", "RECIPIENT", "SENDER", "ORIGINAL_RECIPIENT", "EXTENSION", "CLIENT_ADDRESS",
 	"CLIENT_HELO", "CLIENT_HOSTNAME", "CLIENT_PROTOCOL", "SASL_METHOD", "SASL_SENDER", "SASL_USERNAME"}
 
 // environment keeps of the engine's variables those that a command may have from
 // it. What would change how a program runs (LD_PRELOAD, BASH_ENV) is not among them.
 func (r *localRules) environment(asked []string, who *proc.User) []string {
 	env := append(exported(r.Export), "PATH="+commandPath)
+	own := map[string]string{}
 	if who != nil {
-		for _, v := range [][2]string{{"HOME", who.Home}, {"LOGNAME", who.Name}, {"USER", who.Name}, {"SHELL", who.Shell}} {
-			env = append(env, v[0]+"="+alias.Safe(v[1], r.EnvChars))
-		}
+		own = map[string]string{"HOME": who.Home, "SHELL": who.Shell}
 	}
 	for _, v := range asked {
-		name, _, _ := strings.Cut(v, "=")
-		if slices.Contains(commandEnv[:], name) && !strings.ContainsAny(v, "\n\x00") {
-			env = append(env, v)
+		name, value, _ := strings.Cut(v, "=")
+		if mine, ok := own[name]; ok {
+			value = mine
+		} else if !slices.Contains(commandEnv[:], name) {
+			continue
 		}
+		env = append(env, name+"="+alias.Safe(value, r.EnvChars))
 	}
 	return env
 }
@@ -153,11 +154,15 @@ func (s *starter) pipe(q request, files []*os.File) (reply, error) {
 	dir := cmp.Or(a.Directory, s.main.Get("queue_directory"))
 	if a.Chroot != "" {
 		dir = cmp.Or(a.Directory, "/")
-	} else if st := enter(dir, u); st != nil {
-		return *st, nil
+	} else if !s.enter(dir, u) {
+		return reply{Exit: tempFail}, nil
 	}
 	env := append(exported(s.main.Get("export_environment")), "PATH="+commandPath)
-	return run(proc.Role{Args: a.Expand(q.Values), Env: env, Dir: dir, User: u, Chroot: a.Chroot}, files[0], q.Timeout, "pipe")
+	argv, unknown := a.Expand(q.Values)
+	if unknown != "" {
+		return reply{}, fmt.Errorf("unknown macro name: %q", unknown)
+	}
+	return run(proc.Role{Args: argv, Env: env, Dir: dir, User: u, Chroot: a.Chroot}, files[0], q.Timeout, "pipe: fatal: pipe_command")
 }
 
 // pipeUser returns the account of user=, which must be none of the mail system's
@@ -211,6 +216,7 @@ func run(r proc.Role, input *os.File, limit time.Duration, agent string) (reply,
 	end := time.Now().Add(limit)
 	out.SetReadDeadline(end)
 	said, err := readAll(out)
+	said = local.Tidy(said) // JSON would make more of foreign bytes
 	late := errors.Is(err, os.ErrDeadlineExceeded)
 	code := await(p, end, late, &late)
 	if late {
@@ -222,7 +228,7 @@ func run(r proc.Role, input *os.File, limit time.Duration, agent string) (reply,
 // await waits for the end of a process, which is killed when its time is over.
 func await(p *proc.Process, end time.Time, over bool, late *bool) int {
 	ended := make(chan int, 1)
-	go func() { ended <- p.Wait() }()
+	go func() { ended <- p.Result() }()
 	if !over {
 		timer := time.NewTimer(time.Until(end))
 		defer timer.Stop()
@@ -271,5 +277,5 @@ func notStarted(r proc.Role, err error, agent string) reply {
 	if errors.Is(err, fs.ErrNotExist) {
 		text = "No such file or directory"
 	}
-	return reply{Exit: 1, Output: fmt.Sprintf("%s: fatal: execvp %s: %s", agent, r.Args[0], text)}
+	return reply{Exit: tempFail, Output: fmt.Sprintf("%s: execvp %s: %s\n", agent, r.Args[0], text)}
 }

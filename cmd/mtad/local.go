@@ -12,7 +12,6 @@ import (
 	"packetboat/cmd/internal/wiring"
 	"packetboat/internal/mail"
 	"packetboat/internal/route/alias"
-	"packetboat/internal/route/table"
 	"packetboat/internal/send/local"
 	"packetboat/internal/send/pipe"
 	"packetboat/internal/send/sched"
@@ -72,7 +71,7 @@ func (e *engine) pipe(svc config.Service, m *config.Main) (sched.Transport, erro
 		o.Time = d
 	}
 	var err error
-	if o.Filter, err = local.OpenFilter(f.Filter, table.Options{Missing: e.kit.Missing}); err != nil {
+	if o.Filter, err = local.OpenFilter(f.Filter, e.kit.Tables(m)); err != nil {
 		return nil, err
 	}
 	return pipe.New(o, svc.Name, svc.Args, starterLink{e.link, svc.Name}, e.logs.Program(wiring.ProgramName(e.main, m, "pipe")))

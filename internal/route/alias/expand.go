@@ -192,7 +192,7 @@ func (r *run) recipient(s state) {
 	if !r.once(fmt.Sprintf("recipient %d %s", s.level, s.addr.Fold())) {
 		return
 	}
-	s.local = s.addr.Local()
+	s.local = strings.ToLower(s.addr.Local())
 	s.user, s.ext, s.hasExt = s.local, "", false
 	if r.looped != nil && r.looped(s.addr) {
 		r.fail(s, mail.Bounce("5.4.6", "mail forwarding loop for %s", s.addr))

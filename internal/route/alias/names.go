@@ -26,7 +26,7 @@ func expandNames(s string, value func(string) (string, bool), depth int) (text s
 			s = after[1:]
 			continue
 		}
-		name, rest := cutName(after)
+		name, rest := CutName(after)
 		filled, missing := choose(name, value, depth)
 		b.WriteString(filled)
 		undefined = undefined || missing
@@ -34,9 +34,9 @@ func expandNames(s string, value func(string) (string, bool), depth int) (text s
 	}
 }
 
-// cutName reads what stands behind a "$": the name with its condition, without
+// CutName reads what stands behind a "$": the name with its condition, without
 // the braces around it.
-func cutName(s string) (name, rest string) {
+func CutName(s string) (name, rest string) {
 	if n := closing(s); n > 0 {
 		return s[1:n], s[n+1:]
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"packetboat/internal/mail"
 	"packetboat/internal/route/alias"
@@ -65,7 +66,7 @@ func Argv(command, shell string) []string {
 	if words := strings.Fields(command); len(words) > 0 && onlyOf(command, plainChars) {
 		return words
 	}
-	return []string{"/bin/sh", "-c", command}
+	return []string{"sh", "-c", command}
 }
 
 func onlyOf(s, chars string) bool {
@@ -84,40 +85,43 @@ func (d *delivery) environment(t *alias.Dest) ([]string, error) {
 	set := func(name, value string) {
 		env = append(env, name+"="+alias.Safe(value, d.l.o.CommandChars))
 	}
+	var u *proc.User
 	if t.Account != "" {
-		u, err := d.l.o.LookupUser(t.Account)
-		if err != nil {
+		var err error
+		if u, err = d.l.o.LookupUser(t.Account); err != nil {
 			return nil, fmt.Errorf("account %s: %w", t.Account, err)
 		}
-		home(set, u)
+		set("HOME", u.Home)
 	}
-	set("LOCAL", t.Local)
-	set("DOMAIN", t.Addr.Domain())
-	set("RECIPIENT", string(t.Addr))
+	set("LOGNAME", t.User)
+	set("USER", t.User)
 	set("SENDER", string(d.sender(t)))
-	set("ORIGINAL_RECIPIENT", string(d.orig()))
+	set("RECIPIENT", string(t.Addr))
+	set("LOCAL", t.Local)
+	if u != nil {
+		set("SHELL", u.Shell)
+	}
+	set("DOMAIN", t.Addr.Domain())
 	if t.Ext != "" {
 		set("EXTENSION", t.Ext)
 	}
-	if p := d.job.Env.Peer; p.Addr.IsValid() {
-		set("CLIENT_ADDRESS", p.Addr.String())
-		set("CLIENT_HELO", p.Helo)
-		set("CLIENT_HOSTNAME", p.Name)
-		set("CLIENT_PROTOCOL", p.Proto)
-		if p.User != "" {
-			set("SASL_METHOD", p.SASL)
-			set("SASL_SENDER", p.SASLFrom)
-			set("SASL_USERNAME", p.User)
-		}
-	}
+	set("ORIGINAL_RECIPIENT", string(d.orig()))
+	d.client(set)
 	return append(env, environ(d.l.o.Export)...), nil
 }
 
-func home(set func(name, value string), u *proc.User) {
-	set("HOME", u.Home)
-	set("LOGNAME", u.Name)
-	set("USER", u.Name)
-	set("SHELL", u.Shell)
+// client tells who handed the message over.
+func (d *delivery) client(set func(name, value string)) {
+	p := d.job.Env.Peer
+	if !p.Addr.IsValid() {
+		return
+	}
+	for _, v := range [...][2]string{{"CLIENT_HOSTNAME", p.Name}, {"CLIENT_ADDRESS", p.Addr.String()}, {"CLIENT_HELO", p.Helo},
+		{"CLIENT_PROTOCOL", p.Proto}, {"SASL_METHOD", p.SASL}, {"SASL_SENDER", p.SASLFrom}, {"SASL_USERNAME", p.User}} {
+		if v[1] != "" {
+			set(v[0], v[1])
+		}
+	}
 }
 
 // head is what stands before the message on a command's input.
@@ -182,18 +186,16 @@ func exits() []exitCode {
 		{"4.3.0", "system resource problem"},
 		{"5.3.0", "critical OS file missing"},
 		{"5.2.0", "can't create user output file"},
-		{"4.3.0", "input/output error"},
+		{"5.3.0", "input/output error"},
 		{"4.3.0", "temporary failure"},
-		{"5.3.0", "remote error in protocol"},
+		{"5.5.0", "remote error in protocol"},
 		{"5.7.0", "permission denied"},
-		{"4.3.5", "local configuration error"},
+		{"5.3.5", "local configuration error"},
 	}
 }
 
-const (
-	firstExit  = 64  // EX_USAGE
-	signalBase = 128 // exit codes above it stand for signals, as in sh(1)
-)
+// firstExit is EX_USAGE, the first of exits.
+const firstExit = 64
 
 // ExitStatus makes a status of a command's end, in the words of pipe_command(3).
 // An output that begins with an enhanced code of a failure says what became of the
@@ -212,16 +214,19 @@ func ExitStatus(command string, exit int, output string, err error) *mail.Status
 	case exit == 0:
 		return mail.OK("2.0.0", "delivered to command: %s", command)
 	}
-	if code, text, ok := strings.Cut(output, " "); ok && isCode(code) {
+	if code, text, _ := strings.Cut(output, " "); isStatus(code) {
+		if code[0] == '2' { // a failure that calls itself a success
+			return failure("5.0.0", text)
+		}
 		return failure(code, text)
 	}
 	if n := exit - firstExit; n >= 0 && n < len(exits()) {
 		e := exits()[n]
 		return failure(e.code, e.text+said)
 	}
-	if exit > signalBase {
+	if exit < 0 {
 		// Someone killed it: the machine goes down, or a limit was hit.
-		return mail.Defer("4.3.0", "Command died with signal %d: \"%s\"%s", exit-signalBase, command, said)
+		return mail.Defer("4.3.0", "Command died with signal %d: \"%s\"%s", -exit, command, said)
 	}
 	return mail.Bounce("5.3.0", "Command died with status %d: \"%s\"%s", exit, command, said)
 }
@@ -234,13 +239,31 @@ func failure(code, text string) *mail.Status {
 	return mail.Bounce(code, "%s", text)
 }
 
-// Tidy makes one line of a command's output: line ends become blanks, as in
-// Postfix's log.
+// Tidy makes one line of a command's output: line ends become blanks, and what
+// cannot be printed "_", as in Postfix's log.
 func Tidy(s string) string {
 	if len(s) > maxOutput {
 		s = s[:maxOutput]
 	}
-	return strings.ReplaceAll(s, "\n", " ")
+	b := make([]byte, 0, len(s))
+	for i, n := 0, 0; i < len(s); i += n {
+		var c rune
+		c, n = utf8.DecodeRuneInString(s[i:])
+		switch {
+		case c == '\n':
+			b = append(b, ' ')
+		case c < ' ' || c == 0x7f || c == utf8.RuneError && n == 1:
+			b = append(b, '_')
+		default:
+			b = append(b, s[i:i+n]...)
+		}
+	}
+	return string(b)
+}
+
+// isStatus is isCode for successes, too.
+func isStatus(s string) bool {
+	return isCode(s) || s != "" && s[0] == '2' && isCode("5"+s[1:])
 }
 
 // isCode tells whether s is the enhanced code of a failure (RFC 3463).

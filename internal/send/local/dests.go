@@ -27,7 +27,7 @@ type outcome struct {
 // again, nothing else is done.
 func (d *delivery) all(dests []alias.Dest) mail.Result {
 	if len(dests) == 1 && dests[0].Kind != alias.Forward {
-		return d.to(&dests[0])
+		return d.named(&dests[0])
 	}
 	var first, boxes, forward []*alias.Dest
 	for i := range dests {
@@ -42,7 +42,7 @@ func (d *delivery) all(dests []alias.Dest) mail.Result {
 	}
 	var done []outcome
 	for _, t := range first {
-		done = append(done, outcome{t, d.to(t)})
+		done = append(done, outcome{t, d.named(t)})
 		if again := &done[len(done)-1].res; again.Status.Outcome == mail.Deferred {
 			return *again
 		}
@@ -94,11 +94,7 @@ func (d *delivery) safely(t *alias.Dest) (res mail.Result) {
 			res = d.result(mail.Defer("4.3.0", "internal error of the delivery agent"))
 		}
 	}()
-	res = d.to(t)
-	if t.Kind == alias.Mailbox {
-		res.To = t.Addr
-	}
-	return res
+	return d.named(t)
 }
 
 // worst returns the answer that decides: a deferral before a failure before a
@@ -127,6 +123,15 @@ func (d *delivery) answer(done []outcome) mail.Result {
 		}
 	}
 	return *w
+}
+
+// named delivers to one destination and says whose mail it was in the end.
+func (d *delivery) named(t *alias.Dest) mail.Result {
+	res := d.to(t)
+	if t.Addr != d.rcpt.Addr {
+		res.To = t.Addr
+	}
+	return res
 }
 
 // to delivers to one destination.

@@ -5,6 +5,7 @@
 package local
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -27,8 +28,8 @@ import (
 type Starter interface {
 	// Deliver returns a new LMTP conversation with a deliver process for who.
 	Deliver(ctx context.Context, who Who) (net.Conn, error)
-	// Command runs a command as who.User and returns its exit code, 128+n for
-	// signal n, and the beginning of its output. The error of one that was killed
+	// Command runs a command as who.User and returns its exit code, -n for the
+	// signal n that killed it, and the beginning of its output. The error of one that was killed
 	// because its time was over is ErrLate.
 	Command(ctx context.Context, who Who, c Command) (exit int, output string, err error)
 }
@@ -159,7 +160,7 @@ func New(o Options, q *queue.Queue, s Starter, log *maillog.Logger) (*Local, err
 	if err != nil {
 		return nil, err
 	}
-	filter, err := OpenFilter(o.StatusFilter, table.Options{})
+	filter, err := OpenFilter(o.StatusFilter, o.Tables)
 	if err != nil {
 		return nil, err
 	}
@@ -332,7 +333,7 @@ func (d *delivery) expand() []alias.Dest {
 
 // result is an answer of this transport.
 func (d *delivery) result(s *mail.Status) mail.Result {
-	return mail.Result{Status: s, Program: "local", Relay: "local"}
+	return mail.Result{Status: s, Program: "local", Relay: cmp.Or(d.job.Transport, "local")}
 }
 
 // orig is the recipient for X-Original-To: what the sender wrote.

@@ -389,7 +389,7 @@ func TestCommand(t *testing.T) {
 		{1, "oops", `dsn=5.3.0, status=bounced (Command died with status 1: "prog a; b". Command output: oops)`},
 		{1, "4.2.2 mailbox full", "dsn=4.2.2, status=deferred (mailbox full)"},
 		{1, "5.2.2 mailbox full", "dsn=5.2.2, status=bounced (mailbox full)"},
-		{137, "", `dsn=4.3.0, status=deferred (Command died with signal 9: "prog a; b")`},
+		{-9, "", `dsn=4.3.0, status=deferred (Command died with signal 9: "prog a; b")`},
 	} {
 		w := newWorld(t, map[string]string{"cmd": `"|prog a; b"`}, nil)
 		w.s.exit, w.s.output = c.exit, c.output
@@ -400,7 +400,7 @@ func TestCommand(t *testing.T) {
 			"\nReturn-Path: <x@ok.test>\nX-Original-To: cmd@localhost\nDelivered-To: cmd@localhost\n"+testBody) {
 			t.Errorf("%q", w.s.input)
 		}
-		if got := w.s.commands[0].Argv; len(got) != 3 || got[0] != "/bin/sh" || got[2] != "prog a; b" {
+		if got := w.s.commands[0].Argv; len(got) != 3 || got[0] != "sh" || got[2] != "prog a; b" {
 			t.Errorf("%q", got)
 		}
 	}
@@ -684,6 +684,7 @@ func TestVirtual(t *testing.T) {
 		"evil@v.test":    "virtual dsn=4.3.5, status=deferred (mail system configuration error)",
 	} {
 		job, res := w.job(to)
+		job.Transport = "virtual"
 		v.Deliver(context.Background(), job)
 		if line(res[0]) != want {
 			t.Errorf("%s: %s\nwant %s", to, line(res[0]), want)

@@ -17,6 +17,9 @@ func openLookups(o Options) (l lookups, err error) {
 	if l.transports, err = table.OpenAll(o.TransportMaps, topts); err != nil {
 		return l, err
 	}
+	if l.commands, err = table.OpenAll(o.CommandMaps, topts); err != nil {
+		return l, err
+	}
 	l.fallbacks, err = table.OpenAll(o.FallbackMaps, topts)
 	return l, err
 }

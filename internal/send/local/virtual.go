@@ -1,6 +1,7 @@
 package local
 
 import (
+	"cmp"
 	"context"
 	"path/filepath"
 	"strconv"
@@ -59,7 +60,7 @@ func NewVirtual(o VirtualOptions, s Starter, log *maillog.Logger) (*Virtual, err
 			return nil, err
 		}
 	}
-	if v.filter, err = OpenFilter(o.StatusFilter, table.Options{}); err != nil {
+	if v.filter, err = OpenFilter(o.StatusFilter, o.Tables); err != nil {
 		return nil, err
 	}
 	p := Options{Hostname: o.Hostname, DeliverTime: o.DeliverTime, Idle: o.Idle, Conversations: o.Conversations,
@@ -80,7 +81,7 @@ func (v *Virtual) Deliver(ctx context.Context, job *mail.Job) {
 		if a.connect == 0 && a.send == 0 {
 			a.send = time.Since(began)
 		}
-		return mail.Result{Status: v.filter.Apply(ctx, a.status, v.log), Program: "virtual", Relay: "virtual", Connect: a.connect, Send: a.send}
+		return mail.Result{Status: v.filter.Apply(ctx, a.status, v.log), Program: "virtual", Relay: cmp.Or(job.Transport, "virtual"), Connect: a.connect, Send: a.send}
 	})
 }
 

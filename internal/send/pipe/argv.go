@@ -55,38 +55,53 @@ const perRcpt = " recipient original_recipient user extension mailbox domain "
 // Expand fills in the arguments of the command. An argument that speaks of
 // recipients stands there once for each of them. What stands for a name is not
 // looked at for names again, and never divided at blanks: an address stays one
-// argument whatever it holds.
-func (a *Attrs) Expand(v *Values) []string {
-	var out []string
+// argument whatever it holds. unknown is a name that stands for nothing; pipe(8)
+// knows no conditions, so that they are unknown names, too.
+func (a *Attrs) Expand(v *Values) (argv []string, unknown string) {
 	for _, arg := range a.Argv {
-		if !speaksOfRcpts(arg) {
-			text, _ := alias.Names(arg, func(name string) (string, bool) { return a.message(v, name) })
-			out = append(out, text)
+		each := false
+		text := names(arg, func(name string) string {
+			if strings.Contains(perRcpt, " "+name+" ") {
+				each = true
+				return ""
+			}
+			s, ok := a.message(v, name)
+			if !ok && unknown == "" {
+				unknown = name
+			}
+			return s
+		})
+		if !each {
+			argv = append(argv, text)
 			continue
 		}
 		for i := range v.Rcpts {
 			if text, ok := a.forRcpt(v, &v.Rcpts[i], arg); ok {
-				out = append(out, text)
+				argv = append(argv, text)
 			}
 		}
 	}
-	return out
+	return argv, unknown
 }
 
-func speaksOfRcpts(arg string) (yes bool) {
-	if !strings.Contains(arg, "$") {
-		return false
+// names replaces $name, ${name} and $(name); "$$" is a dollar sign.
+func names(s string, value func(name string) string) string {
+	var b strings.Builder
+	for {
+		before, after, ok := strings.Cut(s, "$")
+		b.WriteString(before)
+		if !ok {
+			return b.String()
+		}
+		if strings.HasPrefix(after, "$") {
+			b.WriteByte('$')
+			s = after[1:]
+			continue
+		}
+		var name string
+		name, s = alias.CutName(after)
+		b.WriteString(value(name))
 	}
-	note := func(name string) (string, bool) {
-		yes = yes || strings.Contains(perRcpt, " "+name+" ")
-		return "x", true
-	}
-	alias.Names(arg, note)
-	alias.Names(arg, func(name string) (string, bool) { // the other branch of conditions
-		note(name)
-		return "", true
-	})
-	return yes
 }
 
 // message returns the values that do not depend on a recipient.
@@ -119,27 +134,28 @@ func (a *Attrs) message(v *Values, name string) (string, bool) {
 // forRcpt makes one argument for one recipient. It is not ok where $user stands
 // for nothing: such an argument is left out (pipe(8), for Cyrus' bulletin boards).
 func (a *Attrs) forRcpt(v *Values, r *Rcpt, arg string) (text string, ok bool) {
+	// Parts of the address are never quoted: they are names of files and folders.
+	local, domain := a.fold(r.Addr, false).Split()
+	user, ext := splitUser(local, v.Delims)
 	ok = true
-	text, _ = alias.Names(arg, func(name string) (string, bool) {
-		// Parts of the address are never quoted: they are names of files and folders.
-		local, domain := a.fold(r.Addr, false).Split()
-		user, ext := splitUser(local, v.Delims)
+	text = names(arg, func(name string) string {
 		switch name {
 		case "recipient":
-			return string(a.fold(r.Addr, a.Quote)), true
+			return string(a.fold(r.Addr, a.Quote))
 		case "original_recipient":
-			return string(a.fold(r.Orig, a.Quote)), true
+			return string(a.fold(r.Orig, a.Quote))
 		case "mailbox":
-			return local, true
+			return local
 		case "domain":
-			return domain, true
+			return domain
 		case "extension":
-			return ext, true
+			return ext
 		case "user":
 			ok = ok && user != ""
-			return user, true
+			return user
 		}
-		return a.message(v, name)
+		s, _ := a.message(v, name)
+		return s
 	})
 	return text, ok
 }

@@ -107,8 +107,12 @@ func (p *Pipe) run(ctx context.Context, job *mail.Job, rcpts []mail.Rcpt) *mail.
 		}
 	}
 	v := p.values(job, rcpts)
+	if _, unknown := p.attrs.Expand(v); unknown != "" {
+		p.log.LocalWarning("service %s: unknown macro name: \"%s\"", p.service, unknown)
+		return errConfig()
+	}
 	feed := func(w io.Writer) error {
-		err := p.attrs.write(w, v, p.attrs.fold(rcpts[0].Addr, false), content, time.Now())
+		err := p.attrs.write(w, v, rcpts[0].Addr, content, time.Now())
 		var unread *unreadError
 		if errors.As(err, &unread) {
 			return nil
@@ -116,7 +120,7 @@ func (p *Pipe) run(ctx context.Context, job *mail.Job, rcpts []mail.Rcpt) *mail.
 		return err
 	}
 	exit, output, err := p.start.Pipe(ctx, p.service, v, p.o.Time, feed)
-	return p.status(v, exit, output, err)
+	return p.status(exit, output, err)
 }
 
 // refuse answers for mail that no command is run for.
@@ -153,10 +157,10 @@ func (p *Pipe) values(job *mail.Job, rcpts []mail.Rcpt) *Values {
 }
 
 // status makes a status of the command's end: eval_command_status of pipe(8).
-func (p *Pipe) status(v *Values, exit int, output string, err error) *mail.Status {
+func (p *Pipe) status(exit int, output string, err error) *mail.Status {
 	if err == nil && exit == 0 {
 		text := fmt.Sprintf("delivered via %s service", p.service)
-		if said := local.Tidy(output); said != "" {
+		if said := strings.TrimSpace(local.Tidy(output)); said != "" {
 			text += " (" + said + ")"
 		}
 		st := mail.OK("2.0.0", "%s", text)
@@ -165,5 +169,5 @@ func (p *Pipe) status(v *Values, exit int, output string, err error) *mail.Statu
 		}
 		return st
 	}
-	return local.ExitStatus(strings.Join(p.attrs.Expand(v), " "), exit, output, err)
+	return local.ExitStatus(p.attrs.Argv[0], exit, output, err)
 }

@@ -118,6 +118,23 @@ func (p *Process) Wait() int {
 	return 0
 }
 
+// Result waits for the end like Wait and returns the exit code, or -n for the
+// signal n that killed the process.
+func (p *Process) Result() int {
+	err := p.cmd.Wait()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		if err != nil {
+			return 255
+		}
+		return 0
+	}
+	if ws, ok := exit.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		return -int(ws.Signal())
+	}
+	return exit.ExitCode()
+}
+
 // Signal sends sig to the process, and to its children if it leads a session.
 func (p *Process) Signal(sig syscall.Signal) {
 	if p.session {
