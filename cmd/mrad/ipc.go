@@ -63,6 +63,7 @@ const (
 type listenAs struct {
 	Service string // imap, pop3, sieve, lmtp, auth
 	SSL     bool   // TLS begins at once
+	HAProxy bool   // a load balancer's header comes first
 }
 
 // session is one client on its way to a mail process.

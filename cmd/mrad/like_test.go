@@ -417,3 +417,46 @@ func TestLogFiles(t *testing.T) {
 		}
 	}
 }
+
+// TestBalancer: a load balancer tells a client's address with the PROXY protocol,
+// version 1 or 2; nobody else may.
+func TestBalancer(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root starts a system for several users")
+	}
+	conf := "haproxy_trusted_networks = NETS\nservice imap-login {\n  inet_listener imap {\n    haproxy = yes\n  }\n}\npassdb {\n  driver = passwd-file\n  args = DIR/users\n}\nuserdb {\n  driver = passwd-file\n  args = DIR/users\n}\n"
+	users := func(dir string) { file(t, dir+"/users", "ann:{PLAIN}sa:8:8::"+dir+"/a::allow_nets=192.0.2.7\n") }
+	v2 := "\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c\xc0\x00\x02\x07\xc0\x00\x02\x01\x10\x01\x00\x8f"
+	for _, nets := range []string{"10.0.0.0/8 127.0.0.0/8", "10.0.0.0/8", ""} {
+		t.Run(nets, func(t *testing.T) {
+			t.Parallel()
+			systems := []likeSystem{startLike(t, false, strings.ReplaceAll(conf, "NETS", nets), users)}
+			if _, err := os.Stat("/usr/sbin/dovecot"); err == nil {
+				systems = append(systems, startLike(t, true, strings.ReplaceAll(conf, "NETS", nets), users))
+			}
+			for i, s := range systems {
+				for header, want := range map[string]string{"PROXY TCP4 192.0.2.7 192.0.2.1 4097 143\r\n": "a OK", v2: "a OK", "PROXY TCP4 192.0.2.8 192.0.2.1 4097 143\r\n": "a NO"} {
+					if !strings.Contains(nets, "127") {
+						want = ""
+					}
+					c, err := net.Dial("tcp4", s.addr)
+					if err != nil {
+						t.Fatal(err)
+					}
+					c.SetDeadline(time.Now().Add(15 * time.Second))
+					fmt.Fprint(c, header)
+					k := &talk{c, bufio.NewReader(c)}
+					k.do("", "* ")
+					got := k.do("a LOGIN ann sa", "a ")
+					c.Close()
+					if want == "" && got != "" || !strings.HasPrefix(got[max(strings.LastIndex(got, "a OK"), strings.LastIndex(got, "a NO"), 0):], want) {
+						t.Errorf("%d %q: %q, want %q\n%s", i, header, got, want, s.log())
+					}
+				}
+				if nets != "" && strings.Contains(nets, "127") && !s.logs("rip=192.0.2.7") {
+					t.Errorf("%d: the client's address is not in the log\n%s", i, s.log())
+				}
+			}
+		})
+	}
+}

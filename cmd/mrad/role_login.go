@@ -80,14 +80,19 @@ func (r *loginRole) serve(l net.Listener, as listenAs) {
 		serveSieve(l)
 		return
 	}
-	r.servers[login.Proto(as.Service)].Serve(l, login.Proto(as.Service), as.SSL)
+	server := r.servers[login.Proto(as.Service)]
+	if as.HAProxy {
+		server.ServeBalanced(l, login.Proto(as.Service), as.SSL)
+		return
+	}
+	server.Serve(l, login.Proto(as.Service), as.SSL)
 }
 
 // setup makes the server of one protocol; the first one also confines the
 // process. The server of the second shares the wall.
 func (r *loginRole) setup(u *setup, proto login.Proto) error {
 	o := login.Options{Greeting: u.Greeting, DisablePlaintext: u.DisablePlaintext, Verbose: u.Verbose,
-		RequireTLS: u.RequireTLS, Trusted: u.Trusted, Log: r.log}
+		RequireTLS: u.RequireTLS, Trusted: u.Trusted, Balancers: u.Balancers, BalancerTimeout: u.BalancerTimeout, Log: r.log}
 	if len(u.CertPEM) > 0 {
 		r.pair.set(u)
 		store, err := cert.OpenWith(r.pair.read, "certificate", "key")

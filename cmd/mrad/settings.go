@@ -55,6 +55,8 @@ type setup struct {
 	Verbose          bool
 	RequireTLS       bool
 	Trusted          []netip.Prefix
+	Balancers        []netip.Prefix
+	BalancerTimeout  time.Duration
 	CertPEM, KeyPEM  []byte
 	TLS              cert.Options
 	Chroot           string // empty folder
@@ -165,6 +167,8 @@ func (s *settings) setupFor(proto string) (*setup, error) {
 		DisablePlaintext bool          `dovecot:"disable_plaintext_auth"`
 		Verbose          bool          `dovecot:"auth_verbose"`
 		Trusted          string        `dovecot:"login_trusted_networks"`
+		Balancers        string        `dovecot:"haproxy_trusted_networks"`
+		BalancerTimeout  time.Duration `dovecot:"haproxy_timeout"`
 		LockTimeout      time.Duration `dovecot:"mbox_lock_timeout"`
 		DotlockStale     time.Duration `dovecot:"mbox_dotlock_change_timeout"`
 		IdleNotify       time.Duration `dovecot:"imap_idle_notify_interval"`
@@ -180,7 +184,11 @@ func (s *settings) setupFor(proto string) (*setup, error) {
 	if err != nil {
 		return nil, s.errorAt("login_trusted_networks", err.Error(), "write networks as 192.0.2.0/24")
 	}
-	u := &setup{Greeting: greeting(o.Greeting), DisablePlaintext: o.DisablePlaintext, Verbose: o.Verbose, RequireTLS: s.SSL == "required",
+	balancers, err := prefixes(o.Balancers)
+	if err != nil {
+		return nil, s.errorAt("haproxy_trusted_networks", err.Error(), "write networks as 192.0.2.0/24")
+	}
+	u := &setup{Balancers: balancers, BalancerTimeout: o.BalancerTimeout, Greeting: greeting(o.Greeting), DisablePlaintext: o.DisablePlaintext, Verbose: o.Verbose, RequireTLS: s.SSL == "required",
 		Trusted: trusted, LockTimeout: o.LockTimeout, DotlockStale: o.DotlockStale, IdleNotify: o.IdleNotify,
 		UIDL: o.UIDL, NoFlagUpdates: o.NoFlagUpdates, Hostname: s.Hostname, IDSend: o.IDSend, Capability: o.Capability}
 	u.TLS = s.tlsOptions()

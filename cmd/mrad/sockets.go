@@ -103,7 +103,7 @@ func (w want) key() string {
 	if w.unix != nil {
 		return w.as.Service + " " + w.unix.Path
 	}
-	return fmt.Sprintf("%s %v %s", w.as.Service, w.as.SSL, w.addr)
+	return fmt.Sprintf("%s %v %v %s", w.as.Service, w.as.SSL, w.as.HAProxy, w.addr)
 }
 
 // inetServices are the services with ports, and their protocol.
@@ -122,7 +122,7 @@ func wanted(c *settings) (list []want) {
 				continue
 			}
 			for _, a := range c.addresses(l) {
-				list = append(list, want{as: listenAs{i.proto, l.SSL}, addr: net.JoinHostPort(a, strconv.Itoa(l.Port))})
+				list = append(list, want{as: listenAs{i.proto, l.SSL, l.HAProxy}, addr: net.JoinHostPort(a, strconv.Itoa(l.Port))})
 			}
 		}
 	}

@@ -248,6 +248,9 @@ func (s Checker) unbuiltService(b *config.Block) (errs []error) {
 		if !ours && port != nil && port.Value != "0" && !strings.HasPrefix(b.Name, "submission") {
 			errs = append(errs, notBuilt(l.File, l.Line, "service "+b.Name+" { inet_listener "+l.Name+" }", "this service has no ports here"))
 		}
+		if v := l.Find("haproxy"); v != nil && v.Value == "yes" && b.Name == "lmtp" {
+			errs = append(errs, notBuilt(v.File, v.Line, "inet_listener { haproxy }", "is not supported for lmtp"))
+		}
 		errs = append(errs, unbuiltIn(l)...)
 	}
 	return errs

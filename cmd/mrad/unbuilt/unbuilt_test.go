@@ -48,7 +48,7 @@ func TestUnbuilt(t *testing.T) {
 		"namespace {\n  inbox = yes\n  mailbox Trash {\n    autoexpunge = 30d\n  }\n}": "5: mailbox { autoexpunge",
 		"service auth {\n  inet_listener {\n    port = 12345\n  }\n}":                  "3: service auth { inet_listener",
 		"service imap {\n  executable = imap imap-postlogin\n}":                        "3: service imap { executable",
-		"service imap-login {\n  inet_listener imap {\n    haproxy = yes\n  }\n}":      "4: inet_listener { haproxy",
+		"service lmtp {\n  inet_listener lmtp {\n    haproxy = yes\n  }\n}":            "4: inet_listener { haproxy",
 		"passdb {\n  driver = static\n  args = nopassword\n  skip = found\n}":          "5: Invalid value: found",
 		"ssl_cipher_list = AES128-SHA":                                                 "2: ssl_cipher_list",
 		"ssl_options = nope":                                                           "2: ssl_options",

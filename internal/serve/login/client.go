@@ -46,8 +46,8 @@ type client struct {
 	gone     bool // handed over or ended: nothing more is logged or closed
 }
 
-func (s *Server) newClient(c net.Conn, p Proto) *client {
-	cl := &client{s: s, raw: c, conn: c, proto: p, start: time.Now(), local: addrPort(c.LocalAddr()), remote: addrPort(c.RemoteAddr())}
+func (s *Server) newClient(c net.Conn, p Proto, local, remote netip.AddrPort) *client {
+	cl := &client{s: s, raw: c, conn: c, proto: p, start: time.Now(), local: local, remote: remote}
 	cl.in = newReader(c)
 	cl.session = sessionID(cl.start, cl.remote)
 	cl.secured = cl.local.IsValid() && cl.local.Addr() == cl.remote.Addr() || s.trusted(cl.remote.Addr())

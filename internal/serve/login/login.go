@@ -48,6 +48,8 @@ type Options struct {
 	RequireTLS       bool           // ssl = required: no authentication at all without TLS
 	TLS              *tls.Config    // nil = no STARTTLS and no TLS ports
 	Trusted          []netip.Prefix // login_trusted_networks: as good as TLS
+	Balancers        []netip.Prefix // haproxy_trusted_networks: who may tell a client's address
+	BalancerTimeout  time.Duration  `dovecot:"haproxy_timeout"` // for their header; 0 = 3 s
 	Timeout          time.Duration  // for all up to the login; 0 = 3 minutes
 	MaxClients       int            // before their login; 0 = 1000; one more pushes the oldest out
 	MaxPerIP         int            // of these from one address (IPv6: one /64); 0 = 100
@@ -83,6 +85,7 @@ const (
 	defaultTimeout    = 3 * time.Minute // as Dovecot's login processes
 	defaultMaxClients = 1000
 	defaultMaxPerIP   = 100
+	defaultBalancer   = 3 * time.Second
 	writeTimeout      = 30 * time.Second
 	handoverTimeout   = 30 * time.Second
 )
@@ -124,12 +127,20 @@ func New(o Options, auth *wire.Client, parent Parent) *Server {
 	if o.MaxPerIP == 0 {
 		o.MaxPerIP = defaultMaxPerIP
 	}
+	if o.BalancerTimeout == 0 {
+		o.BalancerTimeout = defaultBalancer
+	}
 	return &Server{o: o, auth: auth, parent: parent, perIP: make(map[netip.Prefix]int), sockets: make(map[net.Conn]*waiting)}
 }
 
 // Serve accepts clients of p until l is closed. immediate means that TLS
 // begins at once (ports 993 and 995).
 func (s *Server) Serve(l net.Listener, p Proto, immediate bool) error {
+	return s.accept(l, func(c net.Conn) { s.meet(c, p, immediate, addrPort(c.LocalAddr()), addrPort(c.RemoteAddr())) })
+}
+
+// accept runs meet for every client.
+func (s *Server) accept(l net.Listener, meet func(net.Conn)) error {
 	for {
 		c, err := l.Accept()
 		if errors.Is(err, net.ErrClosed) {
@@ -139,7 +150,7 @@ func (s *Server) Serve(l net.Listener, p Proto, immediate bool) error {
 			time.Sleep(50 * time.Millisecond) // out of descriptors, or a client that left at once
 			continue
 		}
-		go s.meet(c, p, immediate)
+		go meet(c)
 	}
 }
 
@@ -173,13 +184,13 @@ func (s *Server) stopping() bool {
 }
 
 // meet runs one client from its first byte to its login.
-func (s *Server) meet(c net.Conn, p Proto, immediate bool) {
-	ip := netOf(c.RemoteAddr())
+func (s *Server) meet(c net.Conn, p Proto, immediate bool, local, remote netip.AddrPort) {
+	ip := netOf(remote)
 	if !s.enter(c, ip) {
 		c.Close()
 		return
 	}
-	cl := s.newClient(c, p)
+	cl := s.newClient(c, p, local, remote)
 	defer func() {
 		if e := recover(); e != nil {
 			s.o.Log.DovecotError(string(p)+"-login", "panic: "+string(debug.Stack()))
@@ -253,8 +264,7 @@ func (s *Server) leave(c net.Conn, ip netip.Prefix) {
 }
 
 // netOf returns the network that an address counts as: itself, or its /64.
-func netOf(a net.Addr) netip.Prefix {
-	ap := addrPort(a)
+func netOf(ap netip.AddrPort) netip.Prefix {
 	if !ap.IsValid() {
 		return netip.Prefix{}
 	}

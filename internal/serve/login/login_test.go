@@ -17,6 +17,7 @@ import (
 	"math/big"
 	mrand "math/rand/v2"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -494,7 +495,7 @@ func FuzzPreLogin(f *testing.F) {
 	f.Fuzz(func(t *testing.T, in []byte) {
 		for _, p := range []Proto{IMAP, POP3} {
 			out := &memory{in: bytes.NewReader(in)}
-			cl := s.newClient(out, p)
+			cl := s.newClient(out, p, netip.AddrPort{}, netip.AddrPort{})
 			cl.run(false)
 			cl.free()
 			for line := range strings.Lines(out.b.String()) {

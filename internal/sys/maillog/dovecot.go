@@ -67,6 +67,11 @@ func (g *Log) LoginError(c Client, text string) {
 	g.DovecotError(c.Service+"-login", text+": "+c.tail(0))
 }
 
+// HAProxyFailed: a load balancer, or who pretends to be one, was sent away.
+func (g *Log) HAProxyFailed(text, remote string) {
+	g.DovecotError("login", "haproxy: "+text+" (rip="+remote+")")
+}
+
 // TooManyConnections: mail_max_userip_connections sent a client away.
 func (g *Log) TooManyConnections(c Client, limit int) {
 	g.Info("%s-login: Maximum number of connections from user+IP exceeded (mail_max_userip_connections=%d): %s", c.Service, limit, c.tail(0))
