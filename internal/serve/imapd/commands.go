@@ -55,6 +55,8 @@ func anyCommand(name string) spec {
 		return spec{run: (*session).status}
 	case "APPEND":
 		return spec{run: (*session).append, stream: true}
+	case "COMPRESS":
+		return spec{run: (*session).compress}
 	case "IDLE":
 		return spec{run: (*session).idle, bare: true}
 	}
@@ -95,7 +97,7 @@ func selectedCommand(name string) spec {
 // capabilities is what the client may use after login. A word stands here only
 // when all of it works.
 func (s *session) capabilities() string {
-	words := "IMAP4rev1 SASL-IR LOGIN-REFERRALS ID ENABLE IDLE SORT SORT=DISPLAY THREAD=REFERENCES THREAD=REFS THREAD=ORDEREDSUBJECT MULTIAPPEND UNSELECT CHILDREN NAMESPACE UIDPLUS LIST-EXTENDED CONDSTORE QRESYNC ESEARCH ESORT SEARCHRES WITHIN LIST-STATUS MOVE STATUS=SIZE LITERAL+"
+	words := "IMAP4rev1 SASL-IR LOGIN-REFERRALS ID ENABLE IDLE SORT SORT=DISPLAY THREAD=REFERENCES THREAD=REFS THREAD=ORDEREDSUBJECT MULTIAPPEND UNSELECT CHILDREN NAMESPACE UIDPLUS LIST-EXTENDED CONDSTORE QRESYNC ESEARCH ESORT SEARCHRES WITHIN LIST-STATUS BINARY MOVE PREVIEW STATUS=SIZE LITERAL+ I18NLEVEL=1 COMPRESS=DEFLATE"
 	for i := range s.user.Namespaces {
 		for _, m := range s.user.Namespaces[i].Mailboxes {
 			if len(m.Use) > 0 && !strings.Contains(words, " SPECIAL-USE") {

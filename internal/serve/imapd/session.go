@@ -68,7 +68,8 @@ type input struct {
 	conn    net.Conn
 	out     *wire.Output
 	timeout time.Duration
-	pending []byte // octets that the login process had read already
+	packed  io.Reader // what inflates conn, with COMPRESS; nil = off
+	pending []byte    // octets that the login process had read already
 	got     int64
 	waited  time.Duration
 	idle    bool // IDLE reads from another goroutine: nothing is flushed here
@@ -89,7 +90,11 @@ func (in *input) Read(b []byte) (int, error) {
 		in.conn.SetReadDeadline(time.Now().Add(in.timeout))
 	}
 	begun := time.Now()
-	n, err := in.conn.Read(b)
+	var src io.Reader = in.conn
+	if in.packed != nil {
+		src = in.packed
+	}
+	n, err := src.Read(b)
 	in.waited += time.Since(begun)
 	in.got += int64(n)
 	return n, err

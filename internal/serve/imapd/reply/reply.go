@@ -174,7 +174,14 @@ func (f *Fetcher) item(it *syntax.Item, m *store.Msg) error {
 	case syntax.ItemBodyStructure:
 		return f.kept(structureKind, m, func() error { return f.structure(m, true) })
 	case syntax.ItemSection:
+		if it.Binary {
+			return f.binary(it, m)
+		}
 		return f.section(it, m)
+	case syntax.ItemBinarySize:
+		return f.binarySize(it, m)
+	case syntax.ItemPreview:
+		return f.preview(m)
 	}
 	return nil
 }

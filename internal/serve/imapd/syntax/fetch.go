@@ -23,6 +23,8 @@ const (
 	ItemBody
 	ItemBodyStructure
 	ItemSection
+	ItemBinarySize // BINARY.SIZE (RFC 3516)
+	ItemPreview    // RFC 8970
 )
 
 // Item is one item of FETCH.
@@ -31,6 +33,7 @@ type Item struct {
 	Name    string                    // what stands before the value in the answer
 	Section imap.FetchItemBodySection // of ItemSection
 	Missing bool                      // the section can be in no message: "BODY[0]"
+	Binary  bool                      // the section comes without its transfer encoding
 }
 
 // maxItems is the number of items of one FETCH.
@@ -76,7 +79,7 @@ func ParseFetch(arg []Arg) ([]Item, error) {
 // add appends an item unless it is a simple one that is there already.
 func add(items []Item, item Item) []Item {
 	for _, have := range items {
-		if have.Kind == item.Kind && item.Kind != ItemSection {
+		if have.Kind == item.Kind && item.Kind != ItemSection && item.Kind != ItemBinarySize {
 			return items
 		}
 	}
@@ -126,6 +129,14 @@ func parseItem(list []Arg) (item Item, n int, err error) {
 	}
 	if strings.HasPrefix(name, "BODY[") || strings.HasPrefix(name, "BODY.") {
 		return section(list, name)
+	}
+	if strings.HasPrefix(name, "BINARY") {
+		item, err = binary(name)
+		return item, 1, err
+	}
+	if name == "PREVIEW" {
+		n, err = preview(list)
+		return Item{Kind: ItemPreview, Name: name}, n, err
 	}
 	return item, 0, Error("Unknown parameter: " + name)
 }

@@ -188,6 +188,11 @@ func (p *Parser) arg(c byte, depth int, stream bool) (Arg, error) {
 		return p.quoted()
 	case '{':
 		return p.literal(stream)
+	case '~': // RFC 3516 section 4.4: "~{" begins a literal that may hold NULs
+		if next, err := p.R.Peek(1); stream && err == nil && next[0] == '{' {
+			p.next()
+			return p.literal(stream)
+		}
 	case '(':
 		if depth >= maxNesting {
 			return Arg{}, Error("Too many nested lists")

@@ -166,15 +166,31 @@ func Decodable(p *message.Part) bool {
 	return false
 }
 
+// Encoded tells whether the part has a transfer encoding that changes its octets,
+// or one that is not known.
+func Encoded(p *message.Part) bool {
+	switch strings.ToLower(string(p.Encoding)) {
+	case "", "7bit", "8bit", "binary":
+		return false
+	}
+	return true
+}
+
+// DecodeTransfer undoes the part's transfer encoding.
+func DecodeTransfer(r io.Reader, p *message.Part) io.Reader {
+	switch strings.ToLower(string(p.Encoding)) {
+	case "base64":
+		return &base64Reader{r: r}
+	case "quoted-printable":
+		return &quotedReader{r: r}
+	}
+	return r
+}
+
 // DecodeBody undoes the part's transfer encoding and charset. An unknown
 // charset is read as UTF-8.
 func DecodeBody(r io.Reader, p *message.Part) io.Reader {
-	switch strings.ToLower(string(p.Encoding)) {
-	case "base64":
-		r = &base64Reader{r: r}
-	case "quoted-printable":
-		r = &quotedReader{r: r}
-	}
+	r = DecodeTransfer(r, p)
 	for _, q := range p.Params {
 		if !strings.EqualFold(string(q.Key), "charset") {
 			continue
