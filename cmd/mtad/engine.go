@@ -127,6 +127,10 @@ func (e *engine) wire() error {
 			*d = -1
 		}
 	}
+	bo.Parameter = func(name string) (string, bool) {
+		_, known := config.LookupParam(name)
+		return e.main.Get(name), known
+	}
 	b := bounce.New(bo, e.queue, e.logs)
 	b.Expand(e.expandRcpt)
 	router, err := e.schedRouter()

@@ -8,6 +8,7 @@
 package bounce
 
 import (
+	"iter"
 	"strings"
 	"time"
 
@@ -31,6 +32,10 @@ type Options struct {
 	DelayWarning    time.Duration `main:"delay_warning_time"`     // told in the delay report
 	MaximalLifetime time.Duration `main:"maximal_queue_lifetime"` // told in the delay report
 	BounceLifetime  time.Duration `main:"bounce_queue_lifetime"`
+	TemplateFile    string        `main:"bounce_template_file"` // read once, by New
+	NoVerp          bool          `main:"disable_verp_bounces"` // one report for all recipients of a VERP message
+	// Parameter returns a main.cf parameter, for $name in templates; nil = those above.
+	Parameter func(name string) (string, bool)
 }
 
 // withDefaults fills in what postconf(5) says for parameters that are not set.
@@ -109,6 +114,8 @@ type Bouncer struct {
 	log    *maillog.Log // bounce's voice
 	tidy   *maillog.Log // cleanup's voice
 	expand func(mail.Address) []mail.Rcpt
+
+	templates map[Kind]*Template // what bounce_template_file says
 }
 
 // New returns a Bouncer that writes into q.
@@ -117,6 +124,7 @@ func New(o Options, q *queue.Queue, l *maillog.Logger) *Bouncer {
 	if l != nil {
 		b.log, b.tidy = l.Program("bounce"), l.Program("cleanup")
 	}
+	b.loadTemplates()
 	return b
 }
 
@@ -144,15 +152,34 @@ func (b *Bouncer) Send(kind Kind, n *Notice) ([]Sent, error) {
 		return b.double(kind, n)
 	}
 	var out []Sent
-	if told := wanting(kind, n.Rcpts); len(told) > 0 {
-		s, err := b.write(kind, n, told, letter{to: n.Env.Sender, subject: subjects[kind]})
+	for to, told := range b.letters(kind, n) {
+		s, err := b.write(kind, n, told, letter{to: to, subject: subjects[kind]})
 		if err != nil {
-			return nil, err
+			return out, err
 		}
 		b.log.SenderNotice(n.ID, logNames[kind], s.ID)
 		out = append(out, s)
 	}
 	return append(out, b.copies(kind, n)...), nil
+}
+
+// letters says who is told of whom: the sender of all, or with VERP each
+// recipient's own sender (bounce_notify_verp.c).
+func (b *Bouncer) letters(kind Kind, n *Notice) iter.Seq2[mail.Address, []Report] {
+	told := wanting(kind, n.Rcpts)
+	return func(yield func(mail.Address, []Report) bool) {
+		if kind != Failure || n.Env.Verp == "" || b.o.NoVerp {
+			if len(told) > 0 {
+				yield(n.Env.Sender, told)
+			}
+			return
+		}
+		for i := range told {
+			if !yield(Verp(n.Env.Sender, told[i].Rcpt, n.Env.Verp), told[i:i+1]) {
+				return
+			}
+		}
+	}
 }
 
 // double handles a report that itself cannot be delivered (RFC 5321 section

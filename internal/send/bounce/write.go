@@ -88,8 +88,9 @@ func (p *paper) header(messageID string) {
 	date := p.now.UTC().Format(dateForm)
 	to := clean(p.l.to.Quoted())
 	p.printf("Received: by %s (%s)\n\tid %s; %s\n", p.o.Hostname, p.o.MailName, p.ID(), date)
-	p.printf("Date: %s\nFrom: Mail Delivery System <MAILER-DAEMON@%s>\n", date, p.o.Origin)
-	p.printf("Subject: %s\nTo: %s\nAuto-Submitted: auto-%s\nMIME-Version: 1.0\n", p.l.subject, to, p.autoWord())
+	p.printf("Date: %s\nFrom: %s\n", date, p.from())
+	subject, _, _ := p.words()
+	p.printf("Subject: %s\nTo: %s\nAuto-Submitted: auto-%s\nMIME-Version: 1.0\n", clean(subject), to, p.autoWord())
 	p.printf("Content-Type: multipart/report; report-type=%s;\n\tboundary=\"%s\"\n", p.global("delivery-status", "global-delivery-status"), p.boundary)
 	p.printf("Content-Transfer-Encoding: 8bit\nMessage-Id: %s\n\n", messageID)
 	p.printf("This is a MIME-encapsulated message.\n")
@@ -121,11 +122,12 @@ func (p *paper) part(description, mimeType string) {
 
 // notification writes the part for people.
 func (p *paper) notification(rcpts []Report) {
-	p.part("Notification", "text/plain; charset=utf-8")
+	_, text, charset := p.words()
+	p.part("Notification", "text/plain; charset="+charset)
 	p.printf("Content-Transfer-Encoding: 8bit\n\n")
 	// The postmaster knows the system: a copy has no words of explanation.
 	if !p.l.postmaster {
-		p.printf("%s", p.template(p.kind))
+		p.printf("%s", text)
 	}
 	for _, r := range rcpts {
 		s := "<" + clean(r.Rcpt.Addr.Quoted()) + ">"
