@@ -7,7 +7,8 @@ import (
 	"strings"
 
 	"packetboat/internal/mail"
-	"packetboat/internal/store/mbox"
+	"packetboat/internal/store"
+	"packetboat/internal/store/location"
 	"packetboat/internal/sys/config"
 	"packetboat/internal/sys/maillog"
 	"packetboat/internal/sys/proc"
@@ -32,34 +33,59 @@ func (c *call) setting(name string) string {
 // not exist into the inbox (lda_mailbox_autocreate=no).
 func (c *call) location(who *proc.User) (path, box string, err error) {
 	loc := expand(c.setting("mail_location"), who)
-	driver, rest, _ := strings.Cut(loc, ":")
-	parts := strings.Split(rest, ":")
-	switch driver {
-	case "maildir":
-		return strings.TrimSuffix(parts[0], "/") + "/", "INBOX", nil
-	case "mbox":
-	default:
+	if driver, _, _ := strings.Cut(loc, ":"); driver != "maildir" && driver != "mbox" {
 		return "", "INBOX", nil // the spool
 	}
-	o := mbox.Options{Folders: parts[0], Inbox: filepath.Join("/var/mail", who.Name)}
-	for _, p := range parts[1:] {
-		if v, ok := strings.CutPrefix(p, "INBOX="); ok {
-			o.Inbox = v
-		}
+	l, err := location.Parse(withInbox(loc, who.Name))
+	if err != nil {
+		return "", "", err
 	}
 	if c.folder == "" || strings.EqualFold(c.folder, "INBOX") {
-		return o.Inbox, "INBOX", nil
+		return l.Mailbox(), "INBOX", nil
 	}
-	s, err := mbox.Open(o)
+	s, err := location.OpenParsed(l, location.Options{})
 	if err != nil {
 		return "", "", err
 	}
 	defer s.Close()
-	path, err = s.Path(c.folder)
-	if fi, serr := os.Lstat(path); err != nil || serr != nil || !fi.Mode().IsRegular() {
-		return o.Inbox, "INBOX", nil
+	// Names come as people write them: with the separator of the mailbox.
+	name := strings.ReplaceAll(c.folder, string(l.Separator()), "/")
+	if path, ok := place(s, name); ok {
+		return path, c.folder, nil
 	}
-	return path, c.folder, nil
+	return l.Mailbox(), "INBOX", nil
+}
+
+// withInbox adds to an mbox location the inbox that it does not name: the spool.
+func withInbox(loc, user string) string {
+	if strings.HasPrefix(loc, "mbox:") && !strings.Contains(loc, ":INBOX=") {
+		return loc + ":INBOX=" + filepath.Join("/var/mail", user)
+	}
+	return loc
+}
+
+// placer is a store that tells where the file or the Maildir of a folder is; "/"
+// at the end of the path says which.
+type placer interface {
+	Path(name string) (string, error)
+}
+
+// place finds the mailbox of a folder that exists.
+func place(s store.Store, name string) (path string, ok bool) {
+	p, ok := s.(placer)
+	if !ok {
+		return "", false
+	}
+	path, err := p.Path(name)
+	if err != nil {
+		return "", false
+	}
+	if strings.HasSuffix(path, "/") {
+		fi, err := os.Stat(path + "cur")
+		return path, err == nil && fi.IsDir()
+	}
+	fi, err := os.Lstat(path)
+	return path, err == nil && fi.Mode().IsRegular()
 }
 
 // expand replaces the variables of mail_location that say who the user is.

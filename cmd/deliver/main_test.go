@@ -143,3 +143,34 @@ func TestLDA(t *testing.T) {
 		t.Errorf("log: %s", s)
 	}
 }
+
+// TestLDAMaildir: -m names folders of a Maildir with the separator of its layout.
+func TestLDAMaildir(t *testing.T) {
+	u := me(t)
+	for layout, folders := range map[string]map[string]string{
+		"":           {"": "new", "Lists.Go": ".Lists.Go/new", "Lists.Nowhere": "new", "INBOX": "new"},
+		":LAYOUT=fs": {"": "new", "Lists/Go": "Lists/Go/new", "Lists/../..": "new"},
+	} {
+		dir := t.TempDir()
+		for _, sub := range []string{"cur", "new", "tmp", ".Lists.Go/cur", ".Lists.Go/new", ".Lists.Go/tmp", "Lists/Go/cur", "Lists/Go/new", "Lists/Go/tmp"} {
+			if err := os.MkdirAll(filepath.Join(dir, "Maildir", sub), 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
+		os.WriteFile(filepath.Join(dir, "message"), []byte("Message-ID: <m@x>\n\nhi\n"), 0o600)
+		for box, into := range folders {
+			args := []string{"dovecot-lda", "-d", u.Name, "-f", "a@b", "-e", "-c", filepath.Join(dir, "none.conf"), "-p", filepath.Join(dir, "message"),
+				"-o", "mail_location=maildir:" + dir + "/Maildir" + layout, "-o", "log_path=" + filepath.Join(dir, "log")}
+			if box != "" {
+				args = append(args, "-m", box)
+			}
+			before, _ := os.ReadDir(filepath.Join(dir, "Maildir", into))
+			if code, out := try(t, dir, "", args...); code != 0 {
+				t.Fatal(layout, box, code, out)
+			}
+			if after, _ := os.ReadDir(filepath.Join(dir, "Maildir", into)); len(after) != len(before)+1 {
+				t.Errorf("%s -m %q: nothing came to %s", layout, box, into)
+			}
+		}
+	}
+}

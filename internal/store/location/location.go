@@ -104,6 +104,11 @@ func Open(s string, o Options) (store.Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	return OpenParsed(l, o)
+}
+
+// OpenParsed is Open for a location that the caller has looked into.
+func OpenParsed(l Location, o Options) (store.Store, error) {
 	if l.Kind == "maildir" {
 		return maildir.Open(maildir.Options{Root: l.Folders, Inbox: l.Inbox, Control: l.Control, Index: l.Index, Tree: l.Tree})
 	}

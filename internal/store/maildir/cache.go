@@ -42,18 +42,42 @@ type cacheHead struct {
 func castagnoli() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) }
 
 // saveCache writes what a look into the files has found, unless it stands there.
+// mu is held.
 func (m *mailbox) saveCache() error {
+	s := m.unsaved()
+	if s == nil {
+		return nil
+	}
+	ok, err := m.writeCache(s)
+	if ok {
+		m.saved = s
+	}
+	return err
+}
+
+// unsaved returns the state where the cache is to be written. mu is held.
+func (m *mailbox) unsaved() *state {
 	s := m.state.Load()
 	if m.cache == "" || m.gone || m.saved == s || s.snap.UIDValidity == 0 {
 		return nil
 	}
+	return s
+}
+
+// writeCache writes s, and tells whether it stands there now.
+func (m *mailbox) writeCache(s *state) (bool, error) {
+	m.saving.Lock()
+	defer m.saving.Unlock()
+	if m.cache == "" {
+		return false, nil // deleted meanwhile
+	}
 	if err := os.MkdirAll(m.cache, 0o700); err != nil {
-		return forgive(err)
+		return false, forgive(err)
 	}
 	path := filepath.Join(m.cache, cacheName)
 	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC|disk.NoFollow, 0o600)
 	if err != nil {
-		return forgive(err)
+		return false, forgive(err)
 	}
 	_, err = f.Write(encodeCache(s))
 	if err = errors.Join(err, f.Close()); err == nil {
@@ -61,10 +85,9 @@ func (m *mailbox) saveCache() error {
 	}
 	if err != nil {
 		os.Remove(path + ".new")
-		return forgive(err)
+		return false, forgive(err)
 	}
-	m.saved = s
-	return nil
+	return true, nil
 }
 
 // forgive passes over a disk that has no room and a folder that is not ours: the

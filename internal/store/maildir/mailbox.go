@@ -42,6 +42,7 @@ type mailbox struct {
 	kept  index.Holder
 
 	buffers spare
+	saving  sync.Mutex  // held by whoever writes the cache; taken after mu
 	again   atomic.Bool // a second look is due, and the watchers will be told
 }
 
@@ -205,7 +206,9 @@ func (m *mailbox) forget() {
 	defer m.mu.Unlock()
 	m.flush() // what cannot be saved now costs one look more
 	m.vanish()
+	m.saving.Lock()
 	m.gone, m.cache = true, ""
+	m.saving.Unlock()
 	m.kept.Abandon()
 }
 

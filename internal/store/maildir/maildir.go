@@ -135,6 +135,13 @@ func (s *Store) place(name string) (path, control, cache string, err error) {
 	return path, control, cache, nil
 }
 
+// Path returns the Maildir of a folder, with "/" at its end, for deliveries into
+// it; nothing says that it exists.
+func (s *Store) Path(name string) (string, error) {
+	path, _, _, err := s.place(name)
+	return path + "/", err
+}
+
 // inboxed is the inbox's folder below CONTROL= and INDEX=, as Dovecot names it.
 func inboxed(rel string) string {
 	if rel == "" {
@@ -240,8 +247,16 @@ func (s *Store) release(m *mailbox) error {
 // endUse saves the cache of a mailbox that no session has open any more.
 func (m *mailbox) endUse() {
 	m.mu.Lock()
-	m.saveCache() // what is not saved costs a look more
+	s := m.unsaved()
 	m.mu.Unlock()
+	if s != nil { // what is not saved costs a look more
+		ok, _ := m.writeCache(s)
+		m.mu.Lock()
+		if ok {
+			m.saved = s
+		}
+		m.mu.Unlock()
+	}
 	m.store.mu.Lock()
 	out := m.store.last != m && m.refs <= 0
 	m.store.mu.Unlock()

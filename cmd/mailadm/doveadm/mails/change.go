@@ -190,7 +190,7 @@ func (t *totals) add(snap *store.Snapshot) {
 	for i := range snap.Msgs {
 		m := &snap.Msgs[i]
 		t.messages++
-		t.size += m.Size
+		t.size += max(m.Size, 0) // what has gone meanwhile is Unknown
 		if m.UID >= snap.FirstRecent {
 			t.recent++
 		}

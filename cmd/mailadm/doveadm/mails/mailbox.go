@@ -270,6 +270,9 @@ func (e *Env) statusOf(name string, fields []string, sums bool, total *totals) {
 	}
 	defer e.closeBox(box, name)
 	snap, err := box.Sync()
+	if err == nil && (slices.Contains(fields, "vsize") || slices.Contains(fields, "firstsaved")) {
+		snap, err = box.Look(nil)
+	}
 	if err != nil {
 		e.failed(err, name, "Mailbox %s: Failed to lookup mailbox status", name)
 		return

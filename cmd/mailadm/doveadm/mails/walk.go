@@ -81,7 +81,11 @@ func (e *Env) one(q *query.Query, name string, fn func(f *found)) {
 		return
 	}
 	defer e.closeBox(box, name)
-	snap, err := box.Sync()
+	_, err = box.Sync()
+	var snap *store.Snapshot
+	if err == nil {
+		snap, err = box.Look(nil) // queries, fetch and copies want sizes and dates
+	}
 	if err != nil {
 		e.failed(err, name, "Syncing mailbox '%s' failed", name)
 		return
