@@ -16,7 +16,7 @@ var settingTellers = []string{"internal/sys/config", "cmd/mailadm", "cmd/mrad/un
 
 // unwired are settings that a package's Options name and that no door fills
 // yet; their rows say refused, or accepted, until one does.
-var unwired = []string{"imap_id_send", "imap_max_line_length", "mail_temp_dir", "quota_max_mail_size"}
+var unwired = []string{"imap_id_send", "mail_temp_dir", "quota_max_mail_size"}
 
 // schema is the file whose structs hold whole sections: reading one is not yet
 // acting on it.

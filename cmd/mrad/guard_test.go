@@ -206,3 +206,17 @@ func (c *countingCache) Put(key string, s *tls.ClientSessionState) {
 	c.puts++
 	c.ClientSessionCache.Put(key, s)
 }
+
+// TestMaxLine: imap_max_line_length holds for the commands of a session.
+func TestMaxLine(t *testing.T) {
+	for limit, good := range map[string]bool{"100 k": true, "64 k": false} {
+		s := launch(t, "no\nimap_max_line_length = "+limit)
+		c := s.dial(t, "imap")
+		c.do("", "* OK")
+		c.do("a LOGIN alice secret", "a ")
+		c.do("b SELECT INBOX", "b ")
+		if got := c.do("c SEARCH SUBJECT "+strings.Repeat("x", 90<<10), "c "); strings.HasPrefix(got, "* SEARCH") != good {
+			t.Errorf("%s: %.200s", limit, got)
+		}
+	}
+}

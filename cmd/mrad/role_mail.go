@@ -143,7 +143,7 @@ func (r *mailRole) session(e event, kicked <-chan struct{}) {
 	defer wrapped.Close() // ends the goroutine that waits for the stop
 	if s.Proto == login.POP3 {
 		pop3d.Serve(wrapped, pop3d.User{Name: s.User, Store: st},
-			pop3d.Options{Log: r.log, UIDL: u.UIDL, NoFlags: u.NoFlagUpdates}, pop3d.Start{Pending: s.Pending, TLS: s.TLS, Session: s.Session, Stopping: stopping})
+			pop3d.Options{Log: r.log, UIDL: u.UIDL, NoFlags: u.NoFlagUpdates, Workarounds: u.Workarounds}, pop3d.Start{Pending: s.Pending, TLS: s.TLS, Session: s.Session, Stopping: stopping})
 		return
 	}
 	list, opened, err := spaces.Open(u.Spaces, spaces.User{Name: s.User, Home: s.Home, Mail: s.Mail}, r.open)
@@ -157,7 +157,7 @@ func (r *mailRole) session(e event, kicked <-chan struct{}) {
 		return
 	}
 	imapd.Serve(wrapped, imapd.User{Name: s.User, Namespaces: list},
-		imapd.Options{Log: r.imap, IdleNotify: u.IdleNotify, IDSend: u.IDSend, Capability: u.Capability}, imapd.Start{Tag: s.Tag, Pending: s.Pending, TLS: s.TLS, Session: s.Session, Stopping: stopping})
+		imapd.Options{Log: r.imap, IdleNotify: u.IdleNotify, MaxLine: u.MaxLine, IDSend: u.IDSend, Capability: u.Capability}, imapd.Start{Tag: s.Tag, Pending: s.Pending, TLS: s.TLS, Session: s.Session, Stopping: stopping})
 }
 
 // kickable notes a session, and returns what is closed when it is to end.

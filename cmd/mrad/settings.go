@@ -67,6 +67,8 @@ type setup struct {
 	IdleNotify       time.Duration
 	UIDL             string
 	NoFlagUpdates    bool
+	Workarounds      []string // of POP3's clients
+	MaxLine          int      // of IMAP commands
 	Hostname         string
 	Spaces           []spaces.Space // namespaces of IMAP
 	IDSend           string         // imap_id_send
@@ -174,6 +176,8 @@ func (s *settings) setupFor(proto string) (*setup, error) {
 		IdleNotify       time.Duration `dovecot:"imap_idle_notify_interval"`
 		UIDL             string        `dovecot:"pop3_uidl_format"`
 		NoFlagUpdates    bool          `dovecot:"pop3_no_flag_updates"`
+		Workarounds      []string      `dovecot:"pop3_client_workarounds"`
+		MaxLine          int64         `dovecot:"imap_max_line_length"`
 		IDSend           string        `dovecot:"imap_id_send"`
 		Capability       string        `dovecot:"imap_capability"`
 	}
@@ -190,7 +194,7 @@ func (s *settings) setupFor(proto string) (*setup, error) {
 	}
 	u := &setup{Balancers: balancers, BalancerTimeout: o.BalancerTimeout, Greeting: greeting(o.Greeting), DisablePlaintext: o.DisablePlaintext, Verbose: o.Verbose, RequireTLS: s.SSL == "required",
 		Trusted: trusted, LockTimeout: o.LockTimeout, DotlockStale: o.DotlockStale, IdleNotify: o.IdleNotify,
-		UIDL: o.UIDL, NoFlagUpdates: o.NoFlagUpdates, Hostname: s.Hostname, IDSend: o.IDSend, Capability: o.Capability}
+		UIDL: o.UIDL, NoFlagUpdates: o.NoFlagUpdates, Workarounds: o.Workarounds, MaxLine: int(min(o.MaxLine, maxLine)), Hostname: s.Hostname, IDSend: o.IDSend, Capability: o.Capability}
 	u.TLS = s.tlsOptions()
 	return u, nil
 }
@@ -205,6 +209,9 @@ func (s *settings) tlsOptions() cert.Options {
 	return o
 }
 
+// maxLine bounds imap_max_line_length, in octets: each session may hold as much.
+const maxLine = 64 << 20
+
 // mailSetup decodes what a user's process needs for its sessions of all protocols.
 func (s *settings) mailSetup() (*setup, error) {
 	u, err := s.setupFor("imap")
@@ -215,7 +222,7 @@ func (s *settings) mailSetup() (*setup, error) {
 	if err != nil {
 		return nil, err
 	}
-	u.UIDL, u.NoFlagUpdates = pop3.UIDL, pop3.NoFlagUpdates
+	u.UIDL, u.NoFlagUpdates, u.Workarounds = pop3.UIDL, pop3.NoFlagUpdates, pop3.Workarounds
 	u.Spaces, err = spaces.Read(s.conf)
 	return u, err
 }

@@ -23,7 +23,7 @@ import (
 // perProtocol are those that may differ between protocols; others in a
 // protocol section are an error.
 const perProtocol = ` auth_verbose disable_plaintext_auth imap_idle_notify_interval login_greeting login_trusted_networks
-imap_capability imap_id_send mail_max_userip_connections mbox_dotlock_change_timeout mbox_lock_timeout pop3_no_flag_updates pop3_uidl_format `
+imap_capability imap_id_send mail_max_userip_connections mbox_dotlock_change_timeout mbox_lock_timeout pop3_client_workarounds pop3_no_flag_updates pop3_uidl_format imap_max_line_length haproxy_timeout haproxy_trusted_networks `
 
 // sameAs are values that say in other words what mrad does anyway.
 var sameAs = map[string][]string{
@@ -36,7 +36,6 @@ var sameAs = map[string][]string{
 	"mail_temp_dir":     {"/tmp"},
 	"ssl_key_password":  {""},
 	"mail_chroot":       {""},
-	"valid_chroot_dirs": {""},
 }
 
 // Checker holds a configuration against what there is.
@@ -282,12 +281,19 @@ func (s Checker) unbuiltPatterns() (errs []error) {
 	if _, err := cert.CipherList(s.Conf.Get("ssl_cipher_list")); err != nil {
 		errs = append(errs, s.errorAt("ssl_cipher_list", err.Error(), "remove the setting"))
 	}
-	for _, o := range strings.Fields(s.Conf.Get("ssl_options")) {
-		if !slices.Contains([]string{"no_compression", "compression", "no_ticket"}, o) {
-			errs = append(errs, s.errorAt("ssl_options", "unknown option "+o, "the options are no_compression and no_ticket"))
+	errs = append(errs, s.unbuiltWords("pop3_client_workarounds", "outlook-no-nuls", "oe-ns-eoh")...)
+	errs = append(errs, s.unbuiltWords("ssl_options", "no_compression", "compression", "no_ticket")...)
+	return append(errs, s.badLocation()...)
+}
+
+// unbuiltWords tells of words in a list that are none of those known.
+func (s Checker) unbuiltWords(name string, known ...string) (errs []error) {
+	for _, w := range strings.FieldsFunc(s.Conf.Get(name), func(r rune) bool { return r == ' ' || r == ',' }) {
+		if !slices.Contains(known, w) {
+			errs = append(errs, s.errorAt(name, "unknown word "+w, "the words are "+strings.Join(known, ", ")))
 		}
 	}
-	return append(errs, s.badLocation()...)
+	return errs
 }
 
 // uidsOnly tells whether pop3_uidl_format is made of the variables %u and %v, and

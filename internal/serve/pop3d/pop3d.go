@@ -27,6 +27,7 @@ type Options struct {
 	Log          *maillog.Log  // nil = no log
 	UIDL         string        `dovecot:"pop3_uidl_format"` // empty = %08Xu%08Xv
 	NoFlags      bool          `dovecot:"pop3_no_flag_updates"`
+	Workarounds  []string      `dovecot:"pop3_client_workarounds"` // outlook-no-nuls, oe-ns-eoh
 	IdleTimeout  time.Duration // silence after which a session ends; 0 = 10 minutes (RFC 1939 section 3)
 	WriteTimeout time.Duration // how long the client may refuse to read; 0 = 5 minutes
 }

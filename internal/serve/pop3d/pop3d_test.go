@@ -225,3 +225,39 @@ func BenchmarkRetr(b *testing.B) {
 		Serve(&loop{in: strings.NewReader(in), out: io.Discard}, User{"u", s}, Options{}, Start{})
 	}
 }
+
+// TestWorkarounds: pop3_client_workarounds changes what such clients choke on, and
+// nothing else.
+func TestWorkarounds(t *testing.T) {
+	s := fill(t, "Subject: no end\n", "Subject: one\n\nx\x00y\n", "Subject: \x00\n\n\n.z\n")
+	for _, c := range []struct {
+		words []string
+		want  [3]string
+	}{
+		{nil, [3]string{"Subject: no end\r\n.\r\n", "Subject: one\r\n\r\nx\x00y\r\n.\r\n", "Subject: \x00\r\n\r\n\r\n..z\r\n.\r\n"}},
+		{[]string{"oe-ns-eoh"}, [3]string{"Subject: no end\r\n\r\n.\r\n", "Subject: one\r\n\r\nx\x00y\r\n.\r\n", "Subject: \x00\r\n\r\n\r\n..z\r\n.\r\n"}},
+		{[]string{"outlook-no-nuls", "oe-ns-eoh"}, [3]string{"Subject: no end\r\n\r\n.\r\n", "Subject: one\r\n\r\nx\x80y\r\n.\r\n", "Subject: \x80\r\n\r\n\r\n..z\r\n.\r\n"}},
+	} {
+		conn, end := run(t, s, Options{Workarounds: c.words}, Start{})
+		r := bufio.NewReader(conn)
+		r.ReadString('\n')
+		for i, want := range c.want {
+			for _, cmd := range []string{"RETR %d\r\n", "TOP %d 9\r\n"} {
+				fmt.Fprintf(conn, cmd, i+1)
+				r.ReadString('\n')
+				var got strings.Builder
+				for !strings.HasSuffix("\n"+got.String(), "\n.\r\n") {
+					line, err := r.ReadString('\n')
+					if err != nil {
+						t.Fatal(err)
+					}
+					got.WriteString(line)
+				}
+				if got.String() != want {
+					t.Errorf("%v: %s: %q, want %q", c.words, fmt.Sprintf(cmd, i+1), got.String(), want)
+				}
+			}
+		}
+		end()
+	}
+}

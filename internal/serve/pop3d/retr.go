@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -77,19 +78,23 @@ func (x *session) send(i int, head string, copy func(*stuffer, *bufio.Reader) er
 	}
 	defer body.Close()
 	r := readers.Get().(*bufio.Reader)
-	r.Reset(body)
+	r.Reset(x.nulless(body))
 	defer func() { r.Reset(nil); readers.Put(r) }()
 	// The first bytes are read before anything is promised.
 	if _, err := r.Peek(1); err != nil && !errors.Is(err, io.EOF) {
 		return 0, x.unreadable(i, err)
 	}
 	x.out.WriteString(head)
-	w := &stuffer{w: x.out, n: int64(len(head)), bol: true}
+	w := &stuffer{w: x.out, n: int64(len(head)), bol: true, header: slices.Contains(x.o.Workarounds, "oe-ns-eoh")}
 	if err := copy(w, r); err != nil {
 		x.o.Log.POP3Error(x.user.Name, os.Getpid(), x.start.Session, fmt.Sprintf("message %d: %v", m.UID, err))
 		return w.n, err
 	}
 	if !w.bol {
+		x.out.WriteString("\r\n")
+		w.n += 2
+	}
+	if w.header { // oe-ns-eoh: the header ends, though no empty line says so
 		x.out.WriteString("\r\n")
 		w.n += 2
 	}
@@ -114,10 +119,39 @@ type stuffer struct {
 	w   *bufio.Writer
 	n   int64
 	bol bool // at the beginning of a line
+	// header says that the end of the header is looked for, and has not come.
+	header bool
+}
+
+// nulless replaces NUL bytes by 0x80 for clients that hang at them
+// (outlook-no-nuls of pop3_client_workarounds).
+func (x *session) nulless(r io.Reader) io.Reader {
+	if !slices.Contains(x.o.Workarounds, "outlook-no-nuls") {
+		return r
+	}
+	return noNULs{r}
+}
+
+type noNULs struct{ r io.Reader }
+
+// Read implements io.Reader.
+func (n noNULs) Read(b []byte) (int, error) {
+	got, err := n.r.Read(b)
+	for i, c := range b[:got] {
+		if c == 0 {
+			b[i] = 0x80
+		}
+	}
+	return got, err
 }
 
 // all copies r to its end, a buffer at a time.
 func (s *stuffer) all(r *bufio.Reader) error {
+	for s.header {
+		if err := s.top(r, 0); err != nil || s.header {
+			return err
+		}
+	}
 	for {
 		b, err := r.Peek(1)
 		if len(b) == 0 {
@@ -155,6 +189,7 @@ func (s *stuffer) top(r *bufio.Reader, n uint64) error {
 		}
 		if header {
 			header = !start || len(bytes.TrimRight(b, "\r\n")) > 0
+			s.header = s.header && header
 			continue
 		}
 		n--
