@@ -220,3 +220,34 @@ func TestMaxLine(t *testing.T) {
 		}
 	}
 }
+
+// TestLocalName: clients get the certificate of the name that they ask for, and a
+// renewed one of it, too.
+func TestLocalName(t *testing.T) {
+	dir, other, wild := t.TempDir(), t.TempDir(), t.TempDir()
+	newPair(t, dir, 1)
+	newPair(t, other, 2)
+	newPair(t, wild, 3)
+	section := "local_name %s {\nssl_cert = <%s/cert.pem\nssl_key = <%s/key.pem\n}\n"
+	s := launch(t, fmt.Sprintf("yes\nssl_cert = <%s/cert.pem\nssl_key = <%s/key.pem\n", dir, dir)+
+		fmt.Sprintf(section, "mail.one.test", other, other)+fmt.Sprintf(section, "*.two.test", wild, wild))
+	serial := func(name string) int64 {
+		c, err := tls.Dial("tcp4", s.ports["imaps"], &tls.Config{InsecureSkipVerify: true, ServerName: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		return c.ConnectionState().PeerCertificates[0].SerialNumber.Int64()
+	}
+	for name, want := range map[string]int64{"": 1, "x.test": 1, "MAIL.one.test": 2, "one.test": 1, "a.two.test": 3, "a.b.two.test": 1, "two.test": 1} {
+		if got := serial(name); got != want {
+			t.Errorf("%q: certificate %d, want %d", name, got, want)
+		}
+	}
+	newPair(t, other, 4)
+	for end := time.Now().Add(5 * time.Second); serial("mail.one.test") != 4; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the new certificate is not used\n", s.log())
+		}
+	}
+}

@@ -2,9 +2,14 @@ package main
 
 import (
 	"context"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
 	"sync"
 
 	"packetboat/internal/sys/cert"
+	"packetboat/internal/sys/config"
 )
 
 // watchKeys watches certificate and key, so that a renewed pair is used from the
@@ -22,10 +27,7 @@ func (p *parent) watchKeys() {
 	if !s.tls() || p.login == nil {
 		return
 	}
-	files := []string{s.Cert}
-	if s.Key != "" && s.Key != s.Cert {
-		files = append(files, s.Key)
-	}
+	files := s.keyFiles()
 	store, err := cert.OpenChain(files...)
 	if err != nil {
 		p.log().DovecotError("master", "ssl_cert: "+err.Error())
@@ -39,7 +41,7 @@ func (p *parent) watchKeys() {
 func (p *parent) renewKeys(s *settings, err error) {
 	var u setup
 	if err == nil {
-		u.CertPEM, u.KeyPEM, err = s.keys()
+		err = s.fillKeys(&u)
 	}
 	if err != nil {
 		p.log().DovecotError("master", "ssl_cert: "+err.Error()+"; the old certificate stays")
@@ -58,25 +60,141 @@ func (r *role) tell(m message) {
 	}
 }
 
-// pair is the certificate and key of a login process, for a cert.Store: the
+// nameKeys are the certificate and key for clients that ask for a name in the TLS
+// handshake: local_name NAME { ssl_cert = ...; ssl_key = ... }. A "*" at the
+// beginning stands for one label; several names stand with spaces between them.
+type nameKeys struct {
+	Name      string
+	Cert, Key []byte
+}
+
+// fits tells whether a client's server name, in lower case, is meant.
+func (n nameKeys) fits(name string) bool {
+	for mask := range strings.FieldsSeq(strings.ToLower(n.Name)) {
+		if mask == name {
+			return true
+		}
+		parent, star := strings.CutPrefix(mask, "*.")
+		if _, rest, ok := strings.Cut(name, "."); star && ok && rest == parent {
+			return true
+		}
+	}
+	return false
+}
+
+// certFiles names a certificate and its key; without a key it is in the same file.
+type certFiles struct {
+	Cert string `dovecot:"ssl_cert,path"`
+	Key  string `dovecot:"ssl_key,path"`
+}
+
+// named returns the certificates of the local_name sections.
+func (s *settings) named() map[string]certFiles {
+	list := make(map[string]certFiles)
+	s.conf.Filters(func(f config.Filter, b *config.Block) {
+		var c certFiles
+		if f == (config.Filter{LocalName: f.LocalName}) && f.LocalName != "" && b.Find("ssl_cert") != nil &&
+			s.conf.For(config.Context{LocalName: f.LocalName}).Decode(&c) == nil {
+			list[f.LocalName] = c
+		}
+	})
+	return list
+}
+
+// keyFiles are all files of certificates and keys.
+func (s *settings) keyFiles() (files []string) {
+	add := func(c certFiles) {
+		for _, f := range []string{c.Cert, c.Key} {
+			if f != "" && !slices.Contains(files, f) {
+				files = append(files, f)
+			}
+		}
+	}
+	add(certFiles{s.Cert, s.Key})
+	for _, c := range s.named() {
+		add(c)
+	}
+	return files
+}
+
+// fillKeys reads all certificates and keys into a login process's setup.
+func (s *settings) fillKeys(u *setup) (err error) {
+	if u.CertPEM, u.KeyPEM, err = s.readKeys(certFiles{s.Cert, s.Key}); err != nil {
+		return err
+	}
+	for name, c := range s.named() {
+		n := nameKeys{Name: name}
+		if n.Cert, n.Key, err = s.readKeys(c); err != nil {
+			return err
+		}
+		u.Names = append(u.Names, n)
+	}
+	return nil
+}
+
+// readKeys reads a certificate and its key.
+func (s *settings) readKeys(c certFiles) (certPEM, keyPEM []byte, err error) {
+	if certPEM, err = os.ReadFile(c.Cert); err != nil {
+		return nil, nil, s.errorAt("ssl_cert", err.Error(), "name a certificate that exists, or write ssl = no")
+	}
+	if c.Key == "" || c.Key == c.Cert {
+		return certPEM, certPEM, nil
+	}
+	if keyPEM, err = os.ReadFile(c.Key); err != nil {
+		return nil, nil, s.errorAt("ssl_key", err.Error(), "name the key that belongs to ssl_cert")
+	}
+	return certPEM, keyPEM, nil
+}
+
+// pair is the certificates and keys of a login process, for cert.Stores: the
 // parent changes them.
 type pair struct {
-	mu        sync.Mutex
-	cert, key []byte
+	mu    sync.Mutex
+	files map[string][]byte
 }
 
 func (p *pair) set(u *setup) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.cert, p.key = u.CertPEM, u.KeyPEM
+	p.files = map[string][]byte{"certificate": u.CertPEM, "key": u.KeyPEM}
+	for _, n := range u.Names {
+		p.files["certificate of "+n.Name], p.files["key of "+n.Name] = n.Cert, n.Key
+	}
 }
 
 // read is a cert.Read.
 func (p *pair) read(name string) ([]byte, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if name == "key" {
-		return p.key, nil
+	if b := p.files[name]; b != nil {
+		return b, nil
 	}
-	return p.cert, nil
+	return nil, fs.ErrNotExist
+}
+
+// open makes the store of all certificates of u, and returns those below it, too:
+// each is to be reloaded when the parent sends renewed ones.
+func (p *pair) open(u *setup) (*cert.Store, []*cert.Store, error) {
+	p.set(u)
+	store, err := cert.OpenWith(p.read, "certificate", "key")
+	if err != nil {
+		return nil, nil, err
+	}
+	all := []*cert.Store{store}
+	for _, n := range u.Names {
+		other, err := cert.OpenWith(p.read, "certificate of "+n.Name, "key of "+n.Name)
+		if err != nil {
+			return nil, nil, err
+		}
+		all = append(all, other)
+	}
+	store.SetSNI(func(name string) *cert.Store {
+		for i, n := range u.Names {
+			if n.fits(name) {
+				return all[i+1]
+			}
+		}
+		return nil
+	})
+	return store, all, nil
 }

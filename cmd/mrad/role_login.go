@@ -94,12 +94,11 @@ func (r *loginRole) setup(u *setup, proto login.Proto) error {
 	o := login.Options{Greeting: u.Greeting, DisablePlaintext: u.DisablePlaintext, Verbose: u.Verbose,
 		RequireTLS: u.RequireTLS, Trusted: u.Trusted, Balancers: u.Balancers, BalancerTimeout: u.BalancerTimeout, Log: r.log}
 	if len(u.CertPEM) > 0 {
-		r.pair.set(u)
-		store, err := cert.OpenWith(r.pair.read, "certificate", "key")
+		store, all, err := r.pair.open(u)
 		if err != nil {
 			return err
 		}
-		r.stores = append(r.stores, store)
+		r.stores = append(r.stores, all...)
 		if o.TLS, err = store.TLSConfig(u.TLS); err != nil {
 			return err
 		}

@@ -46,7 +46,7 @@ func (p *parent) setupLogin(q *peer) error {
 			return err
 		}
 		if s.tls() {
-			if u.CertPEM, u.KeyPEM, err = s.keys(); err != nil {
+			if err = s.fillKeys(u); err != nil {
 				return err
 			}
 		}
@@ -61,20 +61,6 @@ func (p *parent) setupLogin(q *peer) error {
 		}
 	}
 	return p.sockets.send(q, "imap", "pop3", "sieve")
-}
-
-// keys reads certificate and key.
-func (s *settings) keys() (certPEM, keyPEM []byte, err error) {
-	if certPEM, err = os.ReadFile(s.Cert); err != nil {
-		return nil, nil, s.errorAt("ssl_cert", err.Error(), "name a certificate that exists, or write ssl = no")
-	}
-	if s.Key == "" || s.Key == s.Cert {
-		return certPEM, certPEM, nil
-	}
-	if keyPEM, err = os.ReadFile(s.Key); err != nil {
-		return nil, nil, s.errorAt("ssl_key", err.Error(), "name the key that belongs to ssl_cert")
-	}
-	return certPEM, keyPEM, nil
 }
 
 func (p *parent) fromLogin(q *peer, e event) {

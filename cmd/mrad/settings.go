@@ -58,6 +58,7 @@ type setup struct {
 	Balancers        []netip.Prefix
 	BalancerTimeout  time.Duration
 	CertPEM, KeyPEM  []byte
+	Names            []nameKeys
 	TLS              cert.Options
 	Chroot           string // empty folder
 	RunAs            *proc.User

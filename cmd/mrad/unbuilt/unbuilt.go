@@ -27,15 +27,15 @@ imap_capability imap_id_send mail_max_userip_connections mbox_dotlock_change_tim
 
 // sameAs are values that say in other words what mrad does anyway.
 var sameAs = map[string][]string{
-	"mbox_read_locks":   {"fcntl"},
-	"mbox_write_locks":  {"fcntl dotlock", "dotlock fcntl", "fcntl", "dotlock"}, // both are taken in any case
-	"lmtp_proxy":        {"no"},
-	"shutdown_clients":  {"yes"},
-	"syslog_facility":   {"mail"},
-	"mail_plugins":      {""},
-	"mail_temp_dir":     {"/tmp"},
-	"ssl_key_password":  {""},
-	"mail_chroot":       {""},
+	"mbox_read_locks":  {"fcntl"},
+	"mbox_write_locks": {"fcntl dotlock", "dotlock fcntl", "fcntl", "dotlock"}, // both are taken in any case
+	"lmtp_proxy":       {"no"},
+	"shutdown_clients": {"yes"},
+	"syslog_facility":  {"mail"},
+	"mail_plugins":     {""},
+	"mail_temp_dir":    {"/tmp"},
+	"ssl_key_password": {""},
+	"mail_chroot":      {""},
 }
 
 // Checker holds a configuration against what there is.
@@ -140,6 +140,9 @@ func (s Checker) unbuiltFilter(f config.Filter, b *config.Block) (errs []error) 
 	if f.LocalName != "" || f.Local.IsValid() || f.Remote.IsValid() || strings.HasPrefix(proto, "!") {
 		for _, v := range b.Values {
 			if p, _ := dovecot.Lookup("", v.Name); p.State == base.StateAccepted || s.Conf.Get(v.Name) == v.Value {
+				continue
+			}
+			if f == (config.Filter{LocalName: f.LocalName}) && (v.Name == "ssl_cert" || v.Name == "ssl_key") {
 				continue
 			}
 			errs = append(errs, notBuilt(v.File, v.Line, setting(v), "sections local, local_name, remote and protocol !name are not supported"))

@@ -36,7 +36,7 @@ func TestUnbuilt(t *testing.T) {
 		"mail_plugins = quota":                                                         "2: mail_plugins = quota",
 		"protocols = imap\nprotocol imap {\n  mail_plugins = imap_quota\n}":            "4: mail_plugins",
 		"protocols = imap\nprotocol imap {\n  first_valid_uid = 7\n}":                  "4: first_valid_uid = 7: is not supported inside protocol imap",
-		"local_name a.b {\n  ssl_cert = </x\n}":                                        "3: ssl_cert",
+		"local 10.0.0.1 {\n  ssl_cert = </x\n}":                                        "3: ssl_cert",
 		"remote 10.0.0.0/8 {\n  disable_plaintext_auth = no\n}":                        "3: disable_plaintext_auth",
 		"auth_ssl_require_client_cert = yes":                                           "2: auth_ssl_require_client_cert",
 		"ssl_verify_client_cert = yes":                                                 "2: ssl_verify_client_cert",
