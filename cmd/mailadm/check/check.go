@@ -9,6 +9,7 @@
 package check
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -247,14 +248,30 @@ func (c *checker) router() {
 		return
 	}
 	c.kit.Router = nil
+	for _, err := range config.Flatten(err) {
+		c.routing(err)
+	}
+}
+
+// routing tells why mail cannot be routed, unless that was told with its line: a
+// value that cannot be read, a table that cannot be opened.
+func (c *checker) routing(err error) {
+	const hint = "mail cannot be routed before this is corrected"
+	var ce *config.Error
+	if errors.As(err, &ce) {
+		told := func(p config.Problem) bool {
+			return p.File == ce.File && p.Line == ce.Line && p.Severity == config.SeverityError
+		}
+		if !slices.ContainsFunc(c.list, told) {
+			c.add(config.Problem{File: ce.File, Line: ce.Line, Severity: config.SeverityError, Text: ce.Text, Hint: cmp.Or(ce.Hint, hint)})
+		}
+		return
+	}
 	name, _, _ := strings.Cut(err.Error(), ":")
 	if _, ok := config.LookupParam(name); !ok {
 		name = ""
 	}
-	for _, p := range c.list { // a table that cannot be opened was told with its line
-		if p.Name == name {
-			return
-		}
+	if !slices.ContainsFunc(c.list, func(p config.Problem) bool { return p.Name == name }) {
+		c.at(c.main, name, config.SeverityError, hint, "%v", err)
 	}
-	c.at(c.main, name, config.SeverityError, "mail cannot be routed before this is corrected", "%v", err)
 }

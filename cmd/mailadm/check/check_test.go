@@ -337,3 +337,22 @@ func TestOrder(t *testing.T) {
 		t.Error("what keeps the system from starting is no warning")
 	}
 }
+
+// TestRouting: what keeps mail from being routed is told once, with its line, and
+// a table that proxymap(8) would not open with the parameter that lists it.
+func TestRouting(t *testing.T) {
+	dir := lay(t, "myorigin = /nonexistent/mailname\nrelay_domains = /nonexistent/domains\nsmtpd_etrn_restrictions = check_etrn_access proxy:hash:DIR/aliases\n", nil)
+	list := Check(Options{Dir: dir, Dovecot: "none", Now: now})
+	var got []string
+	for _, p := range list {
+		if p.Severity == config.SeverityError {
+			got = append(got, fmt.Sprintf("%d: %s", p.Line, strings.ReplaceAll(p.Text, dir, "DIR")))
+		}
+	}
+	want := []string{"16: parameter myorigin: open /nonexistent/mailname: no such file or directory",
+		"17: parameter relay_domains: open /nonexistent/domains: no such file or directory",
+		`18: proxy:hash:DIR/aliases: proxymap service is not configured for table "hash:DIR/aliases"; to approve this table for read-only access, list proxy:hash:DIR/aliases in main.cf:proxy_read_maps`}
+	if strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}

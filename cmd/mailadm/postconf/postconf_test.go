@@ -209,3 +209,15 @@ func TestGoldenDefaults(t *testing.T) {
 		t.Error(diff(got, want))
 	}
 }
+
+// TestWarningsBeforeFatal: lines before the one that ends the reading are warned
+// of, lines behind it are not, as Postfix reads them.
+func TestWarningsBeforeFatal(t *testing.T) {
+	dir := lay(t, "relayhost = a\nrelayhost = b\nno assignment\nrelayhost = c\n", "")
+	_, stderr, code := run(t, dir, "-n")
+	want := "postconf: warning: " + dir + "/main.cf, line 2: overriding earlier entry: relayhost=a\n" +
+		"postconf: fatal: " + dir + "/main.cf, line 3: missing '=' after attribute name: \"no assignment\"\n"
+	if stderr != want || code != 1 {
+		t.Errorf("%d %q, want %q", code, stderr, want)
+	}
+}

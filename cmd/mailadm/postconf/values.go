@@ -1,7 +1,9 @@
 package postconf
 
 import (
+	"errors"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -35,12 +37,18 @@ const hot = 2 * time.Second
 // load reads main.cf.
 func (t *tool) load() error {
 	main, warns, err := config.LoadMain(t.dir)
+	last := math.MaxInt // the line that ends the reading
+	var ce *config.Error
+	if errors.As(err, &ce) && ce.Line > 0 {
+		last = ce.Line
+	}
 	for _, w := range warns {
-		if w.Postfix != "" && !isOverride(w) {
+		if w.Postfix != "" && !isOverride(w) && w.Line <= last {
 			t.warn("%s", w.Postfix)
 		}
 	}
 	if err != nil {
+		t.assignBefore(ce)
 		return err
 	}
 	t.values.main = main
@@ -49,6 +57,23 @@ func (t *tool) load() error {
 		t.assign(main)
 	}
 	return nil
+}
+
+// assignBefore enters what stands before the line that ends the reading: Postfix
+// has warned of it by then.
+func (t *tool) assignBefore(ce *config.Error) {
+	if ce == nil || ce.Line == 0 {
+		return
+	}
+	text, err := os.ReadFile(ce.File)
+	if err != nil {
+		return
+	}
+	lines := strings.SplitAfter(string(text), "\n")
+	main, _, err := config.ParseMain(t.dir, ce.File, strings.Join(lines[:min(ce.Line-1, len(lines))], ""))
+	if err == nil {
+		t.assign(main)
+	}
 }
 
 func isOverride(w config.Warning) bool { return len(w.Text) > 10 && w.Text[:10] == "overriding" }
