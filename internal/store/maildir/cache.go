@@ -117,8 +117,13 @@ func encodeCache(s *state) []byte {
 		}
 		b = append(le.AppendUint16(b, uint16(len(f.name))), f.name...) // uidlist.MaxLine bounds names
 	}
-	le.PutUint32(b[len(cacheMagic):], crc32.Checksum(b[len(cacheMagic)+4:], castagnoli()))
+	sign(b)
 	return b
+}
+
+// sign writes the checksum into a cache.
+func sign(b []byte) {
+	binary.LittleEndian.PutUint32(b[len(cacheMagic):], crc32.Checksum(b[len(cacheMagic)+4:], castagnoli()))
 }
 
 // loadCache returns what the cache holds, nil without a sound one.
