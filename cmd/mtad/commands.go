@@ -4,28 +4,15 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
-	"packetboat/internal/route/alias"
+	"packetboat/cmd/internal/grants"
 	"packetboat/internal/send/local"
-	"packetboat/internal/send/pipe"
-	"packetboat/internal/sys/config"
 	"packetboat/internal/sys/disk"
 	"packetboat/internal/sys/proc"
 )
-
-// commandPath is where commands without a "/" are looked for, and their PATH
-// (_PATH_DEFPATH of paths.h).
-const commandPath = "/usr/bin:/bin"
-
-// commandUmask is that of every command, as Postfix's master sets it: nobody else
-// reads what a command makes of a mail.
-const commandUmask = 0o077
 
 // command runs a command of a user's mail with the message on its standard input.
 func (s *starter) command(q request, files []*os.File) (reply, error) {
@@ -49,34 +36,22 @@ func (s *starter) command(q request, files []*os.File) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	dir := s.main.Get("queue_directory")
-	if rules.Dir != "" {
-		text, undefined := alias.Names(rules.Dir, func(name string) (string, bool) {
-			v, known := q.Query.Value(name, who)
-			return alias.Safe(v, rules.DirChars), known
-		})
-		if !undefined && text != "" {
-			dir = text
-		}
-	}
+	dir := cmp.Or(rules.Folder(q.Query, who), s.main.Get("queue_directory"))
 	if !s.enter(dir, u) {
-		return reply{Exit: tempFail}, nil
+		return reply{Exit: grants.TempFail}, nil
 	}
-	return run(proc.Role{Args: q.Argv, Env: rules.environment(q.Env, who), Dir: dir, User: u}, files[0], q.Timeout, "local: fatal")
+	return ended(grants.Run(proc.Role{Args: q.Argv, Env: rules.Environment(q.Env, who), Dir: dir, User: u}, files[0], q.Timeout, "local: fatal"))
 }
 
 // mayRun tells whether the configuration, the tables or the user's .forward lead
 // to a command.
-func (s *starter) mayRun(rules *localRules, q request) bool {
+func (s *starter) mayRun(rules *grants.Rules, q request) bool {
 	if q.Via != local.ViaMailbox {
-		return s.granted(q, grant{opCommand, q.User, strings.Join(q.Argv, "\x00")})
+		return s.granted(q, grants.Grant{Op: opCommand, Account: q.User, What: strings.Join(q.Argv, "\x00")})
 	}
-	cmd, err := rules.command(q.User)
+	cmd, err := rules.MailboxCommand(q.User)
 	return err == nil && cmd != "" && q.User != "" && slices.Equal(q.Argv, local.Argv(cmd, rules.Shell))
 }
-
-// tempFail is EX_TEMPFAIL of sysexits.h.
-const tempFail = 75
 
 // enter tells beforehand whether a command can begin in dir; the log says why not.
 func (s *starter) enter(dir string, u *proc.User) bool {
@@ -87,67 +62,13 @@ func (s *starter) enter(dir string, u *proc.User) bool {
 	return err == nil
 }
 
-// commandEnv are the variables that local(8) sets for a command, beside those of
-// export_environment and those of the account, which are set here.
-var commandEnv = [...]string{"LOGNAME", "USER", "LOCAL", "DOMAIN", "RECIPIENT", "SENDER", "ORIGINAL_RECIPIENT", "EXTENSION", "CLIENT_ADDRESS",
-	"CLIENT_HELO", "CLIENT_HOSTNAME", "CLIENT_PROTOCOL", "SASL_METHOD", "SASL_SENDER", "SASL_USERNAME"}
-
-// environment keeps of the engine's variables those that a command may have from
-// it. What would change how a program runs (LD_PRELOAD, BASH_ENV) is not among them.
-func (r *localRules) environment(asked []string, who *proc.User) []string {
-	env := append(exported(r.Export), "PATH="+commandPath)
-	own := map[string]string{}
-	if who != nil {
-		own = map[string]string{"HOME": who.Home, "SHELL": who.Shell}
-	}
-	for _, v := range asked {
-		name, value, _ := strings.Cut(v, "=")
-		if mine, ok := own[name]; ok {
-			value = mine
-		} else if !slices.Contains(commandEnv[:], name) {
-			continue
-		}
-		env = append(env, name+"="+alias.Safe(value, r.EnvChars))
-	}
-	return env
-}
-
-// exported returns the variables of export_environment: name=value, or name where
-// we have one of that name ourselves.
-func exported(list string) (env []string) {
-	for _, name := range config.Fields(list) {
-		name, value, given := strings.Cut(name, "=")
-		if !given {
-			value, given = os.LookupEnv(name)
-		}
-		if given {
-			env = append(env, name+"="+value)
-		}
-	}
-	return env
-}
-
-// readPipes reads the pipe services of master.cf; the engine tells what is wrong
-// with the others.
-func readPipes(services []config.Service) map[string]*pipe.Attrs {
-	out := map[string]*pipe.Attrs{}
-	for _, svc := range services {
-		if svc.Type == "unix" && svc.Command == "pipe" {
-			if a, err := pipe.Parse(svc.Args); err == nil {
-				out[svc.Name] = a
-			}
-		}
-	}
-	return out
-}
-
 // pipe runs the command of a pipe service.
 func (s *starter) pipe(q request, files []*os.File) (reply, error) {
 	a := s.pipes[q.Service]
 	if a == nil || q.Values == nil || len(files) != 1 {
 		return reply{}, fmt.Errorf("no pipe service %q", q.Service)
 	}
-	u, err := s.pipeUser(a)
+	u, err := grants.PipeUser(a, s.users.Lookup, s.main.Get("mail_owner"))
 	if err != nil {
 		return reply{}, err
 	}
@@ -155,127 +76,68 @@ func (s *starter) pipe(q request, files []*os.File) (reply, error) {
 	if a.Chroot != "" {
 		dir = cmp.Or(a.Directory, "/")
 	} else if !s.enter(dir, u) {
-		return reply{Exit: tempFail}, nil
+		return reply{Exit: grants.TempFail}, nil
 	}
-	env := append(exported(s.main.Get("export_environment")), "PATH="+commandPath)
+	env := append(grants.Exported(s.main.Get("export_environment")), "PATH="+grants.Path)
 	argv, unknown := a.Expand(q.Values)
 	if unknown != "" {
 		return reply{}, fmt.Errorf("unknown macro name: %q", unknown)
 	}
-	return run(proc.Role{Args: argv, Env: env, Dir: dir, User: u, Chroot: a.Chroot}, files[0], q.Timeout, "pipe: fatal: pipe_command")
+	return ended(grants.Run(proc.Role{Args: argv, Env: env, Dir: dir, User: u, Chroot: a.Chroot}, files[0], q.Timeout, "pipe: fatal: pipe_command"))
 }
 
-// pipeUser returns the account of user=, which must be none of the mail system's
-// and not root (pipe(8)).
-func (s *starter) pipeUser(a *pipe.Attrs) (*proc.User, error) {
-	u, err := s.users.Lookup(a.User)
+// rules returns the rules of a local service.
+func (s *starter) rules(service string) (*grants.Rules, error) {
+	r := s.locals[service]
+	if r == nil {
+		return nil, fmt.Errorf("no local service %q", service)
+	}
+	return r, nil
+}
+
+// forward opens the .forward of a user for the engine.
+func (s *starter) forward(q request) (r reply, out *os.File, err error) {
+	rules, err := s.rules(q.Service)
 	if err != nil {
-		return nil, fmt.Errorf("user= command-line attribute: unknown user name: %s", a.User)
+		return r, nil, err
 	}
-	gid := u.GID
-	if a.Group != "" {
-		if gid, err = proc.LookupGroup(a.Group); err != nil {
-			return nil, fmt.Errorf("user= command-line attribute: unknown group name: %s", a.Group)
-		}
-	}
-	switch {
-	case os.Geteuid() != 0:
-	case u.UID == 0:
-		return nil, errors.New("user= command-line attribute specifies root privileges")
-	case gid == 0:
-		return nil, errors.New("user= command-line attribute specifies privileged group 0")
-	case u.Name == s.main.Get("mail_owner"):
-		return nil, fmt.Errorf("user= command-line attribute specifies mail system owner %s", u.Name)
-	}
-	return &proc.User{Name: u.Name, UID: u.UID, GID: gid}, nil
-}
-
-// run runs a command as r.User, with his primary group alone, and waits for the end
-// of its output and for its own; after limit it is killed with all its children.
-func run(r proc.Role, input *os.File, limit time.Duration, agent string) (reply, error) {
-	if limit <= 0 || limit > maxCommandTime {
-		limit = maxCommandTime
-	}
-	if len(r.Args) == 0 || slices.ContainsFunc(r.Args, func(s string) bool { return strings.Contains(s, "\x00") }) {
-		return reply{}, errors.New("a command's arguments cannot be passed on")
-	}
-	out, in, err := os.Pipe()
+	u, err := s.users.Lookup(q.Query.User)
 	if err != nil {
-		return reply{}, err
+		return r, nil, err
 	}
-	defer out.Close()
-	// Without a name the account has no further groups, as with Postfix.
-	r.User = &proc.User{UID: r.User.UID, GID: r.User.GID}
-	r.Path, r.Args = find(r.Args, r.Chroot)
-	r.Stdin, r.Stdout, r.Stderr, r.Session, r.Umask = input, in, in, true, commandUmask
-	p, err := proc.Start(r)
-	in.Close()
+	if rules.NeedHome {
+		if err := disk.StatAs(u.Home, u.UID, u.GID); err != nil {
+			r.Home = fmt.Sprintf("cannot access home directory %s: %s", u.Home, proc.ErrText(err))
+			return r, nil, nil
+		}
+	}
+	f, err := rules.OpenForward(q.Query, u)
+	var odd *disk.UntrustedError
+	if errors.As(err, &odd) {
+		r.Path, r.Odd = odd.Path, odd.Why
+		return r, nil, nil
+	}
 	if err != nil {
-		return notStarted(r, err, agent), nil
+		return r, nil, err
 	}
-	end := time.Now().Add(limit)
-	out.SetReadDeadline(end)
-	said, err := readAll(out)
-	said = local.Tidy(said) // JSON would make more of foreign bytes
-	late := errors.Is(err, os.ErrDeadlineExceeded)
-	code := await(p, end, late, &late)
-	if late {
-		return reply{Output: said, Late: true}, nil
-	}
-	return reply{Exit: code, Output: said}, nil
+	r.Path, r.UID, r.Extension = f.Path, f.UID, f.Extension
+	return r, f.File, nil
 }
 
-// await waits for the end of a process, which is killed when its time is over.
-func await(p *proc.Process, end time.Time, over bool, late *bool) int {
-	ended := make(chan int, 1)
-	go func() { ended <- p.Result() }()
-	if !over {
-		timer := time.NewTimer(time.Until(end))
-		defer timer.Stop()
-		select {
-		case code := <-ended:
-			return code
-		case <-timer.C:
-		}
+// granted tells whether a table or the .forward of the request lists it.
+func (s *starter) granted(q request, w grants.Grant) bool {
+	if !q.Listed {
+		return s.grants.Allows(w)
 	}
-	*late = true
-	p.Signal(proc.SIGKILL)
-	return <-ended
+	rules, err := s.rules(q.Service)
+	if err != nil {
+		return false
+	}
+	u, err := s.users.Lookup(q.Query.User)
+	return err == nil && rules.Lists(q.Query, u, w)
 }
 
-// readAll reads to the end and keeps the first maxOutput octets.
-func readAll(f *os.File) (string, error) {
-	var kept []byte
-	b := make([]byte, maxOutput)
-	for {
-		n, err := f.Read(b)
-		kept = append(kept, b[:min(n, maxOutput-len(kept))]...)
-		if err != nil {
-			return string(kept), err
-		}
-	}
-}
-
-// find looks for a command in commandPath. What is not there may be a command of
-// the shell, which is asked (exec_command(3)).
-func find(argv []string, root string) (path string, args []string) {
-	if strings.Contains(argv[0], "/") {
-		return argv[0], argv
-	}
-	for dir := range strings.SplitSeq(commandPath, ":") {
-		path := filepath.Join(dir, argv[0])
-		if st, err := os.Stat(filepath.Join(root, path)); err == nil && st.Mode().IsRegular() && st.Mode().Perm()&0o111 != 0 {
-			return path, argv
-		}
-	}
-	return "/bin/sh", []string{"sh", "-c", strings.Join(argv, " ")}
-}
-
-// notStarted is what Postfix's agent says of a program that execve(2) refuses.
-func notStarted(r proc.Role, err error, agent string) reply {
-	text := proc.ErrText(err)
-	if errors.Is(err, fs.ErrNotExist) {
-		text = "No such file or directory"
-	}
-	return reply{Exit: tempFail, Output: fmt.Sprintf("%s: execvp %s: %s\n", agent, r.Args[0], text)}
+// ended makes a reply of a command's end.
+func ended(end grants.End, err error) (reply, error) {
+	return reply{Exit: end.Exit, Output: end.Output, Late: end.Late}, err
 }

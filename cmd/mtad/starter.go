@@ -6,12 +6,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
+	"packetboat/cmd/internal/grants"
 	"packetboat/cmd/internal/wiring"
 	"packetboat/internal/send/pipe"
 	"packetboat/internal/sys/config"
@@ -27,9 +26,6 @@ const maxOutput = 4096
 // many deliver processes it may have. An engine that is well needs a few hundred.
 const maxRequests = 2000
 
-// maxCommandTime bounds every command, whatever the engine asks for.
-const maxCommandTime = time.Hour
-
 // starter serves the requests of one engine. It believes nothing: accounts are
 // looked up here, paths and numbers are held against the configuration.
 type starter struct {
@@ -41,9 +37,9 @@ type starter struct {
 	send   sync.Mutex
 	keys   map[string]bool // files that opOpen may open: keys and certificates
 	tables map[string]bool // and tables
-	grants *grants
-	locals map[string]*localRules // by service
-	pipes  map[string]*pipe.Attrs // by service
+	grants *grants.Grants
+	locals map[string]*grants.Rules // by service
+	pipes  map[string]*pipe.Attrs   // by service
 	users  proc.Users
 
 	options map[string][]string // -o of a service, for its deliver processes
@@ -54,8 +50,8 @@ type starter struct {
 
 func newStarter(p *parent, e *engineProc) *starter {
 	return &starter{main: p.main, bin: p.bin, dir: p.main.Dir(), engine: e, words: p.words.in,
-		locals: readRules(p.main, p.master), pipes: readPipes(p.master), options: deliverOptions(p.master),
-		keys: keyFiles(p.main, p.master), tables: tableSet(p), grants: newGrants(p.main, p.master),
+		locals: grants.ReadRules(p.main, p.master), pipes: grants.ReadPipes(p.master), options: grants.DeliverOptions(p.master),
+		keys: keyFiles(p.main, p.master), tables: tableSet(p), grants: grants.New(p.main, p.master),
 		slots: make(chan struct{}, maxRequests), log: p.log.Warn}
 }
 
@@ -180,7 +176,7 @@ func (s *starter) virtual(q request) (*os.File, error) {
 
 // file starts a deliver process that appends to a file named by an alias.
 func (s *starter) file(q request) (*os.File, error) {
-	if !s.granted(q, grant{opFile, q.User, q.Mailbox}) {
+	if !s.granted(q, grants.Grant{Op: opFile, Account: q.User, What: q.Mailbox}) {
 		return nil, s.refuse("no alias leads to file %q as %q", q.Mailbox, q.User)
 	}
 	u, err := s.account(q.User)
@@ -203,25 +199,6 @@ func mailboxOf(u *proc.User, path string) proc.Role {
 func below(path, base string) bool {
 	rel, err := filepath.Rel(filepath.Clean(base), filepath.Clean(path))
 	return err == nil && rel != "." && rel != ".." && !strings.HasPrefix(rel, "../")
-}
-
-// deliverParams are the parameters that deliver reads, which an option of the
-// service in master.cf may change.
-var deliverParams = [...]string{"mail_spool_directory", "home_mailbox", "mailbox_size_limit", "virtual_mailbox_limit",
-	"strict_mailbox_ownership", "stale_lock_time", "deliver_lock_attempts", "deliver_lock_delay", "myhostname",
-	"mailbox_delivery_lock", "virtual_mailbox_lock"}
-
-// deliverOptions returns the options for the deliver processes of each service.
-func deliverOptions(services []config.Service) map[string][]string {
-	out := map[string][]string{}
-	for _, svc := range services {
-		for _, o := range svc.Options {
-			if svc.Type == "unix" && slices.Contains(deliverParams[:], o.Name) {
-				out[svc.Name] = append(out[svc.Name], "-o", o.Name+"="+o.Value)
-			}
-		}
-	}
-	return out
 }
 
 // deliverEnv keeps a deliver small and its start cheap: it has one user's mail to
@@ -282,10 +259,10 @@ func (s *starter) refuse(format string, args ...any) error {
 
 // include opens an :include: file.
 func (s *starter) include(q request) (*os.File, error) {
-	if !s.granted(q, grant{opInclude, q.User, q.Path}) {
+	if !s.granted(q, grants.Grant{Op: opInclude, Account: q.User, What: q.Path}) {
 		return nil, s.refuse("no alias includes %q as %q", q.Path, q.User)
 	}
-	return openInclude(q.User, q.Path)
+	return grants.OpenInclude(q.User, q.Path)
 }
 
 // open opens a key or table that the configuration names.

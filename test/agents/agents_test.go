@@ -309,6 +309,9 @@ func (w *world) snapshot() map[string]string {
 			text := normal(w.dir, read(path))
 			if strings.Contains(rel, "/mail/") { // the order in which mails come differs
 				list := strings.Split("\n"+text, "\nFrom ")
+				for i := range list {
+					list[i] = strings.TrimRight(list[i], "\n")
+				}
 				sort.Strings(list)
 				text = strings.Join(list, "\nFrom ")
 			}

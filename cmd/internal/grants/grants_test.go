@@ -1,4 +1,4 @@
-package main
+package grants
 
 import (
 	"errors"
@@ -14,9 +14,9 @@ import (
 	"packetboat/internal/sys/proc"
 )
 
-// grantsOf returns the grants of a system with these aliases; DIR in the text is
+// grantsOf returns the Grants of a system with these aliases; DIR in the text is
 // the folder that is returned, too.
-func grantsOf(t *testing.T, mainCF, aliases string) (*grants, string) {
+func grantsOf(t *testing.T, mainCF, aliases string) (*Grants, string) {
 	t.Helper()
 	dir := t.TempDir()
 	for d := dir; strings.HasPrefix(d, os.TempDir()+"/"); d = filepath.Dir(d) {
@@ -33,7 +33,7 @@ func grantsOf(t *testing.T, mainCF, aliases string) (*grants, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newGrants(m, services), dir
+	return New(m, services), dir
 }
 
 func put(t *testing.T, path, text string) {
@@ -63,31 +63,31 @@ list: :include:DIR/list
 	put(t, filepath.Join(dir, "list"), "# |/bin/no\ncarol, \"|/bin/included\", /tmp/included\n:include:"+dir+"/deep\n")
 	put(t, filepath.Join(dir, "deep"), "/tmp/deep\n")
 	for _, c := range []struct {
-		w    grant
+		w    Grant
 		want bool
 	}{
-		{grant{opCommand, me, "/usr/bin/tool\x00-x\x00a"}, true},
-		{grant{opCommand, me, "/usr/bin/tool\x00-x"}, false},
-		{grant{opCommand, me, "/usr/bin/tool"}, false},
-		{grant{opCommand, me, "sh\x00-c\x00echo 'two  words' | tee $X"}, true},
-		{grant{opCommand, me, "sh\x00-c\x00id"}, false},
-		{grant{opCommand, me + "x", "/usr/bin/tool\x00-x\x00a"}, false},
-		{grant{opCommand, me, "/bin/included"}, false}, // allow_mail_to_commands
-		{grant{opFile, me, "/var/log/mails"}, true},
-		{grant{opFile, me, "/tmp/included"}, false}, // allow_mail_to_files
-		{grant{opFile, me, "/etc/cron.d/x"}, false},
-		{grant{opInclude, me, dir + "/list"}, true},
-		{grant{opInclude, me, dir + "/deep"}, true},
-		{grant{opInclude, me, "/etc/shadow"}, false},
+		{Grant{Command, me, "/usr/bin/tool\x00-x\x00a"}, true},
+		{Grant{Command, me, "/usr/bin/tool\x00-x"}, false},
+		{Grant{Command, me, "/usr/bin/tool"}, false},
+		{Grant{Command, me, "sh\x00-c\x00echo 'two  words' | tee $X"}, true},
+		{Grant{Command, me, "sh\x00-c\x00id"}, false},
+		{Grant{Command, me + "x", "/usr/bin/tool\x00-x\x00a"}, false},
+		{Grant{Command, me, "/bin/included"}, false}, // allow_mail_to_commands
+		{Grant{File, me, "/var/log/mails"}, true},
+		{Grant{File, me, "/tmp/included"}, false}, // allow_mail_to_files
+		{Grant{File, me, "/etc/cron.d/x"}, false},
+		{Grant{Include, me, dir + "/list"}, true},
+		{Grant{Include, me, dir + "/deep"}, true},
+		{Grant{Include, me, "/etc/shadow"}, false},
 	} {
-		if got := g.allows(c.w); got != c.want {
+		if got := g.Allows(c.w); got != c.want {
 			t.Errorf("%q: %v", c.w, got)
 		}
 	}
 	// What an administrator adds is granted without a reload.
 	put(t, filepath.Join(dir, "aliases"), "new: /var/log/new\n")
 	g.at = time.Time{}
-	if !g.allows(grant{opFile, me, "/var/log/new"}) || g.allows(grant{opFile, me, "/var/log/mails"}) {
+	if !g.Allows(Grant{File, me, "/var/log/new"}) || g.Allows(Grant{File, me, "/var/log/mails"}) {
 		t.Error("the tables were not read again")
 	}
 }
@@ -96,13 +96,13 @@ func TestGrantsOfPatterns(t *testing.T) {
 	me := owner(t)
 	g, dir := grantsOf(t, "allow_mail_to_files = alias, include\n", "x: /tmp/included\n")
 	g.maps = append(g.maps, "static:|/bin/any")
-	if !g.allows(grant{opCommand, "", "/bin/any"}) || me != "" && g.allows(grant{opCommand, me, "/bin/any"}) {
+	if !g.Allows(Grant{Command, "", "/bin/any"}) || me != "" && g.Allows(Grant{Command, me, "/bin/any"}) {
 		t.Error("a table that cannot be listed goes by its owner")
 	}
 	g.maps = []string{"hash:" + dir + "/gone", "nonsense:x"}
 	g.at = time.Time{}
-	if g.allows(grant{opFile, me, "/tmp/other"}) {
-		t.Error("a table that cannot be read grants something")
+	if g.Allows(Grant{File, me, "/tmp/other"}) {
+		t.Error("a table that cannot be read Grants something")
 	}
 }
 
@@ -112,13 +112,13 @@ func TestOpenInclude(t *testing.T) {
 	secret := filepath.Join(dir, "secret")
 	put(t, secret, "root: hash\n")
 	os.Chmod(secret, 0o600)
-	if _, err := openInclude("", filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := OpenInclude("", filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no file: %v", err)
 	}
-	if _, err := openInclude("", "relative"); err == nil {
+	if _, err := OpenInclude("", "relative"); err == nil {
 		t.Error("a relative path was opened")
 	}
-	f, err := openInclude("", secret)
+	f, err := OpenInclude("", secret)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,19 +131,19 @@ func TestOpenInclude(t *testing.T) {
 	put(t, theirs, "u\n")
 	os.Chmod(theirs, 0o600)
 	os.Chown(theirs, 65534, 65534)
-	if f, err = openInclude("", theirs); err != nil {
+	if f, err = OpenInclude("", theirs); err != nil {
 		t.Errorf("root's alias includes a file of a user: %v", err)
 	} else {
 		f.Close()
 	}
-	if _, err := openInclude("", link); err == nil {
+	if _, err := OpenInclude("", link); err == nil {
 		t.Error("a link to a file of root's was followed")
 	}
-	if _, err := openInclude("nobody", secret); !errors.Is(err, fs.ErrPermission) {
+	if _, err := OpenInclude("nobody", secret); !errors.Is(err, fs.ErrPermission) {
 		t.Errorf("nobody reads root's file: %v", err)
 	}
 	os.Link(secret, hard)
-	if _, err := openInclude("", hard); err == nil {
+	if _, err := OpenInclude("", hard); err == nil {
 		t.Error("a second name of a file of root's was opened")
 	}
 }
@@ -152,9 +152,9 @@ func TestOpenInclude(t *testing.T) {
 // programs run.
 func TestEnvironment(t *testing.T) {
 	t.Setenv("LC_ALL", "C")
-	r := &localRules{Export: "A=b LC_ALL", EnvChars: "/abcdefghijklmnopqrstuvwxyz"}
+	r := &Rules{Export: "A=b LC_ALL", EnvChars: "/abcdefghijklmnopqrstuvwxyz"}
 	u := &proc.User{Name: "u", Home: "/home/u;x", Shell: "/bin/sh"}
-	got := r.environment([]string{"SENDER=a@b", "LD_PRELOAD=/tmp/x", "PATH=/tmp", "HOME=/tmp", "BASH_ENV=x", "LOCAL=a\nb", "EXTENSION=e"}, u)
+	got := r.Environment([]string{"SENDER=a@b", "LD_PRELOAD=/tmp/x", "PATH=/tmp", "HOME=/tmp", "BASH_ENV=x", "LOCAL=a\nb", "EXTENSION=e"}, u)
 	want := []string{"A=b", "LC_ALL=C", "PATH=/usr/bin:/bin", "SENDER=a_b", "HOME=/home/u_x", "LOCAL=a_b", "EXTENSION=e"}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q", got)

@@ -1,4 +1,7 @@
-package main
+// Package grants says what the root parent of mtad does for its engine with other
+// accounts' rights, and does it: which commands, files and :include: files alias_maps,
+// a .forward or mailbox_command lead to. Nothing that the engine says is believed.
+package grants
 
 import (
 	"errors"
@@ -15,13 +18,13 @@ import (
 	"packetboat/internal/sys/proc"
 )
 
-// grants is what the parent lets an engine do with other accounts' rights: run
+// Grants is what the parent lets an engine do with other accounts' rights: run
 // the commands, write the files and read the :include: files that alias_maps
 // lists, each with the rights that the table's or file's owner gives it. An
 // engine that has fallen into a stranger's hands can so do nothing that some mail
 // could not do. The tables are read here, too, and nothing of what the engine
 // says is believed.
-type grants struct {
+type Grants struct {
 	maps []string // alias_maps of all local services
 
 	mu      sync.Mutex
@@ -30,12 +33,19 @@ type grants struct {
 	open    map[string]bool // accounts of tables that cannot be listed
 }
 
-// grant is one thing that may be done as an account, "" for default_privs.
-type grant struct {
-	op      string // opCommand, opFile or opInclude
-	account string
-	what    string // the path, or the words of a command with NUL between them
+// Grant is one thing that may be done as an account, "" for default_privs.
+type Grant struct {
+	Op      string // Command, File or Include
+	Account string
+	What    string // the path, or the words of a command with NUL between them
 }
+
+// What may be done: the values of Grant.Op.
+const (
+	Command = "command"
+	File    = "file"
+	Include = "include"
+)
 
 // rereadAfter is how soon the tables are read again for something that they did
 // not list.
@@ -44,9 +54,9 @@ const rereadAfter = time.Second
 // maxIncludes bounds the files that are read for one set of tables.
 const maxIncludes = 10000
 
-// newGrants gathers the parameters of all services that deliver with local(8).
-func newGrants(m *config.Main, services []config.Service) *grants {
-	g := &grants{listing: listing{shell: m.Get("local_command_shell")}}
+// New gathers the parameters of all services that deliver with local(8).
+func New(m *config.Main, services []config.Service) *Grants {
+	g := &Grants{listing: listing{shell: m.Get("local_command_shell")}}
 	for _, svc := range services {
 		if svc.Type != "unix" || svc.Command != "local" {
 			continue
@@ -66,8 +76,8 @@ func newGrants(m *config.Main, services []config.Service) *grants {
 	return g
 }
 
-// allows tells whether the tables list it, as they are now.
-func (g *grants) allows(w grant) bool {
+// Allows tells whether the tables list it, as they are now.
+func (g *Grants) Allows(w Grant) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if !g.all[w] && time.Since(g.at) >= rereadAfter {
@@ -75,12 +85,12 @@ func (g *grants) allows(w grant) bool {
 		g.at = time.Now()
 	}
 	// A table of patterns cannot be listed: what is found there goes by its owner.
-	return g.all[w] || g.open[w.account]
+	return g.all[w] || g.open[w.Account]
 }
 
-// read reads all tables; one that cannot be read grants nothing.
-func (g *grants) read() {
-	g.all, g.open = map[grant]bool{}, map[string]bool{}
+// read reads all tables; one that cannot be read Grants nothing.
+func (g *Grants) read() {
+	g.all, g.open = map[Grant]bool{}, map[string]bool{}
 	for _, spec := range g.maps {
 		t, err := table.Open(spec, table.Options{Alias: true, NoRegSub: true})
 		if err != nil {
@@ -119,9 +129,9 @@ func accountOf(uid int) (name string, known bool) {
 // further files, in octets.
 const maxInclude = 16 << 20
 
-// openInclude opens an :include: file with the rights of the account; of a file
+// OpenInclude opens an :include: file with the rights of the account; of a file
 // that root's alias includes with those of its owner, as local(8) does.
-func openInclude(account, path string) (*os.File, error) {
+func OpenInclude(account, path string) (*os.File, error) {
 	if !strings.HasPrefix(path, "/") {
 		return nil, fmt.Errorf("%s is no absolute path", path)
 	}

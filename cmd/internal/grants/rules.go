@@ -1,10 +1,9 @@
-package main
+package grants
 
 import (
 	"bufio"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -19,10 +18,10 @@ import (
 	"packetboat/internal/sys/proc"
 )
 
-// localRules is what one local(8) service of master.cf lets its users have done.
+// Rules is what one local(8) service of master.cf lets its users have done.
 // The parent holds the engine's requests against it: it finds a user's .forward
 // and his mailbox_command by itself.
-type localRules struct {
+type Rules struct {
 	Shell       string   `main:"local_command_shell"`
 	Commands    []string `main:"allow_mail_to_commands"`
 	Files       []string `main:"allow_mail_to_files"`
@@ -39,14 +38,14 @@ type localRules struct {
 	maps table.Maps
 }
 
-// readRules reads the rules of all local services, by name.
-func readRules(m *config.Main, services []config.Service) map[string]*localRules {
-	out := map[string]*localRules{}
+// ReadRules reads the rules of all local services, by name.
+func ReadRules(m *config.Main, services []config.Service) map[string]*Rules {
+	out := map[string]*Rules{}
 	for _, svc := range services {
 		if svc.Type != "unix" || svc.Command != "local" {
 			continue
 		}
-		r := &localRules{}
+		r := &Rules{}
 		if m.With(svc.Options...).Decode(r) != nil {
 			continue // the engine refuses mail for it, too
 		}
@@ -59,9 +58,9 @@ func readRules(m *config.Main, services []config.Service) map[string]*localRules
 	return out
 }
 
-// command returns the command that takes a user's mail in place of his mailbox;
+// MailboxCommand returns the command that takes a user's mail in place of his mailbox;
 // empty for none.
-func (r *localRules) command(user string) (string, error) {
+func (r *Rules) MailboxCommand(user string) (string, error) {
 	cmd, found, err := r.maps.Lookup(context.Background(), user)
 	if err != nil || found {
 		return cmd, err
@@ -69,47 +68,9 @@ func (r *localRules) command(user string) (string, error) {
 	return r.Mailbox, nil
 }
 
-// rules returns the rules of a local service.
-func (s *starter) rules(service string) (*localRules, error) {
-	r := s.locals[service]
-	if r == nil {
-		return nil, fmt.Errorf("no local service %q", service)
-	}
-	return r, nil
-}
-
-// forward opens the .forward of a user for the engine.
-func (s *starter) forward(q request) (r reply, out *os.File, err error) {
-	rules, err := s.rules(q.Service)
-	if err != nil {
-		return r, nil, err
-	}
-	u, err := s.users.Lookup(q.Query.User)
-	if err != nil {
-		return r, nil, err
-	}
-	if rules.NeedHome {
-		if err := disk.StatAs(u.Home, u.UID, u.GID); err != nil {
-			r.Home = fmt.Sprintf("cannot access home directory %s: %s", u.Home, proc.ErrText(err))
-			return r, nil, nil
-		}
-	}
-	f, err := rules.openForward(q.Query, u)
-	var odd *disk.UntrustedError
-	if errors.As(err, &odd) {
-		r.Path, r.Odd = odd.Path, odd.Why
-		return r, nil, nil
-	}
-	if err != nil {
-		return r, nil, err
-	}
-	r.Path, r.UID, r.Extension = f.Path, f.UID, f.Extension
-	return r, f.File, nil
-}
-
-// openForward opens the first file of forward_path that is there. What cannot be
+// OpenForward opens the first file of forward_path that is there. What cannot be
 // looked at is as if it were not, as for local(8).
-func (r *localRules) openForward(q alias.ForwardQuery, u *proc.User) (*alias.ForwardFile, error) {
+func (r *Rules) OpenForward(q alias.ForwardQuery, u *proc.User) (*alias.ForwardFile, error) {
 	// An extension never leads out of a folder, whoever says so.
 	if strings.Contains(q.Ext, "/") || strings.Contains(q.User, "/") {
 		return nil, fs.ErrNotExist
@@ -131,44 +92,32 @@ func (r *localRules) openForward(q alias.ForwardQuery, u *proc.User) (*alias.For
 	return nil, fs.ErrNotExist
 }
 
-// listed tells whether the .forward of a user, as it is now, lists it.
-func (s *starter) listed(service string, q alias.ForwardQuery, w grant) bool {
-	rules, err := s.rules(service)
-	if err != nil || q.User == "" || w.account != q.User && w.op != opInclude {
+// Lists tells whether the .forward of a recipient, whose account is u, lists w as it
+// is now.
+func (r *Rules) Lists(q alias.ForwardQuery, u *proc.User, w Grant) bool {
+	if q.User == "" || w.Account != q.User && w.Op != Include {
 		return false
 	}
-	u, err := s.users.Lookup(q.User)
-	if err != nil {
-		return false
-	}
-	f, err := rules.openForward(q, u)
+	f, err := r.OpenForward(q, u)
 	if err != nil {
 		return false
 	}
 	defer f.Close()
-	l := &listing{all: map[grant]bool{}, shell: rules.Shell, commands: rules.Commands, files: rules.Files, home: u.Home}
+	l := &listing{all: map[Grant]bool{}, shell: r.Shell, commands: r.Commands, files: r.Files, home: u.Home}
 	l.read(u.Name, "forward", f)
 	return l.all[w]
 }
 
-// granted tells whether a table or the .forward of the request lists it.
-func (s *starter) granted(q request, w grant) bool {
-	if q.Query.User != "" && q.Listed {
-		return s.listed(q.Service, q.Query, w)
-	}
-	return s.grants.allows(w)
-}
-
 // listing is what lists of recipients grant.
 type listing struct {
-	all      map[grant]bool
+	all      map[Grant]bool
 	shell    string   // local_command_shell
 	commands []string // allow_mail_to_commands
 	files    []string // allow_mail_to_files
 	home     string   // where ~/ leads; empty = nowhere
 }
 
-// read grants what the lines of a file name.
+// read Grants what the lines of a file name.
 func (l *listing) read(account, via string, r io.Reader) {
 	sc := bufio.NewScanner(io.LimitReader(r, maxInclude))
 	sc.Buffer(nil, maxInclude)
@@ -179,22 +128,22 @@ func (l *listing) read(account, via string, r io.Reader) {
 	}
 }
 
-// add grants what one list of recipients names. via is alias, forward or include.
+// add Grants what one list of recipients names. via is alias, forward or include.
 func (l *listing) add(account, via, list string) {
 	items, _ := alias.Parse(list) // what cannot be read leads nowhere
 	for _, it := range items {
 		switch it.Kind {
 		case alias.Command:
 			if slices.Contains(l.commands, via) {
-				l.all[grant{opCommand, account, strings.Join(local.Argv(it.Text, l.shell), "\x00")}] = true
+				l.all[Grant{Command, account, strings.Join(local.Argv(it.Text, l.shell), "\x00")}] = true
 			}
 		case alias.Home:
 			if l.home != "" && slices.Contains(l.files, via) {
-				l.all[grant{opFile, account, l.home + it.Text[1:]}] = true
+				l.all[Grant{File, account, l.home + it.Text[1:]}] = true
 			}
 		case alias.File:
 			if slices.Contains(l.files, via) {
-				l.all[grant{opFile, account, it.Text}] = true
+				l.all[Grant{File, account, it.Text}] = true
 			}
 		case alias.Include:
 			l.include(account, it.Text)
@@ -202,14 +151,14 @@ func (l *listing) add(account, via, list string) {
 	}
 }
 
-// include grants an :include: file and what it lists.
+// include Grants an :include: file and what it lists.
 func (l *listing) include(account, path string) {
-	w := grant{opInclude, account, path}
+	w := Grant{Include, account, path}
 	if l.all[w] || len(l.all) > maxIncludes {
 		return
 	}
 	l.all[w] = true
-	f, err := openInclude(account, path)
+	f, err := OpenInclude(account, path)
 	if err != nil {
 		return
 	}
@@ -223,4 +172,57 @@ func (l *listing) include(account, path string) {
 		account = name
 	}
 	l.read(account, "include", f)
+}
+
+// commandEnv are the variables that local(8) sets for a command, beside those of
+// export_environment and those of the account, which are set here.
+var commandEnv = [...]string{"LOGNAME", "USER", "LOCAL", "DOMAIN", "RECIPIENT", "SENDER", "ORIGINAL_RECIPIENT", "EXTENSION", "CLIENT_ADDRESS",
+	"CLIENT_HELO", "CLIENT_HOSTNAME", "CLIENT_PROTOCOL", "SASL_METHOD", "SASL_SENDER", "SASL_USERNAME"}
+
+// Environment keeps of the engine's variables those that a command may have from
+// it. What would change how a program runs (LD_PRELOAD, BASH_ENV) is not among them.
+func (r *Rules) Environment(asked []string, who *proc.User) []string {
+	env := append(Exported(r.Export), "PATH="+Path)
+	own := map[string]string{}
+	if who != nil {
+		own = map[string]string{"HOME": who.Home, "SHELL": who.Shell}
+	}
+	for _, v := range asked {
+		name, value, _ := strings.Cut(v, "=")
+		if mine, ok := own[name]; ok {
+			value = mine
+		} else if !slices.Contains(commandEnv[:], name) {
+			continue
+		}
+		env = append(env, name+"="+alias.Safe(value, r.EnvChars))
+	}
+	return env
+}
+
+// Exported returns the variables of export_environment: name=value, or name where
+// we have one of that name ourselves.
+func Exported(list string) (env []string) {
+	for _, name := range config.Fields(list) {
+		name, value, given := strings.Cut(name, "=")
+		if !given {
+			value, given = os.LookupEnv(name)
+		}
+		if given {
+			env = append(env, name+"="+value)
+		}
+	}
+	return env
+}
+
+// Folder returns the working directory of a user's command, empty where
+// command_execution_directory says nothing; who may be nil.
+func (r *Rules) Folder(q alias.ForwardQuery, who *proc.User) string {
+	text, undefined := alias.Names(r.Dir, func(name string) (string, bool) {
+		v, known := q.Value(name, who)
+		return alias.Safe(v, r.DirChars), known
+	})
+	if undefined {
+		return ""
+	}
+	return text
 }
