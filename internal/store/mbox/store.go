@@ -98,6 +98,10 @@ func (s *Store) Open(name string) (store.Mailbox, error) {
 	}
 	s.mu.Lock()
 	m := s.open[name]
+	if m == nil && name != inbox && gone(path) {
+		s.mu.Unlock()
+		return nil, store.ErrNoMailbox // before a cache is made for it, and folders for the cache
+	}
 	if m == nil {
 		if m, s.last = s.last, nil; m == nil || m.name != name {
 			m.giveUp()

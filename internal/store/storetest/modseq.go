@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"errors"
 	"testing"
 
 	"packetboat/internal/store"
@@ -52,5 +53,21 @@ func testModSeq(t *testing.T, p Place) {
 		if again.Msgs[i].ModSeq < more.Msgs[i].ModSeq || again.Msgs[i].ModSeq > again.ModSeq {
 			t.Errorf("opened again: message %d has %d, then %d, highest %d", i, more.Msgs[i].ModSeq, again.Msgs[i].ModSeq, again.ModSeq)
 		}
+	}
+}
+
+// testNothingLeft: asking for a mailbox that is not there makes none, and no
+// folder on the way to it.
+func testNothingLeft(t *testing.T, p Place) {
+	s := open(t, p)
+	for _, name := range []string{"nope", "a/b"} {
+		if m, err := s.Open(name); !errors.Is(err, store.ErrNoMailbox) {
+			t.Fatalf("%s: %v %v", name, m, err)
+		}
+	}
+	box(t, s, "INBOX") // whatever is kept of the last mailbox is written by now
+	list, err := s.List()
+	if err != nil || len(list) != 1 {
+		t.Errorf("%+v %v", list, err)
 	}
 }

@@ -28,7 +28,7 @@ func Run(t *testing.T, place func(t *testing.T) Place) {
 		"Append": testAppend, "Flags": testFlags, "Expunge": testExpunge, "Reopen": testReopen,
 		"Folders": testFolders, "BadNames": testBadNames, "Rename": testRename, "RenameInbox": testRenameInbox,
 		"Subscribe": testSubscribe, "Parts": testParts, "Watch": testWatch, "Recent": testRecent,
-		"Snapshots": testSnapshots, "Concurrent": testConcurrent, "Gone": testGone, "Dates": testDates, "ModSeq": testModSeq,
+		"Snapshots": testSnapshots, "Concurrent": testConcurrent, "Gone": testGone, "Dates": testDates, "ModSeq": testModSeq, "NothingLeft": testNothingLeft,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, place(t)) })
 	}
