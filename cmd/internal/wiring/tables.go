@@ -13,7 +13,12 @@ import (
 
 // Tables says how tables are opened; m is main.cf with a service's own options.
 func (k *Kit) Tables(m *config.Main) table.Options {
-	return table.Options{Missing: k.Missing, OpenFile: k.OpenFile, Param: param(m), Approve: k.approve}
+	o := table.Options{Missing: k.Missing, OpenFile: k.OpenFile, Param: param(m), Approve: k.approve}
+	if k.Logs != nil {
+		log := k.Logs.Program("proxymap")
+		o.Warn = func(problem string) { log.Warn("%s", problem) }
+	}
+	return o
 }
 
 // param finds the settings of tables such as ldap:NAME, which stand in main.cf.

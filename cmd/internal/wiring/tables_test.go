@@ -1,6 +1,7 @@
 package wiring
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -8,6 +9,7 @@ import (
 	"testing"
 
 	"packetboat/internal/sys/config"
+	"packetboat/internal/sys/maillog"
 )
 
 func load(t *testing.T, text string) *config.Main {
@@ -62,7 +64,7 @@ alias_database =
 
 // TestApprove holds proxy_read_maps as proxymap(8) does.
 func TestApprove(t *testing.T) {
-	k := &Kit{Main: load(t, `virtual_alias_maps = proxy:hash:DIR/a, pipemap:{proxy:hash:DIR/b,proxy:proxy:hash:DIR/c}, hash:DIR/d
+	k := &Kit{Logs: maillog.To(io.Discard, maillog.Options{}), Main: load(t, `virtual_alias_maps = proxy:hash:DIR/a, pipemap:{proxy:hash:DIR/b,proxy:proxy:hash:DIR/c}, hash:DIR/d
 smtpd_etrn_restrictions = check_etrn_access proxy:hash:DIR/e
 `)}
 	for name, want := range map[string]bool{"a": true, "b": true, "c": true, "d": false, "e": false} {

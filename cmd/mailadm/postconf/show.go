@@ -195,13 +195,13 @@ func (t *tool) loadMaster(must bool) error {
 		t.warn("%s", text)
 		return nil
 	}
-	if err != nil {
-		return err
-	}
 	for _, w := range warns {
 		if w.Postfix != "" {
 			t.warn("%s", w.Postfix)
 		}
+	}
+	if err != nil {
+		return err
 	}
 	for _, s := range list {
 		t.rows = append(t.rows, &row{Service: s})

@@ -128,6 +128,11 @@ func (s *source[T]) reload() {
 		return
 	}
 	s.now, s.err = compiled[T]{body, fi, owner, problems}, nil
+	if s.o.Warn != nil {
+		for _, p := range problems {
+			s.o.Warn(p)
+		}
+	}
 }
 
 // Problems returns the lines that were skipped when the file was last read.

@@ -65,6 +65,9 @@ type Options struct {
 	// Missing is told of a source that cannot be read when the table is opened;
 	// each look-up fails then, until the source can be read. nil: it is an error.
 	Missing func(err error)
+	// Warn is told of lines that were skipped, whenever a source is read, as the
+	// daemons of Postfix log them; nil = nobody, but for Reporter.
+	Warn func(problem string)
 	// OpenFile opens a file that this process has not the rights to read (root's
 	// own tables, files with a database's password), nil = nobody can.
 	OpenFile func(path string) (*os.File, error)

@@ -212,6 +212,18 @@ func TestOpenErrors(t *testing.T) {
 	}
 }
 
+// TestWarn: what is skipped is told each time that a source is read.
+func TestWarn(t *testing.T) {
+	var told []string
+	path := write(t, "m", "a 1\nlonely\na 2\n")
+	if _, err := Open("texthash:"+path, Options{Warn: func(p string) { told = append(told, p) }}); err != nil {
+		t.Fatal(err)
+	}
+	if len(told) != 2 || !strings.Contains(told[0]+told[1], "line 2") || !strings.Contains(told[0]+told[1], "duplicate") {
+		t.Errorf("%q", told)
+	}
+}
+
 // TestMissing: where a source may be missing, look-ups fail until it is there.
 func TestMissing(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "later")
