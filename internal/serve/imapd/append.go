@@ -12,7 +12,11 @@ import (
 // append: RFC 3501 section 6.3.11, with RFC 7888's LITERAL+, RFC 3502's several
 // messages in one command and RFC 4315's APPENDUID. What is refused is read and
 // thrown away, so that none of its octets runs as a command.
-func (s *session) append(args []syntax.Arg) error {
+func (s *session) append(args []syntax.Arg) error { return s.appendTo(args, 0) }
+
+// appendTo is append; replaced is the UID of a message that goes when the new one
+// is on disk (REPLACE), or 0.
+func (s *session) appendTo(args []syntax.Arg, replaced uint32) error {
 	if len(args) == 0 {
 		return syntax.Error("Missing arguments")
 	}
@@ -38,7 +42,7 @@ func (s *session) append(args []syntax.Arg) error {
 		return s.refuseLiteral(last, err, name)
 	}
 	defer box.Close()
-	ap := &appender{session: s, name: name, box: box}
+	ap := &appender{session: s, name: name, box: box, replaced: replaced}
 	ap.spool.Dir = s.opts.TempDir
 	defer ap.spool.Close()
 	return ap.run(msg, last)
@@ -89,11 +93,12 @@ const maxMulti = 1000
 // appender takes the messages of one APPEND.
 type appender struct {
 	*session
-	name  string
-	box   store.Mailbox
-	spool spool.Spool
-	msgs  []store.New
-	at    []spool.Place
+	name     string
+	box      store.Mailbox
+	spool    spool.Spool
+	replaced uint32
+	msgs     []store.New
+	at       []spool.Place
 }
 
 // run takes message after message and gives them all to the store at once: all
@@ -134,6 +139,8 @@ func (ap *appender) refuses(size syntax.Arg) error {
 		return refusal("[TOOBIG] Message is too large")
 	case size.Len == 0:
 		return refusal("Can't save a zero byte message")
+	case ap.replaced != 0 && len(ap.msgs) > 0:
+		return refusal("[LIMIT] A message is replaced by one")
 	case len(ap.msgs) >= maxMulti:
 		return refusal("[LIMIT] Too many messages in one APPEND")
 	}
@@ -163,7 +170,11 @@ func (ap *appender) save() error {
 	if err != nil {
 		return ap.failed(err, ap.name, "[TRYCREATE] ")
 	}
-	return ap.done("OK " + appendUID("APPENDUID", ap.box.Snapshot().UIDValidity, nil, uids) + " Append completed")
+	code := appendUID("APPENDUID", ap.box.Snapshot().UIDValidity, nil, uids)
+	if ap.replaced != 0 {
+		return ap.replace(code)
+	}
+	return ap.done("OK " + code + " Append completed")
 }
 
 // appendUID writes "[COPYUID validity from to]" of RFC 4315. The UIDs keep

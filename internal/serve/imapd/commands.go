@@ -84,6 +84,8 @@ func selectedCommand(name string) spec {
 		return spec{run: (*session).thread}
 	case "FETCH", "UID FETCH":
 		return spec{run: (*session).fetch}
+	case "REPLACE", "UID REPLACE":
+		return spec{run: (*session).replace, stream: true}
 	case "STORE", "UID STORE":
 		return spec{run: (*session).store}
 	case "COPY", "UID COPY":
@@ -97,7 +99,7 @@ func selectedCommand(name string) spec {
 // capabilities is what the client may use after login. A word stands here only
 // when all of it works.
 func (s *session) capabilities() string {
-	words := "IMAP4rev1 SASL-IR LOGIN-REFERRALS ID ENABLE IDLE SORT SORT=DISPLAY THREAD=REFERENCES THREAD=REFS THREAD=ORDEREDSUBJECT MULTIAPPEND UNSELECT CHILDREN NAMESPACE UIDPLUS LIST-EXTENDED CONDSTORE QRESYNC ESEARCH ESORT SEARCHRES WITHIN LIST-STATUS BINARY MOVE PREVIEW STATUS=SIZE LITERAL+ I18NLEVEL=1 COMPRESS=DEFLATE"
+	words := "IMAP4rev1 SASL-IR LOGIN-REFERRALS ID ENABLE IDLE SORT SORT=DISPLAY THREAD=REFERENCES THREAD=REFS THREAD=ORDEREDSUBJECT MULTIAPPEND UNSELECT CHILDREN NAMESPACE UIDPLUS LIST-EXTENDED CONDSTORE QRESYNC ESEARCH ESORT SEARCHRES WITHIN LIST-STATUS BINARY MOVE PREVIEW STATUS=SIZE LITERAL+ I18NLEVEL=1 COMPRESS=DEFLATE PARTIAL REPLACE"
 	for i := range s.user.Namespaces {
 		for _, m := range s.user.Namespaces[i].Mailboxes {
 			if len(m.Use) > 0 && !strings.Contains(words, " SPECIAL-USE") {

@@ -61,6 +61,10 @@ func (s *session) numberSet(list []int) (set syntax.Set) {
 // save keeps the result that "$" stands for: RFC 5182 section 2.4. Where MIN or MAX
 // are asked for alone only those are kept.
 func (s *session) save(want syntax.Result, list []int) {
+	if want.Partial && !want.Min && !want.Max && !want.Count { // RFC 9394 section 3.1
+		from, to := want.Window(len(list))
+		list = list[from:max(from, to)]
+	}
 	n := len(list)
 	if (want.Min || want.Max) && !want.All && !want.Count && !want.Partial && n > 0 {
 		ends := make([]int, 0, 2)

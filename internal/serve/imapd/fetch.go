@@ -31,6 +31,10 @@ func (s *session) fetch(args []syntax.Arg) error {
 	if items, list, err = s.changedSince(items, list, args[0], since); err != nil {
 		return err
 	}
+	if since.Window.Partial {
+		from, to := since.Window.Window(len(list))
+		list = list[from:max(from, to)]
+	}
 	f := &reply.Fetcher{Out: &s.out, View: &s.view, Box: s.box, Loader: &s.last, Index: s.index(), Count: &s.count}
 	if f.Prepare(s.arrange(items)) {
 		err = s.know(list)

@@ -16,9 +16,10 @@ type Since struct {
 	Given    bool
 	ModSeq   uint64
 	Vanished bool
+	Window   Result // PARTIAL of RFC 9394, where Window.Partial is set
 }
 
-// ParseSince takes "(CHANGEDSINCE n [VANISHED])" off the arguments of FETCH. uid
+// ParseSince takes "(CHANGEDSINCE n [VANISHED] [PARTIAL from:to])" off the arguments of FETCH. uid
 // says that it is UID FETCH, which alone may have VANISHED.
 func ParseSince(args []Arg, uid bool) (rest []Arg, s Since, err error) {
 	n := len(args)
@@ -35,6 +36,10 @@ func ParseSince(args []Arg, uid bool) (rest []Arg, s Since, err error) {
 			}
 			if s.Given = true; !ok {
 				return nil, s, Error("Invalid CHANGEDSINCE modseq")
+			}
+		case a.Is("PARTIAL") && uid:
+			if i++; i == len(list) || !s.Window.partial(string(list[i].Text)) {
+				return nil, s, Error("PARTIAL range broken")
 			}
 		case a.Is("VANISHED") && uid:
 			s.Vanished = true
