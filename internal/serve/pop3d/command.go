@@ -119,11 +119,25 @@ func (x *session) list(args string, l listing) {
 	x.reply(".")
 }
 
-// uidl expands pop3_uidl_format: %u the UID, %v UIDVALIDITY, %m and %f are not
-// known to a store without message digests. "%08X" is upper-case hex in
-// Dovecot's source and lower-case in its output; clients have seen lower case.
+// named is a mailbox that has its own names for messages, as a Maildir has: that
+// of the file, and one that another server has given.
+type named interface {
+	POP3(uid uint32) (file, saved string)
+}
+
+// uidl expands pop3_uidl_format: %u the UID, %v UIDVALIDITY, %f the name of a
+// Maildir's file; %m is not known to a store without message digests. "%08X" is
+// upper-case hex in Dovecot's source and lower-case in its output; clients have
+// seen lower case.
 func (x *session) uidl(i int) string {
 	var b strings.Builder
+	file := ""
+	if box, ok := x.box.(named); ok {
+		var saved string
+		if file, saved = box.POP3(x.snap.Msgs[i].UID); saved != "" {
+			return saved
+		}
+	}
 	f := x.o.UIDL
 	for j := 0; j < len(f); j++ {
 		if f[j] != '%' || j+1 == len(f) {
@@ -133,6 +147,11 @@ func (x *session) uidl(i int) string {
 		k := j + 1
 		for k < len(f)-1 && strings.IndexByte("0123456789X", f[k]) >= 0 {
 			k++
+		}
+		if f[k] == 'f' && file != "" {
+			b.WriteString(file)
+			j = k
+			continue
 		}
 		b.WriteString(formatUID(f[j+1:k], x.uidVariable(f[k], i)))
 		j = k
