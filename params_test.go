@@ -17,7 +17,8 @@ var tellers = []string{"internal/sys/config", "cmd/mailadm/postconf", "cmd/maila
 // ofTheTable are parameters that sys/config itself acts on: others take their
 // defaults from them.
 var ofTheTable = []string{"config_directory", "mydomain", "mynetworks_style", "compatibility_level", "stress", "reject_tempfail_action",
-	"default_delivery_status_filter"}
+	"default_delivery_status_filter", "default_destination_concurrency_positive_feedback", "default_destination_concurrency_negative_feedback",
+	"default_transport_rate_delay", "default_delivery_slot_cost"}
 
 // refusedByName are parameters that code looks at only to say that it cannot
 // obey them.

@@ -3,6 +3,7 @@ package wiring
 import (
 	"os"
 	"strconv"
+	"time"
 
 	"packetboat/internal/send/sched"
 	"packetboat/internal/sys/config"
@@ -26,9 +27,36 @@ func TransportLimits(m *config.Main, services []config.Service) map[string]sched
 			ConcurrencyLimit:   n("_destination_concurrency_limit"),
 			RecipientsPerJob:   n("_destination_recipient_limit"),
 			ProcessLimit:       max(svc.MaxProc, 0),
+			FailedCohorts:      n("_destination_concurrency_failed_cohort_limit"),
+			Positive:           feedback(m.Get(svc.Name + "_destination_concurrency_positive_feedback")),
+			Negative:           feedback(m.Get(svc.Name + "_destination_concurrency_negative_feedback")),
+			RateDelay:          delay(m, svc.Name+"_destination_rate_delay"),
+			TransportRateDelay: delay(m, svc.Name+"_transport_rate_delay"),
+			NoPreemption:       m.Get(svc.Name+"_delivery_slot_cost") == "0",
 		}
 	}
 	return out
+}
+
+// feedback reads a feedback; what makes no sense is the default.
+func feedback(s string) sched.Feedback {
+	f, err := sched.ParseFeedback(s)
+	if err != nil {
+		return sched.Feedback{}
+	}
+	return f
+}
+
+// delay reads a time of one transport in the units of main.cf.
+func delay(m *config.Main, name string) time.Duration {
+	var o struct {
+		Delay time.Duration `main:"default_destination_rate_delay"`
+	}
+	value := config.Setting{Name: "default_destination_rate_delay", Value: m.Get(name)}
+	if m.With(value).Decode(&o) != nil {
+		return 0
+	}
+	return max(o.Delay, 0)
 }
 
 // LogOptions says how the processes of a system log; f is the open maillog_file, nil = syslog.

@@ -376,7 +376,11 @@ func (r *Router) Route(env *mail.Envelope, rcpt *mail.Rcpt) (transport, nexthop 
 		rcpt.Addr = rt.Addr
 	}
 	if env.Filter != "" {
-		r.set(&rt, env.Filter, rt.Addr.Domain())
+		hop := r.o.FilterNexthop
+		if hop == "" {
+			hop = rt.Addr.Domain()
+		}
+		r.set(&rt, env.Filter, hop)
 		r.chosen("content_filter", &rt)
 	}
 	// A notice that cannot be delivered ends here: qmgr(8) discards mail to the

@@ -69,6 +69,7 @@ type Options struct {
 	AddressLimit    int      `main:"virtual_alias_address_length_limit"` // octets; 0 = 1000
 	NullSenderRelay string   `main:"empty_address_relayhost_maps_lookup_key"`
 	NullSenderTrans string   `main:"empty_address_default_transport_maps_lookup_key"`
+	FilterNexthop   string   `main:"default_filter_nexthop"` // of a content_filter without one; empty = the recipient's domain
 
 	// Warn is told what the log wants to know of failing tables; nil = nobody.
 	Warn func(format string, args ...any)

@@ -246,6 +246,12 @@ func TestRoute(t *testing.T) {
 	if tr, hop, _ = r.Route(&mail.Envelope{Filter: "amavis:[127.0.0.1]:10024"}, &rc); tr != "amavis" || hop != "[127.0.0.1]:10024" {
 		t.Error(tr, hop)
 	}
+	for next, want := range map[string]string{"": "far.test", "[hub]": "[hub]"} {
+		r := router(t, func(o *Options) { o.FilterNexthop = next })
+		if tr, hop, _ = r.Route(&mail.Envelope{Filter: "amavis:"}, &rc); tr != "amavis" || hop != want {
+			t.Error(tr, hop)
+		}
+	}
 	rc = mail.Rcpt{Addr: "double-bounce@mail.example.org"}
 	if tr, _, _ = r.Route(&mail.Envelope{}, &rc); tr != "discard" {
 		t.Error(tr)

@@ -6,17 +6,19 @@ import (
 	"time"
 
 	"packetboat/internal/mail"
+	"packetboat/internal/send/bounce"
 )
 
 // transport is one client service with its destinations.
 type transport struct {
-	name  string
-	t     Transport
-	pipe  Pipeliner // nil: none
-	l     Limits
-	busy  int // jobs under way
-	dests map[string]*dest
-	ring  []*dest // destinations that can start a job, in turn
+	name    string
+	t       Transport
+	pipe    Pipeliner // nil: none
+	l       Limits
+	busy    int  // jobs under way
+	resting bool // TransportRateDelay after a job
+	dests   map[string]*dest
+	ring    []*dest // destinations that can start a job, in turn
 }
 
 // dest is one (transport, next hop): what waits for it and how much it bears.
@@ -32,6 +34,8 @@ type dest struct {
 	busy    int
 	window  int
 	credit  float64 // positive feedback not yet turned into a step
+	debt    float64 // negative feedback not yet turned into a step
+	resting bool    // RateDelay after a job
 	cohorts float64 // windows' worth of failures in a row
 	dead    *mail.Status
 	revive  *time.Timer
@@ -115,6 +119,9 @@ func (d *dest) offer() {
 
 // room tells whether one more job may begin.
 func (d *dest) room() bool {
+	if d.tr.l.RateDelay > 0 {
+		return d.busy == 0 && !d.resting
+	}
 	return d.busy < d.window || d.tr.pipe != nil && d.busy < d.tr.pipe.Pipeline(d.rcpt)
 }
 
@@ -125,7 +132,7 @@ func (s *Sched) dispatch() {
 		return
 	}
 	for _, tr := range s.transports {
-		for len(tr.ring) > 0 && tr.busy < tr.l.ProcessLimit {
+		for len(tr.ring) > 0 && tr.free() {
 			d := tr.ring[0]
 			tr.ring = tr.ring[1:]
 			d.inRing = false
@@ -151,8 +158,15 @@ func (d *dest) take() (*message, []int) {
 			continue
 		}
 		n := min(len(g.rcpts), d.tr.l.RecipientsPerJob)
+		if g.m.Env.Verp != "" { // each recipient has a sender of his own
+			n = 1
+		}
 		rcpts := g.rcpts[:n:n]
-		if g.rcpts = g.rcpts[n:]; len(g.rcpts) > 0 {
+		switch g.rcpts = g.rcpts[n:]; {
+		case len(g.rcpts) == 0:
+		case d.tr.l.NoPreemption:
+			d.todo = append([]*group{g}, d.todo...)
+		default:
 			d.todo = append(d.todo, g)
 		}
 		return g.m, rcpts
@@ -183,42 +197,20 @@ func (s *Sched) ended(d *dest, good bool, down *mail.Status) {
 	switch {
 	case s.stopping: // our own end breaks conversations: that says nothing of the site
 	case down != nil && d.dead == nil:
-		d.failed(s.o.FailedCohorts, down)
+		d.failed(func() bool {
+			if d.cohorts >= float64(d.tr.l.FailedCohorts) {
+				d.dead = down
+			}
+			return d.dead != nil
+		})
 		s.punish(d)
 	case good:
 		d.succeeded()
 	}
+	s.rest(d)
 	d.offer()
-	if d.busy == 0 && len(d.todo) == 0 && d.dead == nil && d.cohorts == 0 {
-		delete(d.tr.dests, d.key)
-	}
+	d.forget()
 	s.dispatch()
-}
-
-// succeeded widens the window (default_destination_concurrency_positive_feedback
-// = 1): one step for each window of good jobs, up to the limit, and only as far
-// as it is used.
-func (d *dest) succeeded() {
-	d.cohorts = 0
-	if d.window >= d.tr.l.ConcurrencyLimit || d.window > d.busy+d.tr.l.InitialConcurrency {
-		return
-	}
-	if d.credit += 1 / float64(d.window); d.credit >= 1 {
-		d.credit = 0
-		d.window++
-	}
-}
-
-// failed narrows the window by one, and declares the site dead when failures
-// make up limit cohorts (pseudo-cohorts of the current window's size).
-func (d *dest) failed(limit int, cause *mail.Status) {
-	d.credit = 0
-	if d.window > 1 {
-		d.window--
-	}
-	if d.cohorts += 1 / float64(d.window); d.cohorts >= float64(limit) {
-		d.dead = cause
-	}
 }
 
 // punish keeps a failing destination in mind for minimal_backoff_time. When it is
@@ -246,7 +238,7 @@ func (d *dest) wakeUp() {
 	if d.dead != nil {
 		d.window = d.tr.l.InitialConcurrency
 	}
-	d.dead, d.cohorts, d.credit = nil, 0, 0
+	d.dead, d.cohorts, d.credit, d.debt = nil, 0, 0, 0
 	if d.busy == 0 && len(d.todo) == 0 {
 		delete(d.tr.dests, d.key)
 		return
@@ -292,6 +284,11 @@ func (s *Sched) run(d *dest, m *message, rcpts []int) (good bool, down *mail.Sta
 	}
 	for k, i := range rcpts {
 		job.Rcpts[k] = m.Env.Rcpts[i]
+	}
+	if m.Env.Verp != "" && len(rcpts) == 1 {
+		env := *m.Env
+		env.Sender = bounce.Verp(env.Sender, &job.Rcpts[0], env.Verp)
+		job.Env = &env
 	}
 	s.call(d.tr, job)
 	j.close(d.tr.name)

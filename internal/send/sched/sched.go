@@ -56,6 +56,13 @@ type Limits struct {
 	ConcurrencyLimit   int // NAME_destination_concurrency_limit
 	RecipientsPerJob   int // NAME_destination_recipient_limit
 	ProcessLimit       int // maxproc of master.cf
+
+	FailedCohorts      int           // NAME_destination_concurrency_failed_cohort_limit
+	Positive           Feedback      // NAME_destination_concurrency_positive_feedback
+	Negative           Feedback      // NAME_destination_concurrency_negative_feedback
+	RateDelay          time.Duration // NAME_destination_rate_delay: between two jobs, of which only one runs at once
+	TransportRateDelay time.Duration // NAME_transport_rate_delay: the same for all destinations together
+	NoPreemption       bool          // NAME_delivery_slot_cost = 0: a message goes out whole before the next one
 }
 
 // withDefaults fills in what postconf(5) says for parameters that are not set.
@@ -100,6 +107,7 @@ func (o *Options) limits(name string) Limits {
 	l.ConcurrencyLimit = orElse(l.ConcurrencyLimit, o.ConcurrencyLimit)
 	l.RecipientsPerJob = orElse(l.RecipientsPerJob, o.RecipientsPerJob)
 	l.ProcessLimit = orElse(l.ProcessLimit, o.ProcessLimit)
+	l.FailedCohorts = orElse(l.FailedCohorts, o.FailedCohorts)
 	l.InitialConcurrency = min(l.InitialConcurrency, l.ConcurrencyLimit)
 	return l
 }
