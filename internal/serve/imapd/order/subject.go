@@ -2,10 +2,14 @@ package order
 
 import "strings"
 
+// maxSubject is how much of a subject is looked at, in octets: taking thousands of
+// marks off one by one takes long.
+const maxSubject = 2000
+
 // BaseSubject takes "Re:", "Fwd:", "[list]" and "(fwd)" off a decoded subject:
 // RFC 5256 section 2.1. reply tells that something of a reply or forward went.
 func BaseSubject(s string) (base string, reply bool) {
-	s = strings.Join(strings.Fields(s), " ")
+	s = strings.Join(strings.Fields(s[:min(len(s), maxSubject)]), " ")
 	for {
 		was := s
 		for { // step 2: trailers
