@@ -30,6 +30,7 @@ func commands() map[string]command {
 		"postcat":   runPostcat,   // queue.go
 
 		"export-queue": runExportQueue, // queueexport.go
+		"trace":        runTrace,       // tracecmd.go
 
 		"postmap":    runPostmap,    // maps.go
 		"postalias":  runPostalias,  // maps.go
@@ -57,6 +58,7 @@ func summaries() [][2]string {
 	return [][2]string{
 		{"check", "read the whole configuration and tell every problem, with the line to write instead"},
 		{"explain", "tell what happens to mail for an address, and which lines make it so"},
+		{"trace", "tell the story of a message: queue id, address or Message-ID"},
 		{"postconf", "show and change main.cf and master.cf"},
 		{"doveconf", "show dovecot.conf, translate it"},
 		{"postfix", "start, stop, reload, check, status, flush"},
