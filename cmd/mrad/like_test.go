@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -122,7 +123,7 @@ func (s likeSystem) login(t *testing.T, user, password string) string {
 	t.Helper()
 	c, err := net.Dial("tcp4", s.addr)
 	if err != nil {
-		t.Fatal(err)
+		return err.Error()
 	}
 	defer c.Close()
 	c.SetDeadline(time.Now().Add(15 * time.Second))
@@ -163,18 +164,22 @@ func alike(t *testing.T, more string, prepare func(dir string), tries [][3]strin
 	if err == nil {
 		theirs = startLike(t, true, more, prepare)
 	}
+	var all sync.WaitGroup // Dovecot takes seconds for a refusal
 	for _, x := range tries {
-		got := ours.login(t, x[0], x[1])
-		if !strings.HasPrefix(got, x[2]) {
-			t.Errorf("%s with %s: %s, want %s\n%s", x[0], x[1], got, x[2], ours.log())
-		}
-		if theirs.dir == "" {
-			continue
-		}
-		if real := theirs.login(t, x[0], x[1]); real != got {
-			t.Errorf("%s with %s: ours %s, Dovecot %s\n%s\n%s", x[0], x[1], got, real, ours.log(), theirs.log())
-		}
+		all.Go(func() {
+			got := ours.login(t, x[0], x[1])
+			if !strings.HasPrefix(got, x[2]) {
+				t.Errorf("%s with %s: %s, want %s\n%s", x[0], x[1], got, x[2], ours.log())
+			}
+			if theirs.dir == "" {
+				return
+			}
+			if real := theirs.login(t, x[0], x[1]); real != got {
+				t.Errorf("%s with %s: ours %s, Dovecot %s\n%s\n%s", x[0], x[1], got, real, ours.log(), theirs.log())
+			}
+		})
 	}
+	all.Wait()
 }
 
 func file(t *testing.T, path, text string) {
@@ -267,6 +272,7 @@ userdb {
 // TestMaster: master users by separator and by authorization id, with and without
 // pass = yes.
 func TestMaster(t *testing.T) {
+	t.Parallel()
 	users := func(dir string) {
 		file(t, dir+"/users", "ann:{PLAIN}sa:8:8::"+dir+"/a\ncyd:{PLAIN}sc:8:8::"+dir+"/c\n")
 		file(t, dir+"/more", "ann:{PLAIN}xx:8:8::"+dir+"/a\ncyd:{PLAIN}xx:8:8::"+dir+"/c\nbob:{PLAIN}x:8:8::"+dir+"/b\n")
@@ -303,6 +309,7 @@ userdb {
 
 // TestRules: when passdbs and userdbs are asked, and what becomes of their answers.
 func TestRules(t *testing.T) {
+	t.Parallel()
 	conf := `auth_username_chars =
 passdb {
   driver = passwd-file
@@ -358,6 +365,7 @@ userdb {
 
 // TestVerbosePasswords: the log tells of wrong passwords what Dovecot's tells.
 func TestVerbosePasswords(t *testing.T) {
+	t.Parallel()
 	if os.Geteuid() != 0 {
 		t.Skip("only root starts a system for several users")
 	}
@@ -387,6 +395,7 @@ func TestVerbosePasswords(t *testing.T) {
 // TestLogFiles: lines without an error go to info_log_path, all others to log_path,
 // with log_timestamp before them.
 func TestLogFiles(t *testing.T) {
+	t.Parallel()
 	if os.Geteuid() != 0 {
 		t.Skip("only root starts a system for several users")
 	}
@@ -421,6 +430,7 @@ func TestLogFiles(t *testing.T) {
 // TestBalancer: a load balancer tells a client's address with the PROXY protocol,
 // version 1 or 2; nobody else may.
 func TestBalancer(t *testing.T) {
+	t.Parallel()
 	if os.Geteuid() != 0 {
 		t.Skip("only root starts a system for several users")
 	}

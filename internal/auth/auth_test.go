@@ -17,6 +17,7 @@ import (
 
 	"github.com/xdg-go/scram"
 
+	"packetboat/internal/auth/scheme"
 	"packetboat/internal/auth/wire"
 )
 
@@ -166,7 +167,7 @@ func TestUnknownUserAndLogin(t *testing.T) {
 }
 
 func TestCRAM(t *testing.T) {
-	context := hex.EncodeToString(cramContext("geheim"))
+	context := hex.EncodeToString(scheme.CRAMContext("geheim"))
 	a, _, _ := fixture(t, users+"carl:{CRAM-MD5}"+context+"\n", nil)
 	for user, password := range map[string]string{"bob": "hunter2", "carl": "geheim", "alice": "wrong", "zed": "x"} {
 		c := a.Begin(wire.Request{Service: "imap", Mech: "CRAM-MD5"})
@@ -249,7 +250,7 @@ $6$M2mFzYylJOrcRdpy$0pqd10F2Ii/etxwKqRGwHTGNmojK7mTVoOPqrqp7/N9L.8S4iwdHncbVTZI3
 {DIGEST-MD5}67e04ad0b46696565d8d643c108d7c73
 {HMAC-MD5}52088da9670cd71eb1a28e47c53cd529f0dab67d4b8b55f1cf849141d512452f
 `) {
-		s := ParseStored(strings.TrimSuffix(line, "\n"), "CRYPT")
+		s := scheme.Parse(strings.TrimSuffix(line, "\n"), "CRYPT")
 		if ok, err := s.Match("a@b.c", password); !ok || err != nil {
 			t.Errorf("%s: %v %v", s.Scheme, ok, err)
 		}
@@ -260,11 +261,11 @@ $6$M2mFzYylJOrcRdpy$0pqd10F2Ii/etxwKqRGwHTGNmojK7mTVoOPqrqp7/N9L.8S4iwdHncbVTZI3
 			t.Errorf("%s: a wrong password fits", s.Scheme)
 		}
 	}
-	if ok, err := ParseStored("$y$j9T$F5Jx5fExrKuPp53xLKQ..1$ZjGUEbD1qrpRZvE/IeQI26cnNiCj7A4fTkdxnzw.HwB", "CRYPT").Match("", "pw1"); !ok {
+	if ok, err := scheme.Parse("$y$j9T$F5Jx5fExrKuPp53xLKQ..1$ZjGUEbD1qrpRZvE/IeQI26cnNiCj7A4fTkdxnzw.HwB", "CRYPT").Match("", "pw1"); !ok {
 		t.Error("yescrypt:", err)
 	}
 	for _, bad := range []string{"{NOPE}x", "{CRYPT}rTkgTouU0dqcQ", "{SHA512-CRYPT}", "{SSHA}!!", "{SSHA}", "{SHA}AAAA", "{PBKDF2}$1$a$b$c", "{SCRAM-SHA-1}1,2", "{CRAM-MD5}zz", "{"} {
-		if ok, err := ParseStored(bad, "CRYPT").Match("u", "x"); ok || err == nil {
+		if ok, err := scheme.Parse(bad, "CRYPT").Match("u", "x"); ok || err == nil {
 			t.Errorf("%s: %v %v", bad, ok, err)
 		}
 	}
@@ -481,22 +482,22 @@ func FuzzExpand(f *testing.F) {
 	})
 }
 
-// TestMake: what MakePassword makes, Match takes.
+// TestMake: what Make makes, Match takes.
 func TestMake(t *testing.T) {
-	for _, scheme := range append(Schemes(), "SSHA.HEX", "SHA256.B64") {
-		s, err := MakePassword(scheme, "a@b", "pässwörd", 0)
-		if err != nil || !strings.HasPrefix(s, "{"+scheme+"}") {
-			t.Errorf("%s: %q %v", scheme, s, err)
+	for _, name := range append(scheme.Names(), "SSHA.HEX", "SHA256.B64") {
+		s, err := scheme.Make(name, "a@b", "pässwörd", 0)
+		if err != nil || !strings.HasPrefix(s, "{"+name+"}") {
+			t.Errorf("%s: %q %v", name, s, err)
 			continue
 		}
-		if ok, err := ParseStored(s, "").Match("a@b", "pässwörd"); !ok || err != nil {
-			t.Errorf("%s: %q does not match: %v", scheme, s, err)
+		if ok, err := scheme.Parse(s, "").Match("a@b", "pässwörd"); !ok || err != nil {
+			t.Errorf("%s: %q does not match: %v", name, s, err)
 		}
-		if strings.HasPrefix(scheme, "ARGON") || scheme == "CRYPT" || scheme == "BLF-CRYPT" {
+		if strings.HasPrefix(name, "ARGON") || name == "CRYPT" || name == "BLF-CRYPT" {
 			continue // slow on purpose
 		}
-		if ok, _ := ParseStored(s, "").Match("a@b", "passwörd"); ok {
-			t.Errorf("%s: matches everything", scheme)
+		if ok, _ := scheme.Parse(s, "").Match("a@b", "passwörd"); ok {
+			t.Errorf("%s: matches everything", name)
 		}
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"packetboat/internal/auth/scheme"
 )
 
 // cram is CRAM-MD5 (RFC 2195).
@@ -46,7 +48,7 @@ func (c *cram) next(ctx context.Context, response []byte) outcome {
 		c.a.info(b.name(), c.q, "Requested CRAM-MD5 scheme, but we have only %s", acc.stored.Scheme)
 		return outcome{try: digest}
 	}
-	if !equal([]byte(want), []byte(strings.ToLower(digest))) {
+	if !scheme.Equal([]byte(want), []byte(strings.ToLower(digest))) {
 		c.a.info(b.name(), c.q, "Password mismatch")
 		return outcome{try: digest}
 	}
@@ -64,7 +66,7 @@ func cutLast(s string, sep byte) (before, after string, ok bool) {
 
 // cramDigest computes the response from a plain password or from the two MD5
 // states of the CRAM-MD5 scheme.
-func cramDigest(s Stored, challenge string) (string, bool) {
+func cramDigest(s scheme.Stored, challenge string) (string, bool) {
 	if password, ok := s.Plain(); ok && password != "" {
 		m := hmac.New(md5.New, []byte(password))
 		m.Write([]byte(challenge))
@@ -77,9 +79,9 @@ func cramDigest(s Stored, challenge string) (string, bool) {
 	if err != nil || len(states) != 32 {
 		return "", false
 	}
-	inner := md5From(states[16:])
+	inner := scheme.MD5From(states[16:])
 	inner.Write([]byte(challenge))
-	outer := md5From(states[:16])
+	outer := scheme.MD5From(states[:16])
 	outer.Write(inner.Sum(nil))
 	return hex.EncodeToString(outer.Sum(nil)), true
 }

@@ -8,11 +8,9 @@ import (
 	"hash"
 
 	"github.com/xdg-go/scram"
-)
 
-// scramRounds is the iteration count for passwords that are stored plain
-// (RFC 7677 section 4 asks for 4096 at least).
-const scramRounds = 4096
+	"packetboat/internal/auth/scheme"
+)
 
 // scramDialogue is SCRAM-SHA-1 (RFC 5802) and SCRAM-SHA-256 (RFC 7677), without
 // channel binding.
@@ -76,9 +74,9 @@ func (s *scramDialogue) credentials(user string) (scram.StoredCredentials, error
 		return none, errUnknown
 	}
 	if s.acc.stored.Scheme == s.scheme {
-		k, err := parseSCRAM(s.acc.stored.Data)
-		return scram.StoredCredentials{KeyFactors: scram.KeyFactors{Salt: string(k.salt), Iters: k.rounds},
-			StoredKey: k.stored, ServerKey: k.server}, err
+		k, err := scheme.ParseSCRAM(s.acc.stored.Data)
+		return scram.StoredCredentials{KeyFactors: scram.KeyFactors{Salt: string(k.Salt), Iters: k.Rounds},
+			StoredKey: k.Stored, ServerKey: k.Server}, err
 	}
 	password, ok := s.acc.stored.Plain()
 	if !ok || password == "" {
@@ -88,15 +86,15 @@ func (s *scramDialogue) credentials(user string) (scram.StoredCredentials, error
 	if err != nil {
 		return none, err
 	}
-	return client.GetStoredCredentialsWithError(scram.KeyFactors{Salt: salt(), Iters: scramRounds})
+	return client.GetStoredCredentialsWithError(scram.KeyFactors{Salt: salt(), Iters: scheme.Rounds})
 }
 
 // decoy makes keys that no password fits: an unknown user must not be told from
 // a wrong password by the step at which the dialogue ends. The salt of a name
 // stays the same while the process lives.
 func (s *scramDialogue) decoy() scram.StoredCredentials {
-	key := hmacSum(s.new, s.a.secret[:], s.q.User)
-	return scram.StoredCredentials{KeyFactors: scram.KeyFactors{Salt: string(key[:16]), Iters: scramRounds},
+	key := scheme.HMAC(s.new, s.a.secret[:], s.q.User)
+	return scram.StoredCredentials{KeyFactors: scram.KeyFactors{Salt: string(key[:16]), Iters: scheme.Rounds},
 		StoredKey: key, ServerKey: key}
 }
 

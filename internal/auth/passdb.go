@@ -7,6 +7,8 @@ import (
 	"maps"
 	"net/netip"
 	"strings"
+
+	"packetboat/internal/auth/scheme"
 )
 
 // Fields are the extra fields that a database gives with an account.
@@ -15,7 +17,7 @@ type Fields map[string]string
 // account is what a passdb knows of a user: the stored password, or nothing
 // where the database judges by itself.
 type account struct {
-	stored Stored
+	stored scheme.Stored
 	any    bool // nopassword: every password is right
 	fields Fields
 }
@@ -216,7 +218,7 @@ func (a *Auth) ask(ctx context.Context, b *block, q *Query, password string, has
 
 // match compares, as many at once as there are processors: an ARGON2ID compare
 // holds 64 MiB, and a thousand strangers may ask together.
-func (a *Auth) match(ctx context.Context, s Stored, user, password string) (bool, error) {
+func (a *Auth) match(ctx context.Context, s scheme.Stored, user, password string) (bool, error) {
 	if err := a.enter(ctx); err != nil {
 		return false, err
 	}
@@ -242,7 +244,7 @@ func (a *Auth) burn(ctx context.Context, password string) {
 		return // the client has gone: nobody measures
 	}
 	defer func() { <-a.hashing }()
-	matchCrypt("$6$packetboatburn$t3IlFvFTrM9L0yZlj5XOCQGJA8NzNwDnYWpso//iXowXT3tkoUhKUyKJj5GbeR7yETqgiBemX58XoHNETegX9/", password)
+	scheme.Burn(password)
 }
 
 // admit applies the extra fields of a success (PasswordDatabase/ExtraFields).
@@ -330,7 +332,7 @@ func (s *static) lookup(_ context.Context, q *Query) (*account, error) {
 	for k, v := range s.args {
 		switch k {
 		case "password":
-			acc.stored = ParseStored(Expand(v, q), "PLAIN")
+			acc.stored = scheme.Parse(Expand(v, q), "PLAIN")
 		case "nopassword":
 			acc.any = true
 		default:

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"packetboat/internal/auth/scheme"
 )
 
 // maxPasswdLine bounds one line of a passwd-file in bytes; a longer one is an
@@ -110,17 +112,17 @@ func (p *passwdFile) lookup(_ context.Context, q *Query) (*account, error) {
 
 // stored reads the password field; "data[13]" and "data[34]" are libpam-pwdfile's
 // marks for CRYPT and PLAIN-MD5.
-func (e *entry) stored(scheme string) Stored {
+func (e *entry) stored(def string) scheme.Stored {
 	s := e.password
 	if !strings.HasPrefix(s, "{") && strings.HasSuffix(s, "]") {
 		if i := strings.LastIndexByte(s, '['); i >= 0 {
 			if s[i:] == "[34]" {
-				return Stored{"PLAIN-MD5", "", s[:i]}
+				return scheme.Stored{Scheme: "PLAIN-MD5", Data: s[:i]}
 			}
-			return Stored{"CRYPT", "", s[:i]}
+			return scheme.Stored{Scheme: "CRYPT", Data: s[:i]}
 		}
 	}
-	return ParseStored(s, scheme)
+	return scheme.Parse(s, def)
 }
 
 // userFields returns the line as a userdb: its own columns, then every field

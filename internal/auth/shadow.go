@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"strings"
+
+	"packetboat/internal/auth/scheme"
 )
 
 // shadow is the passwords of /etc/shadow, without PAM.
@@ -40,7 +42,7 @@ func (s *shadow) lookup(_ context.Context, q *Query) (*account, error) {
 		if !strings.HasPrefix(hash, "$") {
 			return nil, &refusal{text: "account has no usable password"}
 		}
-		return &account{stored: Stored{"CRYPT", "", hash}, fields: make(Fields)}, nil
+		return &account{stored: scheme.Stored{Scheme: "CRYPT", Data: hash}, fields: make(Fields)}, nil
 	}
 	if err := sc.Err(); err != nil {
 		return nil, fmt.Errorf("%s: %w", s.path, err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"packetboat/internal/auth/scheme"
 	"packetboat/internal/auth/sqlauth"
 	"packetboat/internal/sys/sqldb"
 )
@@ -86,7 +87,7 @@ func (s *sqlDB) lookup(ctx context.Context, q *Query) (*account, error) {
 }
 
 // accountOf makes an account of the fields that a database gave.
-func accountOf(f Fields, scheme string) (*account, error) {
+func accountOf(f Fields, def string) (*account, error) {
 	acc := &account{fields: f}
 	_, acc.any = f["nopassword"]
 	password := f["password"]
@@ -98,7 +99,7 @@ func accountOf(f Fields, scheme string) (*account, error) {
 	case !acc.any && password == "":
 		return nil, errNullPassword
 	}
-	acc.stored = ParseStored(password, scheme)
+	acc.stored = scheme.Parse(password, def)
 	return acc, nil
 }
 

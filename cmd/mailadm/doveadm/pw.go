@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"packetboat/internal/auth"
+	schemes "packetboat/internal/auth/scheme"
 )
 
 // pw is doveadm pw: it makes and checks stored passwords.
@@ -23,10 +23,10 @@ func (c *call) pw(args []string) int {
 	plain, scheme, test, user := a.Last("p", ""), a.Last("s", "CRYPT"), a.Last("t", ""), a.Last("u", "")
 	list, verify := a.Has("l"), a.Has("V")
 	if list {
-		fmt.Fprintln(c.out, strings.Join(auth.Schemes(), " "))
+		fmt.Fprintln(c.out, strings.Join(schemes.Names(), " "))
 		return exOK
 	}
-	if test == "" && !slices.Contains(auth.Schemes(), strings.ToUpper(strings.SplitN(scheme, ".", 2)[0])) {
+	if test == "" && !slices.Contains(schemes.Names(), strings.ToUpper(strings.SplitN(scheme, ".", 2)[0])) {
 		return c.fatal(exTempFail, "Unknown scheme: %s", scheme)
 	}
 	password := plain
@@ -38,7 +38,7 @@ func (c *call) pw(args []string) int {
 	if test != "" {
 		return c.pwTest(user, test, password)
 	}
-	hash, err := auth.MakePassword(scheme, user, password, rounds)
+	hash, err := schemes.Make(scheme, user, password, rounds)
 	if err != nil {
 		return c.fatal(exTempFail, "%v", err)
 	}
@@ -50,7 +50,7 @@ func (c *call) pw(args []string) int {
 }
 
 func (c *call) pwTest(user, hash, password string) int {
-	ok, err := auth.ParseStored(hash, "CRYPT").Match(user, password)
+	ok, err := schemes.Parse(hash, "CRYPT").Match(user, password)
 	switch {
 	case err != nil:
 		return c.fatal(exTempFail, "reverse decode check failed: %v", err)

@@ -42,11 +42,13 @@ var families = []struct {
 	{"replication", "replication"},
 }
 
-// loadedPlugins are all plugins that some mail_plugins names.
+// loadedPlugins are all plugins that some mail_plugins names, but for protocols that
+// are not spoken; dovecot-lda is always there.
 func (s Checker) loadedPlugins() []string {
 	list := strings.Fields(s.Conf.Get("mail_plugins"))
-	s.Conf.Filters(func(_ config.Filter, b *config.Block) {
-		if v := b.Find("mail_plugins"); v != nil {
+	s.Conf.Filters(func(f config.Filter, b *config.Block) {
+		spoken := f.Protocol == "" || f.Protocol[0] == '!' || f.Protocol == "lda" || slices.Contains(s.Protocols, f.Protocol)
+		if v := b.Find("mail_plugins"); v != nil && spoken {
 			list = append(list, strings.Fields(v.Value)...)
 		}
 	})

@@ -86,9 +86,7 @@ func Open(path string) (*DB, error) {
 
 // more reads what can be wrong.
 func (d *DB) more(s extconf.Settings) error {
-	for _, h := range strings.Fields(s["uris"]) {
-		d.servers = append(d.servers, h)
-	}
+	d.servers = strings.Fields(s["uris"])
 	for _, h := range strings.Fields(s["hosts"]) {
 		if _, _, err := net.SplitHostPort(h); err != nil {
 			h = net.JoinHostPort(strings.Trim(h, "[]"), "389")

@@ -1,4 +1,7 @@
-package auth
+// Package scheme holds passwords as databases keep them: "{SCHEME}data" with
+// Dovecot's schemes, the forms of crypt(3), and the keys of CRAM-MD5 and SCRAM. It
+// compares and makes them, and knows no user and no database.
+package scheme
 
 import (
 	"bytes"
@@ -29,9 +32,9 @@ type Stored struct {
 	Data   string
 }
 
-// ParseStored splits "{SCHEME}data" or "{SCHEME.HEX}data"; without braces the
+// Parse splits "{SCHEME}data" or "{SCHEME.HEX}data"; without braces the
 // scheme is the database's default.
-func ParseStored(s, scheme string) Stored {
+func Parse(s, scheme string) Stored {
 	if strings.HasPrefix(s, "{") {
 		if name, data, ok := strings.Cut(s[1:], "}"); ok {
 			scheme, s = name, data
@@ -59,7 +62,7 @@ func (s Stored) Plain() (string, bool) {
 // The error says that the stored form is not understood.
 func (s Stored) Match(user, password string) (bool, error) {
 	if plain, ok := s.Plain(); ok {
-		return equal([]byte(plain), []byte(password)), nil
+		return Equal([]byte(plain), []byte(password)), nil
 	}
 	switch s.Scheme {
 	case "CRYPT", "MD5-CRYPT", "SHA256-CRYPT", "SHA512-CRYPT", "BLF-CRYPT", "ARGON2I", "ARGON2ID", "ARGON2", "SCRYPT", "YESCRYPT", "SHA1-CRYPT", "MD5", "BCRYPT":
@@ -68,7 +71,7 @@ func (s Stored) Match(user, password string) (bool, error) {
 		return matchPBKDF2(s.Data, password)
 	case "CRAM-MD5", "HMAC-MD5":
 		want, err := hex.DecodeString(s.Data)
-		return equal(want, cramContext(password)), err
+		return Equal(want, CRAMContext(password)), err
 	case "SCRAM-SHA-1":
 		return matchSCRAM(s.Data, password, sha1.New)
 	case "SCRAM-SHA-256":
@@ -110,7 +113,7 @@ func (s Stored) matchDigest(user, password string) (bool, error) {
 	}
 	h.Write([]byte(password))
 	h.Write(raw[n:])
-	return equal(raw[:n], h.Sum(nil)), nil
+	return Equal(raw[:n], h.Sum(nil)), nil
 }
 
 // bytes decodes the data. Without a suffix Dovecot tells hex from base64 by
@@ -147,6 +150,11 @@ func matchCrypt(data, password string) (bool, error) {
 	return d.MatchAdvanced(password)
 }
 
+// Burn spends the time of a usual hash on a password, and forgets the result.
+func Burn(password string) {
+	matchCrypt("$6$packetboatburn$t3IlFvFTrM9L0yZlj5XOCQGJA8NzNwDnYWpso//iXowXT3tkoUhKUyKJj5GbeR7yETqgiBemX58XoHNETegX9/", password)
+}
+
 func decodeCrypt(data string) (algorithm.Digest, error) {
 	dec, err := crypt.NewDecoderAll()
 	if err != nil {
@@ -170,41 +178,42 @@ func matchPBKDF2(data, password string) (bool, error) {
 		return false, fmt.Errorf("PBKDF2 password is not hex")
 	}
 	got, err := pbkdf2.Key(sha1.New, password, []byte(f[2]), rounds, len(want))
-	return equal(want, got), err
+	return Equal(want, got), err
 }
 
 // matchSCRAM checks a password against "rounds,salt,StoredKey,ServerKey"
 // (RFC 5803 without its prefix).
 func matchSCRAM(data, password string, h func() hash.Hash) (bool, error) {
-	k, err := parseSCRAM(data)
+	k, err := ParseSCRAM(data)
 	if err != nil {
 		return false, err
 	}
-	salted, err := pbkdf2.Key(h, password, k.salt, k.rounds, h().Size())
+	salted, err := pbkdf2.Key(h, password, k.Salt, k.Rounds, h().Size())
 	if err != nil {
 		return false, err
 	}
-	client := hmacSum(h, salted, "Client Key")
+	client := HMAC(h, salted, "Client Key")
 	stored := h()
 	stored.Write(client)
-	return equal(k.stored, stored.Sum(nil)), nil
+	return Equal(k.Stored, stored.Sum(nil)), nil
 }
 
-// scramKeys is a password as SCRAM keeps it.
-type scramKeys struct {
-	rounds               int
-	salt, stored, server []byte
+// SCRAMKeys is a password as SCRAM keeps it.
+type SCRAMKeys struct {
+	Rounds               int // of PBKDF2
+	Salt, Stored, Server []byte
 }
 
-func parseSCRAM(data string) (k scramKeys, err error) {
+// ParseSCRAM reads "rounds,salt,StoredKey,ServerKey".
+func ParseSCRAM(data string) (k SCRAMKeys, err error) {
 	f := strings.Split(data, ",")
 	if len(f) != 4 {
 		return k, fmt.Errorf("SCRAM password of %d parts", len(f))
 	}
-	if k.rounds, err = strconv.Atoi(f[0]); err != nil || k.rounds < 1 || k.rounds > 10_000_000 {
+	if k.Rounds, err = strconv.Atoi(f[0]); err != nil || k.Rounds < 1 || k.Rounds > 10_000_000 {
 		return k, fmt.Errorf("SCRAM password with %q rounds", f[0])
 	}
-	for i, dst := range []*[]byte{&k.salt, &k.stored, &k.server} {
+	for i, dst := range []*[]byte{&k.Salt, &k.Stored, &k.Server} {
 		if *dst, err = base64.StdEncoding.DecodeString(f[i+1]); err != nil {
 			return k, err
 		}
@@ -212,22 +221,23 @@ func parseSCRAM(data string) (k scramKeys, err error) {
 	return k, nil
 }
 
-func hmacSum(h func() hash.Hash, key []byte, text string) []byte {
+// HMAC is the HMAC of text with key over h.
+func HMAC(h func() hash.Hash, key []byte, text string) []byte {
 	m := hmac.New(h, key)
 	m.Write([]byte(text))
 	return m.Sum(nil)
 }
 
-// equal compares in a time that depends on neither content: hashes hide the
+// Equal compares in a time that depends on neither content: hashes hide the
 // length too.
-func equal(a, b []byte) bool {
+func Equal(a, b []byte) bool {
 	ha, hb := sha256.Sum256(a), sha256.Sum256(b)
 	return subtle.ConstantTimeCompare(ha[:], hb[:]) == 1 && len(a) == len(b)
 }
 
-// cramContext is Dovecot's CRAM-MD5 scheme: the two MD5 states after the padded
+// CRAMContext is Dovecot's CRAM-MD5 scheme: the two MD5 states after the padded
 // keys, as hex of 32 bytes.
-func cramContext(password string) []byte {
+func CRAMContext(password string) []byte {
 	key := []byte(password)
 	if len(key) > md5.BlockSize {
 		sum := md5.Sum(key)
@@ -259,8 +269,8 @@ func md5State(block []byte) []byte {
 	return out
 }
 
-// md5From continues MD5 behind one block, from its state.
-func md5From(state []byte) hash.Hash {
+// MD5From continues MD5 behind one block, from its state.
+func MD5From(state []byte) hash.Hash {
 	b := append([]byte("md5\x01"), make([]byte, 16+md5.BlockSize)...)
 	for i := range 4 {
 		binary.BigEndian.PutUint32(b[4+4*i:], binary.LittleEndian.Uint32(state[4*i:]))

@@ -1,4 +1,4 @@
-package auth
+package scheme
 
 import (
 	"bytes"
@@ -21,8 +21,12 @@ import (
 	"github.com/go-crypt/crypt/algorithm/shacrypt"
 )
 
-// Schemes returns the names of the schemes that MakePassword knows, for doveadm pw -l.
-func Schemes() []string {
+// Rounds is the iteration count of SCRAM for passwords that are stored plain
+// (RFC 7677 section 4 asks for 4096 at least).
+const Rounds = 4096
+
+// Names returns the names of the schemes that Make knows, for doveadm pw -l.
+func Names() []string {
 	names := []string{"PLAIN", "CLEAR", "CLEARTEXT", "CRYPT", "MD5-CRYPT", "SHA256-CRYPT", "SHA512-CRYPT", "BLF-CRYPT",
 		"ARGON2I", "ARGON2ID", "PBKDF2", "CRAM-MD5", "HMAC-MD5", "SCRAM-SHA-1", "SCRAM-SHA-256"}
 	for name := range digests {
@@ -32,9 +36,9 @@ func Schemes() []string {
 	return names
 }
 
-// MakePassword returns a password as a database stores it, "{SCHEME}data", with
+// Make returns a password as a database stores it, "{SCHEME}data", with
 // a fresh salt. rounds 0 is the scheme's default.
-func MakePassword(scheme, user, password string, rounds int) (string, error) {
+func Make(scheme, user, password string, rounds int) (string, error) {
 	name, coding, _ := strings.Cut(strings.ToUpper(scheme), ".")
 	data, err := makeData(name, coding, user, password, rounds)
 	if err != nil {
@@ -48,7 +52,7 @@ func makeData(name, coding, user, password string, rounds int) (string, error) {
 	case "PLAIN", "CLEAR", "CLEARTEXT":
 		return password, nil
 	case "CRAM-MD5", "HMAC-MD5":
-		return hex.EncodeToString(cramContext(password)), nil
+		return hex.EncodeToString(CRAMContext(password)), nil
 	case "SCRAM-SHA-1":
 		return makeSCRAM(password, rounds, sha1.New)
 	case "SCRAM-SHA-256":
@@ -132,15 +136,15 @@ func makePBKDF2(password string, rounds int) (string, error) {
 }
 
 func makeSCRAM(password string, rounds int, h func() hash.Hash) (string, error) {
-	rounds = orDefault(rounds, scramRounds)
+	rounds = orDefault(rounds, Rounds)
 	salt := random(16)
 	salted, err := pbkdf2.Key(h, password, salt, rounds, h().Size())
 	if err != nil {
 		return "", err
 	}
 	stored := h()
-	stored.Write(hmacSum(h, salted, "Client Key"))
-	parts := [][]byte{salt, stored.Sum(nil), hmacSum(h, salted, "Server Key")}
+	stored.Write(HMAC(h, salted, "Client Key"))
+	parts := [][]byte{salt, stored.Sum(nil), HMAC(h, salted, "Server Key")}
 	var b bytes.Buffer
 	fmt.Fprint(&b, rounds)
 	for _, p := range parts {
