@@ -2,16 +2,20 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"net"
 	"os"
+	"path/filepath"
 	"time"
 
 	"packetboat/cmd/internal/wiring"
 	"packetboat/internal/mail"
 	"packetboat/internal/route/alias"
+	"packetboat/internal/route/srs"
 	"packetboat/internal/send/local"
 	"packetboat/internal/send/pipe"
 	"packetboat/internal/send/sched"
@@ -26,9 +30,39 @@ func (e *engine) local(name string, m *config.Main) (sched.Transport, error) {
 		return nil, err
 	}
 	o.Queued, o.Via = e.queued, e.via
+	if o.SRS, err = e.srs(m); err != nil {
+		return nil, err
+	}
 	s := starterLink{e.link, name}
 	o.Expander.Forward, o.Expander.OpenListed = s.forward, s.openListed
 	return local.New(o, e.queue, s, e.logs)
+}
+
+// secretSize is the length of the secret of SRS, in octets.
+const secretSize = 32
+
+// srs returns what rewrites the senders of forwarded mail; nil without srs_domain. Its
+// secret is made at the first start and kept in data_directory, since bounces come
+// back for weeks.
+func (e *engine) srs(m *config.Main) (*srs.Rewriter, error) {
+	var o struct {
+		Domain string `main:"srs_domain"`
+		Data   string `main:"data_directory"`
+	}
+	if err := m.Decode(&o); err != nil || o.Domain == "" {
+		return nil, err
+	}
+	path := filepath.Join(o.Data, "srs_secret")
+	secret, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		secret = make([]byte, secretSize)
+		rand.Read(secret)
+		err = disk.WriteFile(path, secret, 0o600)
+	}
+	if err == nil && len(secret) < secretSize/2 {
+		err = fmt.Errorf("%s is too short", path)
+	}
+	return &srs.Rewriter{Domain: o.Domain, Secret: secret}, err
 }
 
 // virtual makes the transport virtual(8): mailboxes of no account.

@@ -13,6 +13,7 @@ import (
 // bundle is one new message: destinations that share sender and Delivered-To:.
 type bundle struct {
 	sender, delivered mail.Address
+	srs               bool // the sender is to be rewritten
 	dests             []*alias.Dest
 }
 
@@ -46,14 +47,15 @@ func (d *delivery) bundles(dests []*alias.Dest) []*bundle {
 	var list []*bundle
 	for _, t := range dests {
 		sender := d.sender(t)
+		away := d.leaves(sender, t.Addr)
 		var b *bundle
 		for _, c := range list {
-			if c.sender == sender && c.delivered == t.Delivered {
+			if c.sender == sender && c.delivered == t.Delivered && c.srs == away {
 				b = c
 			}
 		}
 		if b == nil {
-			b = &bundle{sender: sender, delivered: t.Delivered}
+			b = &bundle{sender: sender, delivered: t.Delivered, srs: away}
 			list = append(list, b)
 		}
 		b.dests = append(b.dests, t)
@@ -114,6 +116,9 @@ func (d *delivery) envelope(b *bundle) (*mail.Envelope, error) {
 	env := *d.job.Env
 	env.Sender, env.Arrived, env.Rcpts = b.sender, time.Now(), nil
 	env.Verify, env.VerifyOnly = false, false
+	if b.srs {
+		env.Sender = d.l.o.SRS.Forward(b.sender)
+	}
 	owned := b.dests[0].Owned
 	for _, t := range b.dests {
 		addrs := []mail.Address{t.Addr}

@@ -16,6 +16,7 @@ import (
 	"packetboat/internal/mail"
 	"packetboat/internal/queue"
 	"packetboat/internal/route/alias"
+	"packetboat/internal/route/srs"
 	"packetboat/internal/route/table"
 	"packetboat/internal/sys/maillog"
 	"packetboat/internal/sys/proc"
@@ -114,6 +115,9 @@ type Options struct {
 	Via func(name string) Transport
 	// Tables says how tables are opened.
 	Tables table.Options
+	// SRS rewrites the sender of what leaves for other hosts, and reads the
+	// addresses that bounces of it come back to; nil = senders stay (srs_domain).
+	SRS *srs.Rewriter
 	// LookupUser finds accounts; nil = proc.Users.
 	LookupUser func(name string) (*proc.User, error)
 }
@@ -310,6 +314,11 @@ func (l *Local) one(ctx context.Context, job *mail.Job, i int) mail.Result {
 	}
 	if err != nil {
 		return d.result(mail.Defer("4.3.0", "cannot read the message: %v", err))
+	}
+	if l.o.SRS != nil && l.o.SRS.Mine(d.rcpt.Addr) {
+		res := d.bounced()
+		res.Send = time.Since(began)
+		return res
 	}
 	dests := d.expand()
 	l.plain.note(d.rcpt.Addr, len(dests) == 1 && dests[0].Kind == alias.Mailbox)

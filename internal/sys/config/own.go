@@ -12,6 +12,7 @@ smtpd_greylist_exceptions	str	done	0	0
 smtpd_greylist_max_age	time	done	1	0	35d
 smtpd_greylist_retry_window	time	done	1	0	2d
 smtpd_greylist_text	raw	done	1	0	Greylisted, try again in %s seconds
+srs_domain	str	done	0	0	
 `
 
 // findOwn returns a row of ownTable.
