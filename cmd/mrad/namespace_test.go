@@ -49,7 +49,7 @@ namespace old {
 			t.Errorf("%s: %s\nwant %s", step[0], got, step[1])
 		}
 	}
-	if list, _ := filepath.Glob(filepath.Join(s.dir, "home/old-alice/.a.b/cur/*")); len(list) != 1 {
+	if list, _ := filepath.Glob(filepath.Join(s.dir, "home/old-alice/.a.b/[cn][ue][rw]/*")); len(list) != 1 {
 		t.Errorf("mail in the Maildir: %q", list)
 	}
 	if fi, err := os.Stat(filepath.Join(s.dir, "home/mail/Drafts")); err != nil || fi.Size() == 0 {
