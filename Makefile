@@ -34,7 +34,7 @@ fuzz: ## each fuzz target for T (default 30s)
 	@scripts/fuzz $(or $(T),30s)
 
 peers: bin ## against the originals and real clients from Debian (root)
-	@scripts/peers
+	@scripts/oracles && scripts/peers
 
 torture: bin ## 1,000 times kill -9 under load
 	@N=1000 $(GO) test -count 1 -timeout 3h -run Crash ./test/crash
