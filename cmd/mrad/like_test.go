@@ -470,3 +470,34 @@ func TestBalancer(t *testing.T) {
 		})
 	}
 }
+
+// TestSQLDown: a database that does not answer is a temporary failure, never a wrong
+// password; when it is there again so are its users.
+func TestSQLDown(t *testing.T) {
+	t.Parallel()
+	settings := func(dir string) {
+		file(t, dir+"/sql.conf", "driver = sqlite\nconnect = "+dir+"/db\ndefault_pass_scheme = PLAIN\n"+
+			"password_query = SELECT username, domain, password FROM users WHERE username = '%n' AND domain = '%d'\n"+
+			"user_query = SELECT home, uid, gid FROM users WHERE username = '%n' AND domain = '%d'\n")
+	}
+	alike(t, sqlBlocks, func(dir string) {
+		settings(dir)
+		makeSQLite(t, dir+"/db", "CREATE TABLE other (x INT)")
+	}, [][3]string{{"ann@x.test", "sa", "NO [UNAVAILABLE]"}})
+	if os.Geteuid() != 0 {
+		return
+	}
+	s := startLike(t, false, sqlBlocks, settings)
+	if got := s.login(t, "ann@x.test", "sa"); !strings.HasPrefix(got, "NO [UNAVAILABLE]") {
+		t.Error(got)
+	}
+	makeSQLite(t, s.dir+"/db", append([]string{accountsSQL}, accountRows(s.dir)...)...)
+	for end := time.Now().Add(10 * time.Second); !strings.HasPrefix(s.login(t, "ann@x.test", "sa"), "OK"); time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the database is there again, and its users are not\n", s.log())
+		}
+	}
+	if log := s.log(); strings.Contains(log, "SELECT") {
+		t.Error("a query is in the log\n", log)
+	}
+}
