@@ -124,10 +124,10 @@ func (s *Store) place(name string) (path, control, cache string, err error) {
 	}
 	control, cache = path, path
 	if s.o.Control != "" {
-		control = filepath.Join(s.o.Control, inboxed(rel))
+		control = filepath.Join(s.o.Control, s.inboxed(rel))
 	}
 	if s.o.Index != "" {
-		cache = filepath.Join(s.o.Index, inboxed(rel))
+		cache = filepath.Join(s.o.Index, s.inboxed(rel))
 	}
 	if s.o.Index == "MEMORY" {
 		cache = ""
@@ -143,11 +143,14 @@ func (s *Store) Path(name string) (string, error) {
 }
 
 // inboxed is the inbox's folder below CONTROL= and INDEX=, as Dovecot names it.
-func inboxed(rel string) string {
-	if rel == "" {
-		return "." + inbox
+func (s *Store) inboxed(rel string) string {
+	switch {
+	case rel != "":
+		return rel
+	case s.o.Tree:
+		return inbox
 	}
-	return rel
+	return "." + inbox
 }
 
 // Open implements store.Store.
