@@ -8,17 +8,18 @@ import (
 // testCase is one mail. Its user has an account, and an alias, files in his home
 // or a transport of his own as stated. DIR stands for the world's folder.
 type testCase struct {
-	user    string
-	to      string            // recipients, empty = user@mail.test
-	from    string            // envelope sender; empty = snd@mail.test, "<>" = none
-	header  string            // more of it
-	aliases map[string]string // name: value
-	files   map[string]string // below the home, or with "/" below DIR
-	options string            // of a transport of its own
-	program string            // of that transport; empty = local
-	pipe    string            // attributes of pipe(8)
-	differs string            // why we do it otherwise
-	change  func(w *world, home string, uid int)
+	user     string
+	to       string            // recipients, empty = user@mail.test
+	from     string            // envelope sender; empty = snd@mail.test, "<>" = none
+	header   string            // more of it
+	aliases  map[string]string // name: value
+	files    map[string]string // below the home, or with "/" below DIR
+	options  string            // of a transport of its own
+	program  string            // of that transport; empty = local
+	pipe     string            // attributes of pipe(8)
+	filtered bool              // comes in where a content_filter is
+	differs  string            // why we do it otherwise
+	change   func(w *world, home string, uid int)
 }
 
 func (c *testCase) agent() string {
@@ -79,6 +80,10 @@ smtputf8_enable = no
 
 const masterCF = `postlog unix-dgram n - n - 1 postlogd
 127.0.0.1:2525 inet n - n - - smtpd
+127.0.0.1:2526 inet n - n - - smtpd
+  -o content_filter=refilter:dummy
+refilter unix - n n - - pipe
+  flags=Rq user=filter null_sender= argv=DIR/bin/resend -f ${sender} -- ${recipient}
 pickup unix n - n 60 1 pickup
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr
@@ -258,6 +263,9 @@ func exitCases() (list []testCase) {
 func pipeCases() []testCase {
 	const show = "DIR/bin/show DIR/home/"
 	return []testCase{
+		{user: "cfilter", filtered: true},
+		{user: "cnull", filtered: true, from: "<>"},
+		{user: "cmany", filtered: true, to: "cmany@mail.test friend@mail.test"},
 		{user: "p1", pipe: "user=p1 argv=" + show + "p1/out ${sender} ${recipient} $original_recipient ${user} ${extension} ${mailbox} ${domain} $nexthop", to: "p1@mail.test"},
 		{user: "p2", pipe: "flags=DRhuqFBXO user=p2 argv=" + show + "p2/out -f ${sender} -- ${recipient}", to: "P2@Mail.Test"},
 		{user: "p3", pipe: "flags=.> user=p3 argv=" + show + "p3/out ${recipient}"},

@@ -553,8 +553,8 @@ func TestConversationLimits(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	// A conversation that was told to end may still be saying QUIT.
-	if w.s.peak > 3+3 {
+	// Conversations that were told to end may still be saying QUIT.
+	if w.s.peak > 3*3 {
 		t.Errorf("%d conversations at once", w.s.peak)
 	}
 	time.Sleep(100 * time.Millisecond)
