@@ -18,16 +18,17 @@ import (
 	"packetboat/internal/sys/sqldb"
 )
 
-// words cuts a connect string into name=value pairs. Values may stand in single
-// quotes, with backslashes, as libpq has it.
-func words(connect string) (list [][2]string, err error) {
+// words cuts a connect string into name=value pairs. With quotes, values may stand
+// in single quotes, with backslashes, as libpq has it; Dovecot's driver mysql knows
+// none, and a quote is part of a password there.
+func words(connect string, quotes bool) (list [][2]string, err error) {
 	for rest := strings.TrimLeft(connect, " \t"); rest != ""; rest = strings.TrimLeft(rest, " \t") {
 		name, after, ok := strings.Cut(rest, "=")
 		if !ok || strings.ContainsAny(strings.TrimSpace(name), " \t'") {
 			return nil, errors.New("connect: a word without \"=\"")
 		}
 		var value strings.Builder
-		quoted, i := strings.HasPrefix(after, "'"), 0
+		quoted, i := quotes && strings.HasPrefix(after, "'"), 0
 		if quoted {
 			i = 1
 		}
@@ -41,7 +42,9 @@ func words(connect string) (list [][2]string, err error) {
 			return nil, errors.New("connect: a quote is not closed")
 		}
 		list = append(list, [2]string{strings.TrimSpace(name), value.String()})
-		rest = strings.TrimPrefix(after[i:], "'")
+		if rest = after[i:]; quoted {
+			rest = rest[1:]
+		}
 	}
 	return list, nil
 }
@@ -53,7 +56,7 @@ const mysqlWords = " host port user password dbname client_flags ssl_cert ssl_ke
 
 // mysql reads the connect string of driver mysql.
 func (d *DB) mysql(connect string) error {
-	list, err := words(connect)
+	list, err := words(connect, false)
 	if err != nil {
 		return err
 	}
@@ -115,7 +118,7 @@ func seconds(s string) time.Duration {
 // pgsql reads the connect string of driver pgsql: libpq's, but for maxconns, and
 // host may stand there several times.
 func (d *DB) pgsql(connect string) error {
-	list, err := words(connect)
+	list, err := words(connect, true)
 	if err != nil {
 		return err
 	}
