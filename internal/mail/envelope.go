@@ -46,6 +46,7 @@ type Envelope struct {
 	Verify     bool   // sendmail -bv or -v: report what happened to the sender
 	VerifyOnly bool   // sendmail -bv: deliver nothing, only say what would happen
 	Peer       Peer   // who handed the message over
+	Origin     Origin // who gave it to the content filter that is Peer
 	UID        int    // for local submission the owner of the maildrop file; else -1
 	MessageID  string // the Message-ID header, for the log
 	Actions    Actions
@@ -81,6 +82,16 @@ type Peer struct {
 	SASL     string // mechanism, empty without AUTH
 	User     string // authenticated user
 	SASLFrom string // MAIL FROM ... AUTH=, xtext decoded (RFC 4954 section 5)
+}
+
+// Origin is the client in front of a content filter, as the filter told it with
+// XFORWARD (XFORWARD_README), for the log and for the next host's log; zero
+// without. A value that is not known is "unknown".
+type Origin struct {
+	Name, Addr, Port string
+	Helo, Proto      string
+	Ident            string // the queue id there
+	Source           string // LOCAL or REMOTE
 }
 
 // Content is the bytes of one queued message, header and body with LF line

@@ -192,6 +192,9 @@ func appendHead(b []byte, e *mail.Envelope) []byte {
 			b = record(b, r.key, r.val)
 		}
 	}
+	if o := &e.Origin; *o != (mail.Origin{}) {
+		b = record(b, "origin", o.Name, o.Addr, o.Port, o.Helo, o.Proto, o.Ident, o.Source)
+	}
 	p := &e.Peer
 	if *p == (mail.Peer{}) {
 		return b
@@ -333,6 +336,8 @@ func fieldsOf(key string) int {
 		return 4
 	case "peer":
 		return maxFields
+	case "origin":
+		return 7
 	case "sender", "arrived", "uid", "flags", "ret", "envid", "filter", "verp", "msgid":
 		return 1
 	}
@@ -346,6 +351,8 @@ func setRecord(env *mail.Envelope, key string, f *[maxFields]string) (err error)
 		return addRcpt(env, f)
 	case "peer":
 		return setPeer(&env.Peer, f)
+	case "origin":
+		env.Origin = mail.Origin{Name: f[0], Addr: f[1], Port: f[2], Helo: f[3], Proto: f[4], Ident: f[5], Source: f[6]}
 	case "arrived":
 		var us int64
 		if us, err = strconv.ParseInt(f[0], 10, 64); us != math.MinInt64 {

@@ -82,6 +82,10 @@ func envelopes() *rapid.Generator[*mail.Envelope] {
 			Service: s.Draw(t, "service"), TLS: s.Draw(t, "peertls"), SASL: s.Draw(t, "sasl"), User: s.Draw(t, "user"), SASLFrom: s.Draw(t, "from"),
 			Addr: rapid.SampledFrom([]netip.Addr{{}, netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("fe80::1%eth0"), netip.MustParseAddr("::ffff:1.2.3.4")}).Draw(t, "addr"),
 		}
+		if rapid.Bool().Draw(t, "forwarded") {
+			e.Origin = mail.Origin{Name: s.Draw(t, "oname"), Addr: s.Draw(t, "oaddr"), Port: s.Draw(t, "oport"), Helo: s.Draw(t, "ohelo"),
+				Proto: s.Draw(t, "oproto"), Ident: s.Draw(t, "oident"), Source: s.Draw(t, "osource")}
+		}
 		for range rapid.IntRange(0, 12).Draw(t, "n") {
 			e.Rcpts = append(e.Rcpts, mail.Rcpt{
 				Addr: mail.Address(s.Draw(t, "rcpt")), Orig: mail.Address(s.Draw(t, "orig")), ORCPT: s.Draw(t, "orcpt"),

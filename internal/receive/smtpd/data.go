@@ -59,7 +59,7 @@ func (c *session) start() bool {
 	env := new(c.tx.env)
 	env.Arrived = time.Now()
 	env.UID = -1
-	env.Peer = c.peer
+	env.Peer, env.Origin = c.peer, c.fwd.Origin
 	env.Actions = c.st.Actions
 	c.tx.sent = env
 	c.filterMessage()

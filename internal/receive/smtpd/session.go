@@ -416,6 +416,7 @@ func (c *session) reset() {
 		c.tx.msg.Abort()
 	}
 	c.tx = transaction{}
+	c.fwd.Origin = mail.Origin{} // it was said of that one message
 	c.st.ResetMail()
 	c.received = -1
 	c.abortFilters()

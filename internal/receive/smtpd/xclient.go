@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"strings"
 
+	"packetboat/internal/mail"
 	"packetboat/internal/receive/gate"
 	"packetboat/internal/receive/policy"
 	"packetboat/internal/receive/smtpd/syntax"
@@ -24,11 +25,11 @@ const (
 	tempUnavail = "[TEMPUNAVAIL]"
 )
 
-// forwarded is what XFORWARD said: who gave the message to the client, which is
-// a content filter. It stands in the log only.
+// forwarded is what XFORWARD said: who gave the next message to the client, which
+// is a content filter. It stands in the log and in the envelope.
 type forwarded struct {
-	name, addr, ident string
-	asked, may        bool // whether the client may use it
+	mail.Origin
+	asked, may bool // whether the client may use it
 }
 
 // mayX tells whether the client stands in a list: for XCLIENT such as XCLIENT
@@ -199,27 +200,33 @@ func (c *session) setXForward(name, value string) (known, ok bool) {
 	}
 	switch name {
 	case "NAME":
-		c.fwd.name = syntax.Neuter(value)
+		c.fwd.Name = syntax.Neuter(value)
 		return true, gone || syntax.ValidSite(value)
 	case "ADDR":
 		a, ok := syntax.ParseAddr(value)
-		c.fwd.addr = value
+		c.fwd.Addr = value
 		if ok {
-			c.fwd.addr = a.String()
+			c.fwd.Addr = a.String()
 		}
 		return true, ok || gone
 	case "PORT":
 		_, err := strconv.ParseUint(value, 10, 16)
+		c.fwd.Port = value
 		return true, err == nil || gone
-	case "HELO", "PROTO":
-		return true, len(value) <= maxAttribute
+	case "HELO":
+		c.fwd.Helo = syntax.Neuter(value)
+		return true, true
+	case "PROTO":
+		c.fwd.Proto = syntax.Neuter(value)
+		return true, true
 	case "IDENT":
-		c.fwd.ident = syntax.Neuter(value)
+		c.fwd.Ident = syntax.Neuter(value)
 		if gone {
-			c.fwd.ident = ""
+			c.fwd.Ident = ""
 		}
 		return true, true
 	case "SOURCE":
+		c.fwd.Source = strings.ToUpper(value)
 		return true, gone || strings.EqualFold(value, "LOCAL") || strings.EqualFold(value, "REMOTE")
 	}
 	return false, false
@@ -227,10 +234,10 @@ func (c *session) setXForward(name, value string) (known, ok bool) {
 
 // origin is the client of XFORWARD as the log has it; empty without one.
 func (f *forwarded) origin() string {
-	if f.name == "" && f.addr == "" {
+	if f.Name == "" && f.Addr == "" {
 		return ""
 	}
-	return orUnknown(f.name) + "[" + orUnknown(f.addr) + "]"
+	return orUnknown(f.Name) + "[" + orUnknown(f.Addr) + "]"
 }
 
 func orUnknown(s string) string {
