@@ -96,10 +96,12 @@ func selectedCommand(name string) spec {
 	return spec{}
 }
 
-// capabilities is what the client may use after login. A word stands here only
-// when all of it works.
+// capabilities is what the client may use after login, in Dovecot's order. A word
+// stands here only when all of it works.
 func (s *session) capabilities() string {
-	words := "IMAP4rev1 SASL-IR LOGIN-REFERRALS ID ENABLE IDLE SORT SORT=DISPLAY THREAD=REFERENCES THREAD=REFS THREAD=ORDEREDSUBJECT MULTIAPPEND UNSELECT CHILDREN NAMESPACE UIDPLUS LIST-EXTENDED CONDSTORE QRESYNC ESEARCH ESORT SEARCHRES WITHIN LIST-STATUS BINARY MOVE PREVIEW STATUS=SIZE LITERAL+ I18NLEVEL=1 COMPRESS=DEFLATE PARTIAL REPLACE"
+	words := "IMAP4rev1 SASL-IR LOGIN-REFERRALS ID ENABLE IDLE SORT SORT=DISPLAY THREAD=REFERENCES THREAD=REFS THREAD=ORDEREDSUBJECT " +
+		"MULTIAPPEND UNSELECT CHILDREN NAMESPACE UIDPLUS LIST-EXTENDED I18NLEVEL=1 CONDSTORE QRESYNC ESEARCH ESORT SEARCHRES WITHIN " +
+		"LIST-STATUS BINARY MOVE PREVIEW STATUS=SIZE LITERAL+ COMPRESS=DEFLATE PARTIAL REPLACE"
 	for i := range s.user.Namespaces {
 		for _, m := range s.user.Namespaces[i].Mailboxes {
 			if len(m.Use) > 0 && !strings.Contains(words, " SPECIAL-USE") {

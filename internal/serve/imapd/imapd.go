@@ -7,7 +7,7 @@
 // whatever the client sends and however little it reads: a command has 64 KiB
 // and as much again in literals, at most 8192 arguments and 64 nested lists; of
 // answers 32 KiB wait at a time; the structure of one message is kept (10,000
-// parts, 1 MiB of text). TestGarbage and TestDeafClient hold it to that.
+// parts, 1 MiB of text); COMPRESS takes 0.6 MiB of them. TestGarbage and TestDeafClient hold it to that.
 //
 // A capability has one file. What a client sends is read by package syntax;
 // what it has been told of a mailbox is kept by view; commands stand between.
