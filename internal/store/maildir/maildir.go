@@ -168,7 +168,7 @@ func (s *Store) Open(name string) (store.Mailbox, error) {
 	m := s.open[name]
 	if m == nil {
 		if m, s.last = s.last, nil; m == nil || m.name != name {
-			m.giveUp()
+			s.part(m)
 			m = newMailbox(s, name, path, control, cache)
 		}
 		s.open[name] = m
@@ -240,9 +240,7 @@ func (s *Store) release(m *mailbox) error {
 		return err
 	}
 	delete(s.open, m.name)
-	if old := s.last; old != nil {
-		s.work.Go(old.giveUp)
-	}
+	s.part(s.last)
 	s.last = m
 	return err
 }
@@ -268,12 +266,14 @@ func (m *mailbox) endUse() {
 	}
 }
 
-// giveUp ends the use of a mailbox, which may be nil.
-func (m *mailbox) giveUp() {
+// part ends the use of a mailbox, which may be nil; nobody waits for its index.
+func (s *Store) part(m *mailbox) {
 	if m != nil {
-		m.kept.Close(m.uids)
+		s.work.Go(m.giveUp)
 	}
 }
+
+func (m *mailbox) giveUp() { m.kept.Close(m.uids) }
 
 // uids yields the UIDs of the messages.
 func (m *mailbox) uids(yield func(uint32) bool) {
@@ -299,10 +299,9 @@ func (s *Store) Close() error {
 		err = errors.Join(err, m.Close())
 	}
 	s.mu.Lock()
-	last := s.last
+	s.part(s.last)
 	s.last = nil
 	s.mu.Unlock()
-	last.giveUp()
 	s.work.Wait()
 	return err
 }

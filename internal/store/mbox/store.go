@@ -43,7 +43,8 @@ type Store struct {
 
 	mu   sync.Mutex
 	open map[string]*mailbox
-	last *mailbox // was closed last: most sessions open the one that the one before had
+	work sync.WaitGroup // indexes that are being written
+	last *mailbox       // was closed last: most sessions open the one that the one before had
 }
 
 // Open returns the mail that o describes. Nothing is made on disk before
@@ -104,7 +105,7 @@ func (s *Store) Open(name string) (store.Mailbox, error) {
 	}
 	if m == nil {
 		if m, s.last = s.last, nil; m == nil || m.name != name {
-			m.giveUp()
+			s.part(m)
 			m = &mailbox{store: s, name: name, path: path, control: control, sys: s.sys}
 			m.begin()
 		}
@@ -171,19 +172,22 @@ func (s *Store) release(m *mailbox) error {
 	m.mu.Unlock()
 	if s.open[m.name] == m {
 		delete(s.open, m.name)
-		s.last.giveUp()
+		s.part(s.last)
 		s.last = m
 	} else {
-		m.giveUp()
+		s.part(m)
 	}
 	return err
 }
 
-// giveUp ends the use of a mailbox, which may be nil.
-func (m *mailbox) giveUp() {
-	if m == nil {
-		return
+// part ends the use of a mailbox, which may be nil; nobody waits for its index.
+func (s *Store) part(m *mailbox) {
+	if m != nil {
+		s.work.Go(m.giveUp)
 	}
+}
+
+func (m *mailbox) giveUp() {
 	m.kept.Close(func(yield func(uint32) bool) {
 		for i, msgs := 0, m.Snapshot().Msgs; i < len(msgs) && yield(msgs[i].UID); i++ {
 		}
@@ -205,8 +209,9 @@ func (s *Store) Close() error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.last.giveUp()
+	s.part(s.last)
 	s.last = nil
+	s.work.Wait()
 	return err
 }
 

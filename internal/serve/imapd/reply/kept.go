@@ -28,7 +28,7 @@ func tagOf(m *store.Msg) uint32 { return uint32(m.Size) }
 
 // kept writes a value out of the index, or what write makes, which is kept.
 func (f *Fetcher) kept(kind string, m *store.Msg, write func() error) error {
-	if f.Index == nil {
+	if f.Index == nil || m.Size <= 0 {
 		return write()
 	}
 	k := f.Index.Kind(kind)
@@ -64,9 +64,9 @@ func (f *Fetcher) wantedOf(sec *imap.FetchItemBodySection) *wanted {
 	if ok {
 		w.set = set
 	} else if f.Index != nil {
-		names := slices.Clone(sec.HeaderFields)
+		names := strings.Fields(strings.ToUpper(strings.Join(sec.HeaderFields, " ")))
 		slices.Sort(names)
-		w.kind = f.Index.Kind(listKind + " " + strings.ToUpper(strings.Join(names, " ")))
+		w.kind = f.Index.Kind(listKind + " " + strings.Join(names, " "))
 	}
 	f.wants = append(f.wants, w)
 	return &f.wants[len(f.wants)-1]
@@ -75,6 +75,9 @@ func (f *Fetcher) wantedOf(sec *imap.FetchItemBodySection) *wanted {
 // keptFields answers HEADER.FIELDS of a whole message out of the index; false
 // when it cannot.
 func (f *Fetcher) keptFields(sec *imap.FetchItemBodySection, m *store.Msg) bool {
+	if m.Size <= 0 {
+		return false // it is empty, or gone
+	}
 	w := f.wantedOf(sec)
 	if w.set == 0 {
 		out, ok := f.Index.Append(f.held[:0], w.kind, m.UID, tagOf(m))
