@@ -105,7 +105,7 @@ func (e *engine) pipe(svc config.Service, m *config.Main) (sched.Transport, erro
 		o.Time = d
 	}
 	var err error
-	if o.Filter, err = local.OpenFilter(f.Filter, e.kit.Tables(m)); err != nil {
+	if o.Filter, err = local.OpenFilter("pipe_delivery_status_filter", f.Filter, e.kit.Tables(m)); err != nil {
 		return nil, err
 	}
 	return pipe.New(o, svc.Name, svc.Args, starterLink{e.link, svc.Name}, e.logs.Program(wiring.ProgramName(e.main, m, "pipe")))

@@ -98,7 +98,11 @@ func (r *run) forward(s state) bool {
 	case errors.Is(err, proc.ErrNoUser), errors.Is(err, fs.ErrNotExist):
 		return false
 	case errors.As(err, &odd):
-		r.warn("file %s %s", odd.Path, odd.Why)
+		if _, why, unread := strings.Cut(odd.Why, "cannot be opened: "); unread && why != "" {
+			r.warn("cannot open file %s: %s", odd.Path, strings.ToUpper(why[:1])+why[1:])
+		} else {
+			r.warn("file %s %s", odd.Path, odd.Why)
+		}
 		return false
 	case err != nil:
 		if st, ok := errors.AsType[*mail.Status](err); ok {

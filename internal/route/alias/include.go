@@ -57,7 +57,7 @@ func (r *run) openInclude(s state, path string) (*os.File, *mail.Status) {
 	var odd *disk.UntrustedError
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		r.warn("unable to lookup :include: file %s: %v", path, err)
+		r.warn("unable to lookup :include: file %s: No such file or directory", path)
 		return nil, errConfig()
 	case errors.As(err, &odd):
 		r.warn(":include: file %s is %s", path, odd.Why)

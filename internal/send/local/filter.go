@@ -12,12 +12,15 @@ import (
 // StatusFilter is a delivery_status_filter of postconf(5): a table that changes
 // the code and text of an answer before anything is done about it. The zero value
 // changes nothing.
-type StatusFilter struct{ maps table.Maps }
+type StatusFilter struct {
+	param string // its name, for warnings
+	maps  table.Maps
+}
 
-// OpenFilter opens the tables of a filter.
-func OpenFilter(specs []string, o table.Options) (StatusFilter, error) {
+// OpenFilter opens the tables of the filter that the parameter param names.
+func OpenFilter(param string, specs []string, o table.Options) (StatusFilter, error) {
 	maps, err := table.OpenAll(specs, o)
-	return StatusFilter{maps}, err
+	return StatusFilter{param, maps}, err
 }
 
 // Apply returns st as the filter has it. A success stays one and a failure stays
@@ -29,7 +32,7 @@ func (f StatusFilter) Apply(ctx context.Context, st *mail.Status, log *maillog.L
 	value, found, err := f.maps.Lookup(ctx, st.Code+" "+st.Text)
 	switch {
 	case err != nil:
-		log.LocalWarning("delivery status filter: %v", err)
+		log.LocalWarning("%s: %v", f.param, err)
 		return st
 	case !found:
 		return st
@@ -37,11 +40,11 @@ func (f StatusFilter) Apply(ctx context.Context, st *mail.Status, log *maillog.L
 	code, text, _ := strings.Cut(strings.TrimSpace(value), " ")
 	text = strings.TrimSpace(text)
 	if !isCode(code) && (code == "" || code[0] != '2') || text == "" {
-		log.LocalWarning("delivery status filter: bad status: %s", value)
+		log.LocalWarning("%s: bad status code: %s", f.param, value)
 		return st
 	}
 	if (code[0] == '2') != (st.Outcome == mail.Sent) {
-		log.LocalWarning("delivery status filter: bad status change: %s -> %s", st.Code, code)
+		log.LocalWarning("%s: bad status code: %s", f.param, value)
 		return st
 	}
 	out := *st

@@ -164,7 +164,7 @@ func New(o Options, q *queue.Queue, s Starter, log *maillog.Logger) (*Local, err
 	if err != nil {
 		return nil, err
 	}
-	filter, err := OpenFilter(o.StatusFilter, o.Tables)
+	filter, err := OpenFilter("local_delivery_status_filter", o.StatusFilter, o.Tables)
 	if err != nil {
 		return nil, err
 	}

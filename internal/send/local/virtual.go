@@ -60,7 +60,7 @@ func NewVirtual(o VirtualOptions, s Starter, log *maillog.Logger) (*Virtual, err
 			return nil, err
 		}
 	}
-	if v.filter, err = OpenFilter(o.StatusFilter, o.Tables); err != nil {
+	if v.filter, err = OpenFilter("virtual_delivery_status_filter", o.StatusFilter, o.Tables); err != nil {
 		return nil, err
 	}
 	p := Options{Hostname: o.Hostname, DeliverTime: o.DeliverTime, Idle: o.Idle, Conversations: o.Conversations,

@@ -90,7 +90,7 @@ func (a *Attrs) set(name, value string) (err error) {
 			return fmt.Errorf("bad size= value: %s", value)
 		}
 	default:
-		return fmt.Errorf("unknown attribute name: %s", name)
+		return fmt.Errorf("unknown attribute name: %s=%s", name, value)
 	}
 	return nil
 }
@@ -102,7 +102,7 @@ func (a *Attrs) flags(letters string) error {
 	for _, c := range letters {
 		set := known[c]
 		if set == nil {
-			return fmt.Errorf("unknown flag: %c", c)
+			return fmt.Errorf("unknown flag: %c (ignored)", c)
 		}
 		*set = true
 	}
