@@ -31,7 +31,8 @@ type outgoing struct {
 func outgoingTwins(m *config.Main) *config.Main {
 	var lmtpNames = [...]string{"generic_maps", "header_checks", "mime_header_checks", "nested_header_checks", "body_checks",
 		"reply_filter", "dns_reply_filter", "delivery_status_filter", "discard_lhlo_keyword_address_maps", "discard_lhlo_keywords",
-		"bind_address_enforce", "balance_inet_protocols", "tcp_port", "send_xforward_command", "lhlo_name", "quote_rfc821_envelope"}
+		"bind_address_enforce", "balance_inet_protocols", "tcp_port", "send_xforward_command", "lhlo_name", "quote_rfc821_envelope", "dns_support_level",
+		"tls_force_insecure_host_tlsa_lookup"}
 	var over []config.Setting
 	for _, n := range lmtpNames {
 		twin := strings.Replace(n, "lhlo_keyword", "ehlo_keyword", 1)

@@ -62,7 +62,7 @@ func (e *engine) security(m *config.Main, o *remote.Options) error {
 		o.TLSPolicy = maps
 	}
 	if param, why := o.Check(); param != "" {
-		return configError(m, param, why, `use none, may, encrypt, fingerprint, verify or secure; for dane write "encrypt", or "secure" with smtp_tls_CAfile`)
+		return configError(m, param, why, `use none, may, encrypt, fingerprint, verify, secure, dane or dane-only`)
 	}
 	if p.uses(o) {
 		o.Roots = e.authorities(&p)

@@ -13,11 +13,12 @@ import (
 
 // host is one address to try, with the name it was found under.
 type host struct {
-	name string     // as the log shows it: MX name, literal, or "host[path]" of a socket
-	addr netip.Addr // zero for a unix socket
-	port string
-	unix string // path of a unix socket
-	pref uint16
+	name       string     // as the log shows it: MX name, literal, or "host[path]" of a socket
+	addr       netip.Addr // zero for a unix socket
+	port       string
+	unix       string // path of a unix socket
+	pref       uint16
+	insecureMX bool // an MX record without DNSSEC led here
 }
 
 // String is the form of Postfix's log: name[address].
@@ -85,7 +86,7 @@ func splitNexthop(s, defPort string) (name, port string, exact bool) {
 
 // exchangers finds the MX hosts of a domain (RFC 5321 section 5.1).
 func (t *Transport) exchangers(ctx context.Context, domain, port string) ([]host, error) {
-	mx, _, err := t.opts.Resolver.MX(ctx, domain)
+	mx, secure, err := t.opts.Resolver.MX(ctx, domain)
 	switch {
 	case err == nil:
 	case dns.KindOf(err) == dns.NoData || dns.KindOf(err) == dns.NoHost || t.opts.IgnoreMXLookup:
@@ -102,6 +103,9 @@ func (t *Transport) exchangers(ctx context.Context, domain, port string) ([]host
 		return nil, mail.Bounce("5.1.0", "Domain %s does not accept mail (nullMX)", domain)
 	}
 	list, err := t.mxAddresses(ctx, mx, port)
+	for i := range list {
+		list[i].insecureMX = !secure
+	}
 	if len(list) == 0 {
 		return nil, statusOf(err)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"packetboat/internal/mail"
 	"packetboat/internal/sys/cert"
+	"packetboat/internal/trust/dane"
 )
 
 // Table answers look-ups; route/table stands behind it. An error means that
@@ -21,7 +22,7 @@ type Table interface {
 // one demands more.
 type level uint8
 
-// The levels that a policy can ask for. The DANE levels are not among them.
+// The levels that a policy can ask for.
 const (
 	levelNone        level = iota // never TLS
 	levelMay                      // TLS where it is offered (RFC 7435)
@@ -29,10 +30,12 @@ const (
 	levelFingerprint              // a certificate or key that is known
 	levelVerify                   // a trusted certificate for the host's name
 	levelSecure                   // a trusted certificate for the next hop's name
+	levelDane                     // what TLSA records demand, may without them (RFC 7672)
+	levelDaneOnly                 // never without TLSA records
 )
 
 // levelNames are the words of postconf(5) in the order of the constants.
-var levelNames = [...]string{"none", "may", "encrypt", "fingerprint", "verify", "secure"}
+var levelNames = [...]string{"none", "may", "encrypt", "fingerprint", "verify", "secure", "dane", "dane-only"}
 
 func (l level) String() string { return levelNames[l] }
 
@@ -45,10 +48,11 @@ func parseLevel(s string) (level, bool) {
 // policy is what one destination's TLS must be like.
 type policy struct {
 	level   level
-	match   []string // names, nexthop, hostname, dot-nexthop; or fingerprints
-	lo, hi  uint16   // protocol versions
-	exclude []string // ciphers that are not offered
-	sni     string   // name to ask for; empty = the host's
+	match   []string      // names, nexthop, hostname, dot-nexthop; or fingerprints
+	lo, hi  uint16        // protocol versions
+	exclude []string      // ciphers that are not offered
+	sni     string        // name to ask for; empty = the host's
+	tlsa    []dane.Record // what the certificate is held against at the levels of DANE
 }
 
 // terms are what a connection must keep to: its TLS policy and the credentials
@@ -92,6 +96,11 @@ func (t *Transport) terms(ctx context.Context, job *mail.Job, site string, h hos
 	if err != nil {
 		t.log.Warn("TLS policy lookup for %s/%s: %s", out.dest, h.name, err.Error())
 		return nil, err
+	}
+	if p.level >= levelDane {
+		if p, err = t.daneState(ctx, p, h); err != nil {
+			return nil, err
+		}
 	}
 	// Level may is not meant for sockets of this machine (smtp_connect.c).
 	if h.unix != "" && p.level == levelMay {
@@ -200,7 +209,7 @@ func (p *policy) attribute(name, value string) (err error) {
 	}
 	switch name {
 	case "match":
-		if p.level < levelFingerprint {
+		if p.level < levelFingerprint || p.level >= levelDane {
 			return fmt.Errorf("attribute %q invalid at security level %q", name, p.level)
 		}
 		sep := ":"

@@ -74,6 +74,8 @@ type Options struct {
 	BindEnforce     bool     `main:"smtp_bind_address_enforce"`   // mail waits rather than leave from another address
 	Fallback        []string `main:"smtp_fallback_relay"`         // next hops for what no host of its own took
 	BestMX          string   `main:"best_mx_transport"`           // takes mail whose best MX host we are
+	ForceTLSA       bool     `main:"smtp_tls_force_insecure_host_tlsa_lookup"`
+	DNSSupport      string   `main:"smtp_dns_support_level"` // dnssec for the levels of DANE
 	NoDNS           bool     `main:"disable_dns_lookups"`
 	NoConversion    bool     `main:"disable_mime_output_conversion"`
 	NeverEHLO       bool     `main:"smtp_never_send_ehlo"`
@@ -165,8 +167,6 @@ func (o *Options) setTLS() {
 func (o *Options) Check() (param, why string) {
 	l, ok := parseLevel(o.TLSLevel)
 	switch {
-	case strings.Contains(strings.ToLower(o.TLSLevel), "dane"):
-		return "smtp_tls_security_level", "smtp_tls_security_level = " + o.TLSLevel + " is not supported"
 	case o.TLSLevel != "" && !ok:
 		return "smtp_tls_security_level", "invalid tls security level: \"" + o.TLSLevel + "\""
 	case o.TLSWrapper && o.TLSPolicy == nil && l < levelEncrypt:

@@ -93,7 +93,8 @@ func (s *script) message(r *bufio.Reader) {
 	}
 }
 
-// zone is a name server on loopback with fixed answers.
+// zone is a name server on loopback with fixed answers; records behind a "+" are
+// protected by DNSSEC.
 func zone(t *testing.T, records ...string) *dns.Resolver {
 	t.Helper()
 	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
@@ -101,16 +102,20 @@ func zone(t *testing.T, records ...string) *dns.Resolver {
 		t.Fatal(err)
 	}
 	var rrs []mdns.RR
+	secure := map[string]bool{}
 	for _, s := range records {
+		s, ad := strings.CutPrefix(s, "+")
 		rr, err := mdns.NewRR(s)
 		if err != nil {
 			t.Fatal(err)
 		}
 		rrs = append(rrs, rr)
+		secure[strings.ToLower(rr.Header().Name)] = ad
 	}
 	srv := &mdns.Server{PacketConn: pc, Handler: mdns.HandlerFunc(func(w mdns.ResponseWriter, q *mdns.Msg) {
 		a := new(mdns.Msg)
 		a.SetReply(q)
+		a.AuthenticatedData = secure[strings.ToLower(q.Question[0].Name)]
 		known := false
 		for _, rr := range rrs {
 			if strings.EqualFold(rr.Header().Name, q.Question[0].Name) {
@@ -120,7 +125,7 @@ func zone(t *testing.T, records ...string) *dns.Resolver {
 				}
 			}
 		}
-		if strings.HasPrefix(q.Question[0].Name, "broken.") {
+		if strings.HasPrefix(q.Question[0].Name, "broken.") || strings.Contains(q.Question[0].Name, "_tcp.mx.lazy.") {
 			a.Rcode = mdns.RcodeServerFailure
 		} else if !known {
 			a.Rcode = mdns.RcodeNameError

@@ -372,7 +372,7 @@ func TestCertificates(t *testing.T) {
 func TestNotLowered(t *testing.T) {
 	cert := (*authority)(nil).leaf(t, nil, "smart.test")
 	refused := "TLS is required, but host smart.test[127.0.0.1] refused to start TLS: 454 4.7.0 no"
-	for _, l := range []string{"encrypt", "fingerprint", "verify", "secure", "Secure", "dane", "typing error"} {
+	for _, l := range []string{"encrypt", "fingerprint", "verify", "secure", "Secure", "typing error"} {
 		for _, tc := range []struct {
 			name, code, text string
 			lines            []string
@@ -432,7 +432,7 @@ func TestWrapper(t *testing.T) {
 func TestPolicies(t *testing.T) {
 	tr := New(Options{TLSLevel: "may", Hostname: "x", Log: maillog.To(io.Discard, maillog.Options{}), ExcludeCiphers: "aNULL", TLSPolicy: list{
 		"a.test": "secure match=x.test:.y.test protocols=>=TLSv1.2 ciphers=high", "[a.test]:587": "encrypt", ".sub.test": "none",
-		"fp.test": "fingerprint match=00:11|22:33 match=44:55", "bad1": "dane", "bad2": "encrypt match=x", "bad3": "secure tafile=/x", "bad4": " ",
+		"fp.test": "fingerprint match=00:11|22:33 match=44:55", "bad1": "half-dane", "bad2": "encrypt match=x", "bad3": "secure tafile=/x", "bad4": " ",
 		"bad5": "encrypt ciphers=high ciphers=low", "bad6": "secure match=", "bad7": "encrypt protocols=TLSv9", "bad8": "fingerprint", "bad9": "secure x"}})
 	for dest, want := range map[string]string{"a.test": "secure", "[a.test]:587": "encrypt", "[a.test]": "may", "b.sub.test": "none",
 		"c.b.sub.test": "none", "sub.test": "may", "fp.test": "fingerprint", "[c.sub.test]": "may", "b.sub.test:25": "may"} {
@@ -484,7 +484,7 @@ func TestNotShared(t *testing.T) {
 }
 
 func TestCheck(t *testing.T) {
-	for _, o := range []Options{{TLSLevel: "dane"}, {TLSLevel: "dane-only"}, {TLSLevel: "half-dane"}, {TLSLevel: "x"}, {TLSLevel: "may", TLSWrapper: true},
+	for _, o := range []Options{{TLSLevel: "half-dane"}, {TLSLevel: "x"}, {TLSLevel: "may", TLSWrapper: true},
 		{FingerprintDigest: "crc32"}, {TLSProtocols: "SSLv9"}} {
 		if param, why := o.Check(); param == "" || why == "" {
 			t.Errorf("%+v passes", o)

@@ -15,6 +15,8 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"packetboat/internal/trust/dane"
 )
 
 // judge holds a host's certificate against the policy. trusted says that its
@@ -28,6 +30,12 @@ func (s *session) judge(st *tls.ConnectionState) (trusted bool, err error) {
 	}
 	if s.terms.level == levelFingerprint {
 		return false, s.knownKey(st.PeerCertificates[0])
+	}
+	if s.terms.level >= levelDane {
+		if err := dane.Verify(st.PeerCertificates, s.terms.tlsa, []string{s.host.name, s.terms.domain}); err != nil {
+			return false, fmt.Errorf("server certificate verification failed for %s: %w", name, err)
+		}
+		return true, nil
 	}
 	if err := s.t.chain(st.PeerCertificates, name); err != nil {
 		return false, err
