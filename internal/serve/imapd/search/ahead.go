@@ -1,6 +1,8 @@
 package search
 
 import (
+	"bytes"
+	"io"
 	"runtime"
 	"slices"
 	"sync"
@@ -12,8 +14,8 @@ import (
 )
 
 // A search through bodies looks at messages ahead of the one that is asked for,
-// on two processors. Each worker holds one message's tree and pieces of its
-// text, about 200 KB; one search has no more of them, however many
+// on two processors. Each worker holds one message of up to 256 KB, its
+// tree and pieces of its text, about 500 KB; one search has no more of them, however many
 // processors there are.
 const (
 	aheadBlock = 128
@@ -74,6 +76,7 @@ func (sr *Searcher) newWorkers() []*Searcher {
 	for i := range workers {
 		w := &Searcher{View: sr.View, Source: sr.Source, Saved: sr.Saved, key: sr.key, now: sr.now, last: sr.last, keyword: sr.keyword, kinds: sr.kinds}
 		w.kinds.fields = slices.Clone(w.kinds.fields)
+		w.Read = w.readHeld(sr.Read)
 		mime := message.NewParser()
 		w.Load = func(m *store.Msg) (*message.Part, error) {
 			r, err := w.Read(m.UID, 0, -1)
@@ -86,6 +89,40 @@ func (sr *Searcher) newWorkers() []*Searcher {
 		workers[i] = w
 	}
 	return workers
+}
+
+// maxWhole is the longest message that a worker holds as a whole, because its
+// structure and then each of its parts are wanted; longer ones are read piece by piece.
+const maxWhole = 256 << 10
+
+// readHeld is read that goes to the store once for each short message.
+func (w *Searcher) readHeld(read func(uid uint32, off, n int64) (io.ReadCloser, error)) func(uid uint32, off, n int64) (io.ReadCloser, error) {
+	var held uint32
+	var whole []byte
+	return func(uid uint32, off, n int64) (io.ReadCloser, error) {
+		if w.m == nil || w.m.UID != uid || w.m.Size > maxWhole || w.m.Size <= 0 {
+			return read(uid, off, n)
+		}
+		if held != uid {
+			held = 0
+			r, err := read(uid, 0, -1)
+			if err != nil {
+				return nil, err
+			}
+			defer r.Close()
+			whole = slices.Grow(whole[:0], int(w.m.Size))[:w.m.Size]
+			if _, err := io.ReadFull(r, whole); err != nil {
+				return nil, err
+			}
+			held = uid
+		}
+		off = min(off, int64(len(whole)))
+		part := whole[off:]
+		if n >= 0 && n < int64(len(part)) {
+			part = part[:n]
+		}
+		return io.NopCloser(bytes.NewReader(part)), nil
+	}
 }
 
 // Expired tells whether the search has taken longer than Limit: then nothing
