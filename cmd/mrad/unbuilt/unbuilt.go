@@ -265,8 +265,8 @@ func (s Checker) unbuiltPatterns() (errs []error) {
 			errs = append(errs, s.errorAt(name, err.Error(), "use variables such as %u, %n, %d, %h and %1n"))
 		}
 	}
-	if format := s.Conf.Get("pop3_uidl_format"); !uidsOnly(format) {
-		errs = append(errs, s.errorAt("pop3_uidl_format", "only %u and %v are supported", "write %08Xu%08Xv, and know that clients fetch their mail again"))
+	if format := s.Conf.Get("pop3_uidl_format"); !uidsOnly(format, strings.HasPrefix(s.Conf.Get("mail_location"), "maildir:")) {
+		errs = append(errs, s.errorAt("pop3_uidl_format", "only %u and %v are supported, and %f for a Maildir", "write %08Xu%08Xv, and know that clients fetch their mail again"))
 	}
 	for _, name := range strings.Fields(s.Conf.Get("auth_mechanisms")) {
 		if !auth.KnowsMechanism(name) {
@@ -300,8 +300,8 @@ func (s Checker) unbuiltWords(name string, known ...string) (errs []error) {
 }
 
 // uidsOnly tells whether pop3_uidl_format is made of the variables %u and %v, and
-// of one at least.
-func uidsOnly(format string) bool {
+// %f where messages are files, and of one at least.
+func uidsOnly(format string, files bool) bool {
 	found := false
 	for {
 		_, rest, ok := strings.Cut(format, "%")
@@ -309,7 +309,7 @@ func uidsOnly(format string) bool {
 			return found
 		}
 		rest = strings.TrimLeft(rest, "0123456789X")
-		if rest == "" || (rest[0] != 'u' && rest[0] != 'v') {
+		if rest == "" || rest[0] != 'u' && rest[0] != 'v' && (rest[0] != 'f' || !files) {
 			return false
 		}
 		found, format = true, rest[1:]

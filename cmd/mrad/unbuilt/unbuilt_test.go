@@ -56,6 +56,7 @@ func TestUnbuilt(t *testing.T) {
 		"mail_location = mbox:/srv/%Hu":                                                "2: mail_location",
 		"lmtp_save_to_detail_mailbox = yes":                                            "2: lmtp_save_to_detail_mailbox",
 		"pop3_uidl_format = %m":                                                        "2: pop3_uidl_format",
+		"pop3_uidl_format = %f":                                                        "2: pop3_uidl_format",
 		"pop3_uidl_format = %g":                                                        "2: pop3_uidl_format",
 		"pop3_uidl_format = x":                                                         "2: pop3_uidl_format",
 	} {
