@@ -132,6 +132,8 @@ func cases() []testCase {
 		{user: "upper", to: "UPPER@mail.test"},
 		{user: "nosuch", to: "nosuch@mail.test nosuch2@mail.test", aliases: map[string]string{"nosuch": "nobodyhere"}},
 	}
+	list = append(list, testCase{user: "evil", to: `evil@mail.test "|id>DIR/out/evil"@mail.test "DIR/out/evilfile"@mail.test ":include:/etc/passwd"@mail.test ` +
+		"\";id;\"@mail.test `id`@mail.test $USER@mail.test \"~/x\"@mail.test"})
 	list = append(list, aliasCases()...)
 	list = append(list, forwardCases()...)
 	list = append(list, mailboxCases()...)
