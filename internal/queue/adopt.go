@@ -24,37 +24,63 @@ var foreignName = regexp.MustCompile(`^([0-9A-F]{6,21}|[0-9A-Za-z]{10,40})$`)
 // foreignDepth is how deep Postfix hashes at most (hash_queue_depth).
 const foreignDepth = 10
 
-// adopt imports what Postfix left in the queue. What cannot be read stays in its
-// place, and is told.
-func (q *Queue) adopt(r *Recovered) error {
-	for _, f := range liveFolders {
-		top := filepath.Join(q.root, f.String())
-		if err := q.adoptDir(top, f, 0, r); err != nil {
-			return err
+// found is what stands in each live folder, by id: a start looks at every file
+// once, however many there are. An imported file has no inode here.
+type found [nFolders]map[string]Info
+
+// has tells whether an id is in any folder.
+func (all *found) has(id string) bool {
+	for _, f := range all {
+		if _, ok := f[id]; ok {
+			return true
 		}
 	}
-	return nil
+	return false
+}
+
+// adopt imports what Postfix left in the queue, and returns what is in it then.
+// What cannot be read stays in its place, and is told.
+func (q *Queue) adopt(r *Recovered) (*found, error) {
+	all := &found{}
+	for _, f := range liveFolders {
+		all[f] = map[string]Info{}
+		if err := q.adoptDir(filepath.Join(q.root, f.String()), f, 0, r, all[f]); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
 }
 
 // adoptDir imports from one folder and those in it.
-func (q *Queue) adoptDir(dir string, f Folder, depth int, r *Recovered) error {
+func (q *Queue) adoptDir(dir string, f Folder, depth int, r *Recovered, all map[string]Info) error {
 	return eachName(dir, func(e fs.DirEntry) error {
-		path := filepath.Join(dir, e.Name())
+		path := dir + "/" + e.Name()
 		switch {
 		case e.IsDir() && depth < foreignDepth && len(e.Name()) == 1:
-			return q.adoptDir(path, f, depth+1, r)
-		case e.IsDir() || !foreignName.MatchString(e.Name()):
+			return q.adoptDir(path, f, depth+1, r, all)
+		case e.IsDir() || !ValidID(e.Name()) && !foreignName.MatchString(e.Name()):
 			return nil
 		}
-		id, err := q.adoptFile(path, f)
+		st, err := disk.StatPath(path)
+		id := ""
+		// Without the owner's execute bit the file is ours, or Postfix was still
+		// writing and nobody got "250".
+		if err == nil && st.Mode&0o100 != 0 {
+			id, err = q.adoptFile(path, f)
+		}
 		switch {
-		case errors.Is(err, fs.ErrNotExist), id == "" && err == nil:
+		case errors.Is(err, fs.ErrNotExist):
 		case errors.Is(err, postfix.ErrForeign):
 			r.Foreign = append(r.Foreign, [2]string{path, err.Error()})
 		case err != nil:
 			return err
-		default:
+		case id != "":
 			r.Renamed = append(r.Renamed, [2]string{e.Name(), id})
+			all[id] = Info{ModTime: time.Unix(0, st.Mtime)}
+		case ValidID(e.Name()) && (depth == 0 || depth == 1 && f == Deferred):
+			if old, twice := all[e.Name()]; !twice || old.inode != 0 {
+				all[e.Name()] = Info{ModTime: time.Unix(0, st.Mtime), Bytes: st.Size, Expire: st.Mode&expireBit != 0, inode: st.Ino}
+			}
 		}
 		return nil
 	})
@@ -63,11 +89,6 @@ func (q *Queue) adoptDir(dir string, f Folder, depth int, r *Recovered) error {
 // adoptFile imports one file; id is empty for a file of ours, and for one that
 // Postfix had deleted already.
 func (q *Queue) adoptFile(path string, folder Folder) (id string, err error) {
-	// Without the owner's execute bit the file is ours, or Postfix was still writing
-	// and nobody got "250". The start of a long queue must not open every file.
-	if st, err := disk.StatPath(path); err != nil || st.Mode&0o100 == 0 {
-		return "", err
-	}
 	f, st, err := disk.OpenStat(path, os.O_RDONLY, -1)
 	if err != nil {
 		if _, untrusted := errors.AsType[*disk.UntrustedError](err); untrusted || disk.IsLink(err) {

@@ -117,30 +117,40 @@ func (q *Queue) Recover() (*Recovered, error) {
 	if err := q.dropTemps(r); err != nil {
 		return nil, err
 	}
-	if err := q.adopt(r); err != nil {
+	all, err := q.adopt(r)
+	if err != nil {
 		return nil, err
 	}
-	if err := q.Rename(r); err != nil {
-		return nil, err
+	for _, f := range liveFolders {
+		for id, info := range all[f] {
+			if info.inode == 0 || idFits(id, info.inode) {
+				continue
+			}
+			fresh, err := q.refit(id, f, info, r)
+			if err != nil {
+				return nil, err
+			}
+			delete(all[f], id)
+			if fresh != "" {
+				all[f][fresh] = Info{ModTime: info.ModTime}
+			}
+		}
 	}
 	// What was active once had been answered for, and is whole.
-	err := q.IDs(Incoming, func(id string) error { r.Fresh = append(r.Fresh, id); return nil })
-	if err != nil {
-		return nil, err
+	for id := range all[Incoming] {
+		r.Fresh = append(r.Fresh, id)
 	}
 	r.Ready = append(r.Ready, r.Fresh...)
-	err = q.IDs(Active, func(id string) error {
+	for id := range all[Active] {
 		r.Ready = append(r.Ready, id)
-		return gone(q.Move(id, Active, Incoming))
-	})
-	if err != nil {
-		return nil, err
+		if err := gone(q.Move(id, Active, Incoming)); err != nil {
+			return nil, err
+		}
 	}
-	err = q.Scan(Deferred, func(id string, info Info) error {
+	for id, info := range all[Deferred] {
 		r.Waiting = append(r.Waiting, Wait{id, info.ModTime})
-		return nil
-	})
-	return r, errors.Join(err, q.dropReasons())
+	}
+	return r, q.dropReasons(all)
 }
 
 // gone forgives that somebody else was faster.
@@ -171,18 +181,24 @@ func (q *Queue) Rename(r *Recovered) error {
 			if idFits(id, info.inode) {
 				return nil
 			}
-			fresh := q.freshID(info.inode)
-			if err := q.renumber(id, fresh, f); err != nil {
-				return gone(err)
-			}
-			r.Renamed = append(r.Renamed, [2]string{id, fresh})
-			return nil
+			_, err := q.refit(id, f, info, r)
+			return err
 		})
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// refit gives a message a name that fits; empty when somebody else was faster.
+func (q *Queue) refit(id string, f Folder, info Info, r *Recovered) (string, error) {
+	fresh := q.freshID(info.inode)
+	if err := q.renumber(id, fresh, f); err != nil {
+		return "", gone(err)
+	}
+	r.Renamed = append(r.Renamed, [2]string{id, fresh})
+	return fresh, nil
 }
 
 // freshID returns an id for inode that no misnamed file bears at the moment.
@@ -217,14 +233,14 @@ func (q *Queue) moveReasons(from, to string) {
 }
 
 // dropReasons removes reasons whose message is gone.
-func (q *Queue) dropReasons() error {
+func (q *Queue) dropReasons(all *found) error {
 	top := filepath.Join(q.root, deferName)
 	return eachName(top, func(e fs.DirEntry) error {
 		if !e.IsDir() {
 			return nil
 		}
 		return eachName(filepath.Join(top, e.Name()), func(e fs.DirEntry) error {
-			if !ValidID(e.Name()) {
+			if !ValidID(e.Name()) || all.has(e.Name()) {
 				return nil
 			}
 			if _, ok := q.Find(e.Name()); !ok {
