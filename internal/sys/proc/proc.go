@@ -78,14 +78,21 @@ func startWith(cmd *exec.Cmd, umask int) error {
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends with us
-		err := unix.Unshare(unix.CLONE_FS)
-		if err == nil {
+		if unix.Unshare(unix.CLONE_FS) == nil {
 			unix.Umask(umask)
-			err = cmd.Start()
+		} else { // some containers forbid it
+			throughShell(cmd, umask)
 		}
-		done <- err
+		done <- cmd.Start()
 	}()
 	return <-done
+}
+
+// throughShell has the shell set the umask and then become the command.
+func throughShell(cmd *exec.Cmd, umask int) {
+	script := fmt.Sprintf(`umask %04o; exec "$0" "$@"`, umask)
+	cmd.Args = append([]string{"sh", "-c", script, cmd.Path}, cmd.Args[1:]...)
+	cmd.Path = "/bin/sh"
 }
 
 func (r Role) credential() *syscall.Credential {
