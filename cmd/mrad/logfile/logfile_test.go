@@ -1,6 +1,7 @@
 package logfile
 
 import (
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -39,5 +40,22 @@ func TestFor(t *testing.T) {
 		if got := f.For(line) == f.Errors; got != want {
 			t.Errorf("%q: %v", line, got)
 		}
+	}
+}
+
+// TestDebug: lines of debugging have a file of their own.
+func TestDebug(t *testing.T) {
+	dir := t.TempDir()
+	f, err := Open(Options{Path: dir + "/log", Debug: dir + "/debug"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{"auth: Debug: a", "auth: Error: b", "auth: c"} {
+		f.For(line).Info("%s", line)
+	}
+	debug, _ := os.ReadFile(dir + "/debug")
+	log, _ := os.ReadFile(dir + "/log")
+	if strings.Count(string(debug), "\n") != 1 || !strings.Contains(string(debug), "auth: Debug: a") || strings.Count(string(log), "\n") != 2 {
+		t.Errorf("debug:\n%s\nlog:\n%s", debug, log)
 	}
 }
