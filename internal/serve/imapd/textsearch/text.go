@@ -210,18 +210,28 @@ func DecodeBody(r io.Reader, p *message.Part) io.Reader {
 // message.
 type Window struct{ raw, hay []byte }
 
-// foldInto appends Fold(b) to dst; ASCII, which most text is, is not copied twice.
+// foldInto appends Fold(b) to dst. Only what is not ASCII goes the long way: taking
+// letters apart (NFKD) moves nothing over an ASCII letter.
 func foldInto(dst, b []byte) []byte {
-	for _, c := range b {
-		if c >= utf8.RuneSelf {
-			return append(dst, Fold(string(b))...)
+	for len(b) > 0 {
+		n := 0
+		for n < len(b) && b[n] < utf8.RuneSelf {
+			n++
 		}
-	}
-	start := len(dst)
-	dst = append(dst, b...)
-	for i := start; i < len(dst); i++ {
-		if c := dst[i]; c >= 'A' && c <= 'Z' {
-			dst[i] = c + 'a' - 'A'
+		start := len(dst)
+		dst = append(dst, b[:n]...)
+		for i := start; i < len(dst); i++ {
+			if c := dst[i]; c >= 'A' && c <= 'Z' {
+				dst[i] = c + 'a' - 'A'
+			}
+		}
+		b = b[n:]
+		for n = 0; n < len(b) && b[n] >= utf8.RuneSelf; {
+			n++
+		}
+		if n > 0 {
+			dst = append(dst, Fold(string(b[:n]))...)
+			b = b[n:]
 		}
 	}
 	return dst

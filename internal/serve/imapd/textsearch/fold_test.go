@@ -1,0 +1,21 @@
+package textsearch
+
+import (
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// TestFoldInto holds that folding piece by piece is folding.
+func TestFoldInto(t *testing.T) {
+	words := []string{"A", "e\u0301\u0323", "\u00c4", "\u0130", "\ufb01", "\u1e9e", "\u0323\u0301", "\xff\xfe", "\xe2\x82", "Z ", "\uac00", "\u03a3", "\u212b"}
+	rapid.Check(t, func(t *rapid.T) {
+		text := rapid.String().Draw(t, "text")
+		for _, i := range rapid.SliceOf(rapid.IntRange(0, len(words)-1)).Draw(t, "words") {
+			text += words[i]
+		}
+		if got, want := string(foldInto(nil, []byte(text))), Fold(text); got != want {
+			t.Fatalf("%q becomes %q, want %q", text, got, want)
+		}
+	})
+}
