@@ -3,11 +3,13 @@ package wiring
 import (
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"packetboat/internal/route/table"
 	"packetboat/internal/sys/config"
 	"packetboat/internal/sys/maillog"
 )
@@ -79,5 +81,25 @@ smtpd_etrn_restrictions = check_etrn_access proxy:hash:DIR/e
 		if err != nil && !strings.Contains(err.Error(), "list proxy:hash:"+path+" in main.cf:proxy_read_maps") {
 			t.Errorf("no help: %v", err)
 		}
+	}
+}
+
+// TestPipes: a configuration or table that is a pipe, to which nobody may ever
+// write, is an error and not a wait without end.
+func TestPipes(t *testing.T) {
+	mkfifo, err := exec.LookPath("mkfifo")
+	if err != nil {
+		t.Skip("no mkfifo")
+	}
+	dir := t.TempDir()
+	path := filepath.Join(dir, "main.cf")
+	if err := exec.Command(mkfifo, path).Run(); err != nil {
+		t.Skip(err)
+	}
+	if _, _, err := config.LoadMain(dir); err == nil || !strings.Contains(err.Error(), "pipe") {
+		t.Errorf("main.cf: %v", err)
+	}
+	if _, err := table.Open("texthash:"+path, table.Options{}); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+		t.Errorf("table: %v", err)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"packetboat/internal/route/table/nettable"
 	"packetboat/internal/route/table/query"
 	"packetboat/internal/route/table/sqltable"
+	"packetboat/internal/sys/disk"
 )
 
 // driver asks a database. Its connections close by themselves when nobody uses
@@ -128,9 +129,10 @@ func openSocket(kind string, build func(string, query.Env) (*nettable.Table, err
 	}
 }
 
-// open opens a file, through OpenFile where our own rights do not suffice.
+// open opens a regular file, through OpenFile where our own rights do not suffice.
+// A pipe that nobody writes to would be waited for for ever.
 func (o Options) open(path string) (*os.File, error) {
-	f, err := os.Open(path)
+	f, err := disk.OpenAs(path, os.Geteuid(), os.Getegid())
 	if o.OpenFile != nil && os.IsPermission(err) {
 		return o.OpenFile(path)
 	}

@@ -106,6 +106,11 @@ func PlaceAt(file string, line, col int) string {
 
 // Read reads a whole configuration file.
 func Read(path string) (string, error) {
+	// Nobody may ever write to a pipe: only those that a shell makes are read.
+	if fi, err := os.Stat(path); err == nil && fi.Mode()&os.ModeNamedPipe != 0 &&
+		!strings.HasPrefix(path, "/dev/") && !strings.HasPrefix(path, "/proc/") {
+		return "", &Error{File: path, Text: "a named pipe, not a file", Hint: "put a text file there"}
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return "", err
