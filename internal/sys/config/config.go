@@ -45,7 +45,6 @@ type (
 	Mailbox        = dovecot.Mailbox      // a mailbox of a namespace
 	UnixListener   = dovecot.UnixListener // of a service
 	InetListener   = dovecot.InetListener // of a service
-	Vars           = dovecot.Vars         // values of %variables
 )
 
 // DefaultDovecot is the configuration file when -c does not name another.
@@ -58,6 +57,3 @@ func LoadDovecot(path string) (*Dovecot, error) { return dovecot.Load(path) }
 // ParseDovecot reads the text of a dovecot.conf, whose name in messages and for
 // relative includes is path.
 func ParseDovecot(path, content string) (*Dovecot, error) { return dovecot.Parse(path, content) }
-
-// Expand replaces the %variables of a Dovecot value.
-func Expand(value string, vars Vars) (string, error) { return dovecot.Expand(value, vars) }

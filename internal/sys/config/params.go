@@ -55,7 +55,9 @@ type Param struct {
 
 // Own tells that a parameter is this system's and not Postfix's: postconf(1)
 // shows it where main.cf sets it, so that its output stays what scripts know.
-func (p Param) Own() bool { return strings.HasPrefix(p.Name, "smtpd_greylist_") || p.Name == "srs_domain" }
+func (p Param) Own() bool {
+	return strings.HasPrefix(p.Name, "smtpd_greylist_") || p.Name == "srs_domain"
+}
 
 // LookupParam finds a parameter of main.cf: a built-in one, or one that belongs
 // to a delivery service by its ending, such as dovecot_destination_recipient_limit.

@@ -34,9 +34,3 @@ func isTimeout(err error) bool {
 func IsReset(err error) bool {
 	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNABORTED)
 }
-
-// IsFull tells whether err says that the disk, the quota or the file size limit
-// is exhausted: mail waits until there is room again.
-func IsFull(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG)
-}

@@ -200,12 +200,6 @@ func Become(u *User, mail int) error {
 	return nil
 }
 
-// DropGroup gives up the effective group that Become left, for ever.
-func DropGroup() error {
-	gid := os.Getgid()
-	return syscall.Setresgid(gid, gid, gid)
-}
-
 // PeerUID returns the user number of the process at the other end of a unix
 // socket (SO_PEERCRED), as it was when it connected.
 func PeerUID(c syscall.RawConn) (int, error) {

@@ -213,20 +213,3 @@ func TestDovecotFilters(t *testing.T) {
 		t.Errorf("%+v %+v %+v", imap, pop3, name)
 	}
 }
-
-func TestExpandVars(t *testing.T) {
-	vars := Vars{"user": "Al.B@Example.org", "home": "/home/al", "service": "imap"}
-	for value, want := range map[string]string{
-		"/var/mail/%u": "/var/mail/Al.B@Example.org", "%n@%Ld": "Al.B@example.org", "%{user}%%": "Al.B@Example.org%", "%1n/%1.2n": "A/l.",
-		"%h/%s": "/home/al/imap", "%-3.2d": "or", "%Ud": "EXAMPLE.ORG", "%Rn": "B.lA", "plain": "plain", "%Dd": "Example,dc=org",
-		"%2.256Nu": "69", "%2.256Hu": "e7", "%05n": "0Al.B", "%Mn": "0c7288efff6eeab9581ec21a88745c91",
-	} {
-		got, err := Expand(value, vars)
-		if err != nil || got != want {
-			t.Errorf("%s = %q, %v; want %q", value, got, err, want)
-		}
-	}
-	if _, err := Expand("%{nosuch}", vars); err == nil {
-		t.Error("an unknown variable expands")
-	}
-}

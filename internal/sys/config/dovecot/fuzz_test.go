@@ -30,14 +30,6 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// FuzzExpand feeds the %variables.
-func FuzzExpand(f *testing.F) {
-	for _, s := range []string{"%u", "%{user}", "%-3.2Ld", "%2.256Nu", "%%", "%", "%L", "%{", "%0000000000009n", "%MMu"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, text string) { Expand(text, Vars{"user": "a@b", "home": "/h"}) })
-}
-
 // TestTable holds that the table is sorted and that its defaults are of their types.
 func TestTable(t *testing.T) {
 	last := ""
