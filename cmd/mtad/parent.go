@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"packetboat/cmd/internal/spawn"
 	"packetboat/cmd/internal/wiring"
 	"packetboat/internal/sys/config"
 	"packetboat/internal/sys/disk"
@@ -31,8 +32,9 @@ type parent struct {
 	log     *maillog.Log
 	lock    *os.File // master.pid, locked while we live
 	sockets sockets
-	bin     string // folder of our programs
-	words   *words // what our children say on standard error
+	spawned spawn.Set // the administrator's commands that are services
+	bin     string    // folder of our programs
+	words   *words    // what our children say on standard error
 	stop    chan os.Signal
 	engine  *engineProc
 	force   bool // parameters that are not built do not stop us
@@ -132,7 +134,7 @@ func (p *parent) openLog() error {
 
 // start binds the ports and starts the first engine.
 func (p *parent) start() error {
-	if err := p.sockets.bind(p.main, p.master); err != nil {
+	if err := errors.Join(p.sockets.bind(p.main, p.master), p.spawn()); err != nil {
 		return err
 	}
 	p.tellDoubts()
@@ -233,8 +235,11 @@ func (p *parent) take() error {
 			return err
 		}
 	}
-	return p.sockets.bind(p.main, p.master)
+	return errors.Join(p.sockets.bind(p.main, p.master), p.spawn())
 }
+
+// spawn opens the sockets of spawn(8).
+func (p *parent) spawn() error { return p.spawned.Bind(p.main, p.master, p.logs.Program("spawn")) }
 
 // oneLine puts what is written for people into one line of the log.
 func oneLine(s string) string {
@@ -243,6 +248,7 @@ func oneLine(s string) string {
 
 func (p *parent) close() {
 	p.sockets.close()
+	p.spawned.Close()
 	if p.lock != nil {
 		p.lock.Truncate(0)
 		p.lock.Close()
