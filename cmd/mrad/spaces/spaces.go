@@ -116,16 +116,3 @@ func (u *User) expand(pattern string) (string, error) {
 	}
 	return strings.Join(parts, ":"), nil
 }
-
-// Problem says what of a namespace block there is not, or "".
-func Problem(n config.Namespace) string {
-	switch {
-	case n.Type == "shared":
-		return "type = shared: mail of other users is not supported"
-	case strings.Contains(n.Prefix, "%"):
-		return "prefix with variables is not supported"
-	case n.Prefix != "" && n.Separator != "" && !strings.HasSuffix(n.Prefix, n.Separator):
-		return "prefix must end with the separator"
-	}
-	return ""
-}
