@@ -119,6 +119,6 @@ func (e *engine) pass(ctx context.Context, transport string, job *mail.Job) bool
 	if hop != "" {
 		job.Nexthop = hop
 	}
-	t.(sched.Transport).Deliver(ctx, job)
+	t.Deliver(ctx, job)
 	return true
 }
