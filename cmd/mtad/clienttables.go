@@ -8,7 +8,6 @@ import (
 	"packetboat/internal/route/checks"
 	"packetboat/internal/route/table"
 	"packetboat/internal/send/remote"
-	"packetboat/internal/send/sched"
 	"packetboat/internal/sys/config"
 )
 
