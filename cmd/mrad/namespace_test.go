@@ -8,10 +8,12 @@ import (
 )
 
 // TestNamespaces: the namespaces of dovecot.conf are those of a session, each over
-// its own mail, and imap_capability and imap_id_send are what it says.
+// its own mail, and imap_capability, imap_id_send and
+// imap_client_workarounds are what it says.
 func TestNamespaces(t *testing.T) {
 	s := launch(t, `no
 imap_capability = +XTEST
+imap_client_workarounds = tb-extra-mailbox-sep
 imap_id_send = name * support-url https://example.org/
 namespace inbox {
   inbox = yes
@@ -41,6 +43,7 @@ namespace old {
 		{`LSUB "" *`, `* LSUB (\Drafts) "." INBOX.Drafts`},
 		{"SELECT INBOX", "* 1 EXISTS"},
 		{"COPY 1 INBOX.Drafts", "b OK [COPYUID"},
+		{"STATUS INBOX.Drafts. (MESSAGES)", "* STATUS INBOX.Drafts. (MESSAGES 1)"},
 		{"CREATE Old.a.b", "b OK"},
 		{"COPY 1 Old.a.b", "b OK [COPYUID"},
 		{`LIST "" Old.*`, "Old.a.b"},

@@ -157,7 +157,7 @@ func (r *mailRole) session(e event, kicked <-chan struct{}) {
 		return
 	}
 	imapd.Serve(wrapped, imapd.User{Name: s.User, Namespaces: list},
-		imapd.Options{Log: r.imap, IdleNotify: u.IdleNotify, MaxLine: u.MaxLine, IDSend: u.IDSend, Capability: u.Capability}, imapd.Start{Tag: s.Tag, Pending: s.Pending, TLS: s.TLS, Session: s.Session, Stopping: stopping})
+		imapd.Options{Log: r.imap, IdleNotify: u.IdleNotify, MaxLine: u.MaxLine, IDSend: u.IDSend, Capability: u.Capability, Workarounds: u.Bends}, imapd.Start{Tag: s.Tag, Pending: s.Pending, TLS: s.TLS, Session: s.Session, Stopping: stopping})
 }
 
 // kickable notes a session, and returns what is closed when it is to end.

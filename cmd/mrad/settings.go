@@ -74,6 +74,7 @@ type setup struct {
 	Spaces           []spaces.Space // namespaces of IMAP
 	IDSend           string         // imap_id_send
 	Capability       string         // imap_capability
+	Bends            []string       // imap_client_workarounds
 }
 
 // load reads the configuration; every problem is in the error. With force,
@@ -181,6 +182,7 @@ func (s *settings) setupFor(proto string) (*setup, error) {
 		MaxLine          int64         `dovecot:"imap_max_line_length"`
 		IDSend           string        `dovecot:"imap_id_send"`
 		Capability       string        `dovecot:"imap_capability"`
+		Bends            []string      `dovecot:"imap_client_workarounds"`
 	}
 	if err := s.conf.For(config.Context{Protocol: proto}).Decode(&o); err != nil {
 		return nil, err
@@ -195,7 +197,7 @@ func (s *settings) setupFor(proto string) (*setup, error) {
 	}
 	u := &setup{Balancers: balancers, BalancerTimeout: o.BalancerTimeout, Greeting: greeting(o.Greeting), DisablePlaintext: o.DisablePlaintext, Verbose: o.Verbose, RequireTLS: s.SSL == "required",
 		Trusted: trusted, LockTimeout: o.LockTimeout, DotlockStale: o.DotlockStale, IdleNotify: o.IdleNotify,
-		UIDL: o.UIDL, NoFlagUpdates: o.NoFlagUpdates, Workarounds: o.Workarounds, MaxLine: int(min(o.MaxLine, maxLine)), Hostname: s.Hostname, IDSend: o.IDSend, Capability: o.Capability}
+		UIDL: o.UIDL, NoFlagUpdates: o.NoFlagUpdates, Workarounds: o.Workarounds, MaxLine: int(min(o.MaxLine, maxLine)), Hostname: s.Hostname, IDSend: o.IDSend, Capability: o.Capability, Bends: o.Bends}
 	u.TLS = s.tlsOptions()
 	return u, nil
 }

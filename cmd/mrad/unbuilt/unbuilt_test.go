@@ -53,6 +53,7 @@ func TestUnbuilt(t *testing.T) {
 		"ssl_cipher_list = AES128-SHA":                                                 "2: ssl_cipher_list",
 		"ssl_options = nope":                                                           "2: ssl_options",
 		"mail_location = mdbox:~/mdbox":                                                "2: mail_location: mail driver \"mdbox\"",
+		"mail_attachment_dir = /a\nmail_location = sdbox:~/d":                          "3: mail_location: mail driver \"sdbox\"",
 		"mail_location = mbox:/srv/%Hu":                                                "2: mail_location",
 		"lmtp_save_to_detail_mailbox = yes":                                            "2: lmtp_save_to_detail_mailbox",
 		"pop3_uidl_format = %m":                                                        "2: pop3_uidl_format",
@@ -87,6 +88,10 @@ ssl_dh = </nonexistent
 ssl_prefer_server_ciphers = yes
 default_vsz_limit = 1G
 mail_fsync = always
+mail_attachment_dir = /var/attachments
+mail_attachment_fs = posix
+mail_attachment_hash = %{sha512}
+mail_attachment_min_size = 64k
 plugin {
   sieve = ~/.dovecot.sieve
 }
@@ -96,6 +101,7 @@ protocol lda {
 protocol imap {
   mail_max_userip_connections = 50
   imap_idle_notify_interval = 1 min
+  imap_client_workarounds = tb-extra-mailbox-sep, delay-newmail
 }
 protocol pop3 {
   pop3_uidl_format = %v.%u

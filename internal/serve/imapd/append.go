@@ -33,7 +33,7 @@ func (s *session) appendTo(args []syntax.Arg, replaced uint32) error {
 	if err != nil {
 		return s.dropLiteral(args, err)
 	}
-	name, err := mailboxName(args[0])
+	name, err := s.mailboxName(args[0])
 	var box store.Mailbox
 	if err == nil {
 		box, err = s.tree.Open(name)
@@ -42,6 +42,7 @@ func (s *session) appendTo(args []syntax.Arg, replaced uint32) error {
 		return s.refuseLiteral(last, err, name)
 	}
 	defer box.Close()
+	s.cmd.safe = s.box != nil && s.tree.Same(s.view.Name, name)
 	ap := &appender{session: s, name: name, box: box, replaced: replaced}
 	ap.spool.Dir = s.opts.TempDir
 	defer ap.spool.Close()

@@ -19,6 +19,7 @@ import (
 //	# comment
 //	inbox mixed.eml plain.eml       the mails in INBOX; all of testdata/*.eml without it
 //	conf dot.conf maildir:~/mail    namespaces of testdata/dot.conf over a store on disk
+//	bends delay-newmail             imap_client_workarounds of both servers
 //	c -> a SELECT INBOX             the client; c2 is a second session
 //	s <- * 3 EXISTS                 the answer of both servers, or ours where
 //	d <- ...                        Dovecot's is another; "why" before it says why
@@ -30,6 +31,7 @@ type dialogue struct {
 	head  []string // comments and inbox line
 	inbox []string
 	conf  []string // configuration with namespaces, mail location
+	bends []string // imap_client_workarounds
 	seqs  bool     // HIGHESTMODSEQ is compared
 	steps []step
 }
@@ -65,6 +67,9 @@ func parseDialogue(t *testing.T, name string) *dialogue {
 			d.head = append(d.head, l)
 		case l == "modseqs":
 			d.seqs = true
+			d.head = append(d.head, l)
+		case strings.HasPrefix(l, "bends "):
+			d.bends = strings.Fields(l)[1:]
 			d.head = append(d.head, l)
 		case strings.HasPrefix(l, "conf "):
 			d.conf = strings.Fields(l)[1:]
@@ -298,10 +303,10 @@ func TestDialogues(t *testing.T) {
 func (d *dialogue) ours(t *testing.T) *player {
 	if d.conf != nil {
 		u := diskUser(t, d.conf[0], d.conf[1], d.mails(t))
-		return &player{t: t, modseqs: d.seqs, start: func() *peer { return startUser(t, u, Options{}) }}
+		return &player{t: t, modseqs: d.seqs, start: func() *peer { return startUser(t, u, Options{Workarounds: d.bends}) }}
 	}
 	st := memory(t, d.mails(t))
-	return &player{t: t, modseqs: d.seqs, start: func() *peer { return startOurs(t, st, Options{}) }}
+	return &player{t: t, modseqs: d.seqs, start: func() *peer { return startOurs(t, st, Options{Workarounds: d.bends}) }}
 }
 
 func (d *dialogue) dovecot(t *testing.T) *player {
@@ -309,7 +314,22 @@ func (d *dialogue) dovecot(t *testing.T) *player {
 	if d.conf != nil {
 		dovecotSpaces(t, home, d.conf[0], d.conf[1], d.mails(t))
 	}
+	if d.bends != nil {
+		bend(t, home, d.bends)
+	}
 	return &player{t: t, modseqs: d.seqs, start: func() *peer { return startDovecot(t, home) }}
+}
+
+// bend adds workarounds to the configuration of a Dovecot home.
+func bend(t *testing.T, home string, words []string) {
+	f, err := os.OpenFile(home+"/dovecot.conf", os.O_APPEND|os.O_WRONLY, 0)
+	if err == nil {
+		_, err = fmt.Fprintf(f, "imap_client_workarounds = %s\n", strings.Join(words, " "))
+		f.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (d *dialogue) check(t *testing.T, p *player, dovecot bool) {

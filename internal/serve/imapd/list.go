@@ -47,7 +47,7 @@ func (s *session) list(args []syntax.Arg) error {
 // that cannot be opened has none.
 func (s *session) listStatus(name string, want statusSet) {
 	if snap, err := s.peek(name, want); err == nil {
-		s.writeStatus(name, snap, want)
+		s.writeStatus(name, name, snap, want)
 	}
 }
 
@@ -73,7 +73,7 @@ func (s *session) lsub(entries []tree.Entry, match func(string) bool) {
 			continue
 		}
 		if match(f.Name) {
-			s.listLine("LSUB", strings.Join(f.Use, " "), f.Name)
+			s.listLine("LSUB", s.lsubFlags(f), f.Name)
 			continue
 		}
 		for name := f.Name; ; {

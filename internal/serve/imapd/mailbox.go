@@ -14,11 +14,15 @@ import (
 // follows "NO ".
 type refusal = tree.Refusal
 
-// mailboxName returns the name in UTF-8 that an argument means.
-func mailboxName(a syntax.Arg) (string, error) {
+// mailboxName returns the name in UTF-8 that an argument means. With
+// tb-extra-mailbox-sep one separator at its end is not there.
+func (s *session) mailboxName(a syntax.Arg) (string, error) {
 	name, ok := names.Decode(string(a.Text))
 	if !ok {
 		return "", refusal("Mailbox name is not valid mUTF-7")
+	}
+	if n := len(name); n > 0 && name[n-1] == s.tree.Separator() && s.bends("tb-extra-mailbox-sep") {
+		name = name[:n-1]
 	}
 	return name, nil
 }
@@ -76,7 +80,7 @@ func (s *session) create(args []syntax.Arg) error {
 	}
 	var children bool
 	a.Text, children = s.cutSeparator(a.Text)
-	name, err := mailboxName(a)
+	name, err := s.mailboxName(a)
 	if err == nil {
 		err = s.tree.Create(name, children)
 	}
@@ -100,7 +104,7 @@ func (s *session) deleteBox(args []syntax.Arg) error {
 	if err != nil {
 		return err
 	}
-	name, err := mailboxName(a)
+	name, err := s.mailboxName(a)
 	if err == nil {
 		err = s.tree.Delete(name)
 	}
@@ -125,11 +129,11 @@ func (s *session) rename(args []syntax.Arg) error {
 	if !args[0].IsString() || !args[1].IsString() {
 		return syntax.Error("Invalid arguments")
 	}
-	from, err := mailboxName(args[0])
+	from, err := s.mailboxName(args[0])
 	var to string
 	if err == nil {
 		args[1].Text, _ = s.cutSeparator(args[1].Text)
-		to, err = mailboxName(args[1])
+		to, err = s.mailboxName(args[1])
 	}
 	if err == nil {
 		err = s.tree.Rename(from, to)
@@ -158,7 +162,7 @@ func (s *session) subscribe(args []syntax.Arg) error {
 		return err
 	}
 	a.Text, _ = s.cutSeparator(a.Text)
-	name, err := mailboxName(a)
+	name, err := s.mailboxName(a)
 	if err == nil && on {
 		err = s.tree.Exists(name)
 	}

@@ -24,7 +24,7 @@ func (s *session) selectBox(args []syntax.Arg) error {
 		return syntax.Error("QRESYNC not enabled")
 	}
 	s.condstore = s.condstore || how.CondStore
-	name, err := mailboxName(args[0])
+	name, err := s.mailboxName(args[0])
 	if err == nil {
 		err = s.open(name, s.cmd.name == "EXAMINE")
 	}

@@ -59,6 +59,7 @@ type command struct {
 	tag   string
 	name  string // upper case, with "UID " before it
 	uid   bool
+	safe  bool // its answer may tell new mail in spite of delay-newmail
 	begun time.Time
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"packetboat/internal/serve/imapd/syntax"
 	"packetboat/internal/store"
+	"packetboat/internal/store/names"
 )
 
 // statusItems are the items of STATUS in the order in which Dovecot answers
@@ -29,7 +30,7 @@ func (s *session) status(args []syntax.Arg) error {
 	if err != nil {
 		return err
 	}
-	name, err := mailboxName(args[0])
+	name, err := s.mailboxName(args[0])
 	var snap *store.Snapshot
 	if err == nil {
 		snap, err = s.peek(name, want)
@@ -40,7 +41,8 @@ func (s *session) status(args []syntax.Arg) error {
 	if want[slices.Index(statusItems[:], "HIGHESTMODSEQ")] {
 		s.enableCondstore()
 	}
-	s.writeStatus(name, snap, want)
+	given, _ := names.Decode(string(args[0].Text)) // Dovecot answers with the name as it was asked for
+	s.writeStatus(given, name, snap, want)
 	if s.box != nil && s.tree.Same(s.view.Name, name) {
 		// RFC 3501 section 6.3.10: a client should not ask this.
 		return s.done("OK [CLIENTBUG] Status on selected mailbox completed")
@@ -80,9 +82,10 @@ func (s *session) peek(name string, want statusSet) (*store.Snapshot, error) {
 	return snap, err
 }
 
-func (s *session) writeStatus(name string, snap *store.Snapshot, want statusSet) {
+// writeStatus writes the items wanted of the mailbox name, which the client calls given.
+func (s *session) writeStatus(given, name string, snap *store.Snapshot, want statusSet) {
 	s.out.Text("* STATUS ")
-	s.out.Name(name)
+	s.out.Name(given)
 	s.out.Text(" (")
 	first := true
 	for i, item := range statusItems {

@@ -121,7 +121,7 @@ func (s *session) planCopy(args []syntax.Arg) (*copyPlan, error) {
 		return nil, s.done("OK No messages found")
 	}
 	plan := &copyPlan{list: list}
-	if plan.name, err = mailboxName(args[1]); err == nil {
+	if plan.name, err = s.mailboxName(args[1]); err == nil {
 		plan.box, err = s.tree.Open(plan.name)
 	}
 	if err != nil {

@@ -49,6 +49,10 @@ func (s *session) sync(expunges bool) error {
 // the old numbers, then expunges from the highest number down, as Dovecot does.
 func (s *session) tell(snap *store.Snapshot, expunges bool, quiet *view.Silence) error {
 	v := &s.view
+	if s.holdsBack() {
+		// Dovecot holds expunges back as well: they break such a client as badly.
+		snap, expunges = told(v, snap), false
+	}
 	if snap == v.Snap && quiet == nil && !(v.Ghosts && expunges) {
 		return nil
 	}
