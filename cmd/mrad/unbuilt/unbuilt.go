@@ -25,6 +25,10 @@ import (
 const perProtocol = ` auth_verbose disable_plaintext_auth imap_idle_notify_interval login_greeting login_trusted_networks
 imap_capability imap_client_workarounds imap_id_send mail_max_userip_connections mbox_dotlock_change_timeout mbox_lock_timeout pop3_client_workarounds pop3_no_flag_updates pop3_uidl_format imap_max_line_length haproxy_timeout haproxy_trusted_networks `
 
+// logPaths do nothing inside a protocol section: the lines of Dovecot's services go
+// to its log process, which reads these settings outside of all sections.
+const logPaths = ` log_path info_log_path debug_log_path `
+
 // sameAs are values that say in other words what mrad does anyway.
 var sameAs = map[string][]string{
 	"mbox_read_locks":  {"fcntl"},
@@ -99,7 +103,7 @@ func (s Checker) unbuiltValues(b *config.Block, proto string) (errs []error) {
 	for _, v := range b.Values {
 		p, _ := dovecot.Lookup("", v.Name)
 		built := p.State == base.StateDone
-		known := built && (proto == "" || has(perProtocol, v.Name) || s.Conf.Get(v.Name) == v.Value)
+		known := built && (proto == "" || has(perProtocol, v.Name) || has(logPaths, v.Name) || s.Conf.Get(v.Name) == v.Value)
 		if known || p.State == base.StateAccepted || v.Value == p.Default || slices.Contains(sameAs[v.Name], strings.Join(strings.Fields(v.Value), " ")) {
 			continue
 		}

@@ -105,6 +105,9 @@ protocol imap {
 }
 protocol pop3 {
   pop3_uidl_format = %v.%u
+  info_log_path = /nonexistent/info
+  debug_log_path = /nonexistent/debug
+  log_path = /nonexistent/log
 }
 service imap-login {
   process_min_avail = 4

@@ -51,6 +51,12 @@ func told(v *view.View, snap *store.Snapshot) *store.Snapshot {
 	}
 	short := *snap
 	short.Msgs = snap.Msgs[:n:n]
+	// To this client they have not come yet: QRESYNC would take a UID below UIDNEXT
+	// without a message for one that has vanished, and a modseq for all it covers.
+	short.UIDNext = snap.Msgs[n].UID
+	for _, m := range snap.Msgs[n:] {
+		short.ModSeq = max(min(short.ModSeq, m.ModSeq-1), 1)
+	}
 	return &short
 }
 
