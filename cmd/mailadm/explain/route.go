@@ -330,6 +330,10 @@ func deliverable(list []Delivery) bool {
 		if strings.HasPrefix(d.Result, "bounced") || strings.HasPrefix(d.Result, "deferred") || !deliverable(d.Next) {
 			return false
 		}
+		// One member of an alias may fail where the alias itself is done with.
+		if slices.ContainsFunc(d.Ends, func(e End) bool { return e.Kind == "failed" }) {
+			return false
+		}
 	}
 	return true
 }
