@@ -124,6 +124,9 @@ func runPostqueue(args []string, stdin io.Reader, stdout, stderr io.Writer) int 
 	if err := t.load(); err != nil {
 		return t.fatal(exUnavailable, "%v", err)
 	}
+	if err := t.mayUse(do.c, os.Getuid()); err != nil {
+		return t.fatal(exUnavailable, "%v", err)
+	}
 	switch do.c {
 	case 'p':
 		return t.show(&mailqWriter{})
@@ -131,6 +134,15 @@ func runPostqueue(args []string, stdin io.Reader, stdout, stderr io.Writer) int 
 		return t.show(&jsonWriter{})
 	}
 	return t.flush(do)
+}
+
+// mayUse asks authorized_mailq_users about looking (-p, -j), authorized_flush_users
+// about the rest. mtad asks again at its sockets; here it is for the text.
+func (t *tool) mayUse(option byte, uid int) error {
+	if option == 'p' || option == 'j' {
+		return t.main.MayUser("authorized_mailq_users", uid)
+	}
+	return t.main.MayUser("authorized_flush_users", uid)
 }
 
 // flush asks mtad to try deferred mail now.

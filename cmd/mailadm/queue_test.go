@@ -215,3 +215,40 @@ func TestPostcat(t *testing.T) {
 		t.Errorf("%d %q", code, errs)
 	}
 }
+
+// TestQueueUsers holds which list is asked for which option of postqueue, and
+// that root is on every list.
+func TestQueueUsers(t *testing.T) {
+	d := newDepot(t)
+	path := filepath.Join(d.dir, "main.cf")
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		setting  string
+		see, try string
+	}{
+		{"", "", ""},
+		{"authorized_mailq_users = ann", "User unknown(4000000) is not allowed to view the mail queue", ""},
+		{"authorized_flush_users = ann", "", "User unknown(4000000) is not allowed to flush the mail queue"},
+		{"authorized_flush_users = unknown", "", ""},
+	} {
+		if err := os.WriteFile(path, append(b, c.setting+"\n"...), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		q := &tool{dir: d.dir}
+		if err := q.load(); err != nil {
+			t.Fatal(err)
+		}
+		for option, want := range map[byte]string{'p': c.see, 'j': c.see, 'f': c.try, 'i': c.try, 's': c.try} {
+			err := q.mayUse(option, 4000000)
+			if (err == nil) != (want == "") || err != nil && err.Error() != want {
+				t.Errorf("%s, -%c: %v, want %q", c.setting, option, err, want)
+			}
+			if err := q.mayUse(option, 0); err != nil {
+				t.Errorf("%s, -%c, root: %v", c.setting, option, err)
+			}
+		}
+	}
+}

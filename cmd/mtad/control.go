@@ -20,7 +20,11 @@ func (e *engine) serveControl() error {
 	dir := e.main.Get("queue_directory")
 	drop := func(fn func(*queue.Listing) error) error { return queue.ListMaildrop(dir, fn) }
 	showq := func(c net.Conn) { queue.ServeShowq(c, e.queue, drop) }
-	for name, serve := range map[string]func(net.Conn){"showq": showq, "qmgr": e.sched.ServeControl, "submit": e.pickup.Serve} {
+	for name, serve := range map[string]func(net.Conn){
+		"showq":  wiring.ForUsers(e.main, e.log, "authorized_mailq_users", showq),
+		"qmgr":   wiring.ForUsers(e.main, e.log, "authorized_flush_users", e.sched.ServeControl),
+		"submit": wiring.ForUsers(e.main, e.log, "authorized_submit_users", e.pickup.Serve),
+	} {
 		l, err := unixSocket(filepath.Join(dir, "public", name))
 		if err != nil {
 			return err

@@ -25,7 +25,6 @@ import (
 
 const maxRecord = 64 << 10                         // octets of data in one record
 const statusBad, statusWrite, statusSize = 1, 2, 4 // exit codes, bits of Postfix's cleanup_user(3)
-
 var errBad, errCancelled = errors.New("malformed input"), errors.New("sendmail went away")
 
 func main() {
@@ -50,7 +49,7 @@ func main() {
 func prepare() (limit int64, err error) {
 	conf, err := configuration(os.Getenv("MAIL_CONFIG"))
 	if os.Clearenv(); err == nil {
-		err = os.Chdir(conf.Get("queue_directory"))
+		err = errors.Join(conf.MayUser("authorized_submit_users", os.Getuid()), os.Chdir(conf.Get("queue_directory")))
 	}
 	if err != nil {
 		return 0, err
@@ -130,7 +129,7 @@ func finish(f *os.File) error {
 
 // report tells sendmail the status and returns it as the exit code.
 func report(err error) (status int) {
-	text := strings.ReplaceAll(fmt.Sprint(err), "\n", "; ")
+	text := fmt.Sprintf("warning: uid=%d: %s", os.Getuid(), strings.ReplaceAll(fmt.Sprint(err), "\n", "; "))
 	switch status = statusWrite; {
 	case errors.Is(err, errCancelled):
 		return 0
@@ -138,11 +137,13 @@ func report(err error) (status int) {
 		status = 0
 	case errors.Is(err, errBad):
 		status = statusBad
+	case errors.Is(err, config.ErrUser):
+		status, text = statusBad, "fatal: "+err.Error()
 	case errors.Is(err, syscall.EFBIG):
-		status, text = statusSize, "File too large"
+		status, text = statusSize, fmt.Sprintf("warning: uid=%d: File too large", os.Getuid())
 	}
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "postdrop: warning: uid=%d: %s\n", os.Getuid(), text)
+		fmt.Fprintf(os.Stderr, "postdrop: %s\n", text)
 	}
 	fmt.Printf("status\x00%d\x00reason\x00\x00\x00", status)
 	return status

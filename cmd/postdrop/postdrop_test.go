@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -226,4 +227,24 @@ func FuzzRecords(f *testing.F) {
 			t.Fatal("what was taken is not the input")
 		}
 	})
+}
+
+// A user whom authorized_submit_users leaves out leaves nothing.
+func TestAuthorizedSubmitUsers(t *testing.T) {
+	dir := spool(t)
+	path := filepath.Join(dir, "main.cf")
+	b, err := os.ReadFile(path)
+	if err == nil {
+		err = os.WriteFile(path, append(b, "\nauthorized_submit_users = nobody-else\n"...), 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, _, errs := drop(t, command(dir), whole)
+	if code != 1 || !strings.HasPrefix(errs, "postdrop: fatal: User ") || !strings.HasSuffix(errs, fmt.Sprintf("(%d) is not allowed to submit mail\n", os.Getuid())) {
+		t.Errorf("exit %d %q", code, errs)
+	}
+	if n := names(t, dir); len(n) != 0 {
+		t.Errorf("left %q", n)
+	}
 }

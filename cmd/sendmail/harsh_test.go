@@ -226,3 +226,23 @@ func BenchmarkSubmit(b *testing.B) {
 		}
 	}
 }
+
+// authorized_submit_users: the text and exit code of Postfix, and nothing in maildrop.
+func TestAuthorizedSubmitUsers(t *testing.T) {
+	who := caller(t)
+	name, _, _ := strings.Cut(who, "(")
+	s := newSandbox(t, "authorized_submit_users = !"+name+", static:all")
+	want := "sendmail: fatal: User " + who + " is not allowed to submit mail\n"
+	for _, arg := range []string{"bob", "-bs"} {
+		if code, out := s.sendmail(t, "Subject: x\n\nbody\n", arg); code != exitTempfail || out != want {
+			t.Errorf("%s: exit %d %q, want %q", arg, code, out, want)
+		}
+	}
+	if files := s.maildrop(t); len(files) != 0 {
+		t.Errorf("left %q", files)
+	}
+	s = newSandbox(t, "authorized_submit_users = "+name)
+	if code, out := s.sendmail(t, "Subject: x\n\nbody\n", "bob"); code != 0 || out != "" || len(s.maildrop(t)) != 1 {
+		t.Errorf("exit %d %q", code, out)
+	}
+}

@@ -102,6 +102,7 @@ func (p *program) run(rest []string) int {
 		return p.replace("postfix", "start")
 	case modeSMTP:
 		p.noRecipients(rest, "stand-alone mode")
+		p.maySubmit()
 		return p.dialogue()
 	case modeIgnore:
 		return 0
@@ -114,8 +115,17 @@ func (p *program) run(rest []string) int {
 		p.noRecipients(rest, "flush queue_id")
 		return p.replace("postqueue", "-i", o.queueID)
 	}
+	p.maySubmit()
 	p.enqueue(rest)
 	return 0
+}
+
+// maySubmit ends the program for users that authorized_submit_users leaves out.
+// postdrop and mtad ask again; here it is for the text.
+func (p *program) maySubmit() {
+	if err := p.conf.MayUser("authorized_submit_users", os.Getuid()); err != nil {
+		p.fatal("%v", err)
+	}
 }
 
 func (p *program) noRecipients(rest []string, mode string) {

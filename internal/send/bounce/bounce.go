@@ -33,6 +33,7 @@ type Options struct {
 	MaximalLifetime time.Duration `main:"maximal_queue_lifetime"` // told in the delay report
 	BounceLifetime  time.Duration `main:"bounce_queue_lifetime"`
 	TemplateFile    string        `main:"bounce_template_file"` // read once, by New
+	Threaded        bool          `main:"enable_threaded_bounces"`
 	NoVerp          bool          `main:"disable_verp_bounces"` // one report for all recipients of a VERP message
 	// Parameter returns a main.cf parameter, for $name in templates; nil = those above.
 	Parameter func(name string) (string, bool)

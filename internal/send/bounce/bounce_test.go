@@ -321,3 +321,30 @@ func FuzzWrap(f *testing.F) {
 		}
 	})
 }
+
+// TestThreaded holds enable_threaded_bounces: the two fields as Postfix 3.7
+// writes them, in the sender's report and the postmaster's copy.
+func TestThreaded(t *testing.T) {
+	for _, c := range []struct {
+		threaded bool
+		id, want string
+	}{
+		{true, "<one@example.org>", "References: <one@example.org>\nIn-Reply-To: <one@example.org>\nAuto-Submitted: auto-"},
+		{true, "<a@b>\nBcc: eve@example.net", "References: <a@b> Bcc: eve@example.net\nIn-Reply-To: <a@b> Bcc: eve@example.net\nAuto-Submitted: auto-"},
+		{true, "", "Auto-Submitted: auto-"},
+		{false, "<one@example.org>", "Auto-Submitted: auto-"},
+	} {
+		r := newRig(t, Options{Threaded: c.threaded, NotifyClasses: []string{"bounce"}})
+		n := r.notice(&mail.Envelope{Sender: "me@example.org", MessageID: c.id}, "Subject: x\nReferences: <a@b> <c@d>\n\nbody\n",
+			Report{Rcpt: &mail.Rcpt{Addr: "c@err.test"}, Status: mail.Bounce("5.0.0", "gone"), Action: "failed"})
+		sent, err := r.b.Send(Failure, n)
+		if err != nil || len(sent) != 2 {
+			t.Fatal(sent, err)
+		}
+		for i, to := range []string{"me@example.org", "postmaster@mail.example.org"} {
+			if got, _ := r.text(sent[i]); !strings.Contains(got, "\nTo: "+to+"\n"+c.want) {
+				t.Errorf("%q: no %q in\n%s", c.id, c.want, got)
+			}
+		}
+	}
+}

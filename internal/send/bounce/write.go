@@ -90,7 +90,12 @@ func (p *paper) header(messageID string) {
 	p.printf("Received: by %s (%s)\n\tid %s; %s\n", p.o.Hostname, p.o.MailName, p.ID(), date)
 	p.printf("Date: %s\nFrom: %s\n", date, p.from())
 	subject, _, _ := p.words()
-	p.printf("Subject: %s\nTo: %s\nAuto-Submitted: auto-%s\nMIME-Version: 1.0\n", clean(subject), to, p.autoWord())
+	p.printf("Subject: %s\nTo: %s\n", clean(subject), to)
+	// RFC 5322 section 3.6.4 would add the message's own References; Postfix does not.
+	if about := clean(p.n.Env.MessageID); p.o.Threaded && about != "" {
+		p.printf("References: %s\nIn-Reply-To: %s\n", about, about)
+	}
+	p.printf("Auto-Submitted: auto-%s\nMIME-Version: 1.0\n", p.autoWord())
 	p.printf("Content-Type: multipart/report; report-type=%s;\n\tboundary=\"%s\"\n", p.global("delivery-status", "global-delivery-status"), p.boundary)
 	p.printf("Content-Transfer-Encoding: 8bit\nMessage-Id: %s\n\n", messageID)
 	p.printf("This is a MIME-encapsulated message.\n")

@@ -134,6 +134,20 @@ func (t *Transport) generic(a mail.Address) mail.Address {
 	return to
 }
 
+// external is an address of the envelope as the host gets it. With
+// smtp_quote_rfc821_envelope = no it has no quotes, except for the sake of bytes
+// that would end the command or the address.
+func (t *Transport) external(a mail.Address) string {
+	a = t.generic(a)
+	if !t.opts.QuoteEnvelope && strings.IndexFunc(string(a), endsAddress) < 0 {
+		return string(a)
+	}
+	return a.Quoted()
+}
+
+// endsAddress tells whether r is a control byte or one of <>.
+func endsAddress(r rune) bool { return r < ' ' || r == 0x7f || r == '<' || r == '>' }
+
 // original is the recipient as the sender wrote it.
 func original(r mail.Rcpt) mail.Address {
 	if r.Orig != "" {

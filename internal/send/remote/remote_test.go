@@ -186,7 +186,7 @@ func TestPipelinedDelivery(t *testing.T) {
 		"c MAIL FROM:<sender@example.org> SIZE=13 BODY=8BITMIME RET=HDRS ENVID=a+20b", "c RCPT TO:<a@b.test> NOTIFY=FAILURE",
 		"c RCPT TO:<\"x y\"@b.test>", "c RCPT TO:<no@b.test>", "c DATA",
 		"s 250 2.1.0 ok|250 2.1.5 ok|250 ok|550 5.1.1 no such|354 go", "d", "s 250 2.0.0 taken", "c QUIT", "s 221 bye")
-	r := send(t, Options{}, at(s), "A: b\n\n.dot\nx\n", mail.Envelope{Body: mail.Body8Bit, Ret: "HDRS", EnvID: "a b"}, "a@b.test", "x y@b.test", "no@b.test")
+	r := send(t, Options{QuoteEnvelope: true}, at(s), "A: b\n\n.dot\nx\n", mail.Envelope{Body: mail.Body8Bit, Ret: "HDRS", EnvID: "a b"}, "a@b.test", "x y@b.test", "no@b.test")
 	want(t, r[0], mail.Sent, "2.0.0", "250 2.0.0 taken")
 	want(t, r[1], mail.Sent, "2.0.0", "taken")
 	want(t, r[2], mail.Bounced, "5.1.1", "said: 550 5.1.1 no such (in reply to RCPT TO command)")

@@ -217,3 +217,24 @@ func TestPerSite(t *testing.T) {
 		}
 	}
 }
+
+// smtp_quote_rfc821_envelope: addresses go with the quotes that RFC 5321 asks
+// for, or as they are; what could end the command always goes quoted.
+func TestQuoteEnvelope(t *testing.T) {
+	for _, c := range []struct {
+		quote    bool
+		addr     mail.Address
+		external string
+	}{
+		{true, "a b@d.test", "\"a b\"@d.test"},
+		{true, "a.@d.test", "\"a.\"@d.test"},
+		{false, "a.@d.test", "a.@d.test"},
+		{false, "a..b c@d.test", "a..b c@d.test"},
+		{false, "a>b@d.test", "\"a>b\"@d.test"},
+	} {
+		s := play(t, "127.0.0.1:0", "s 220 x", "c EHLO", "s 250 x", "c MAIL FROM:<"+c.external+">\r", "s 250 x",
+			"c RCPT TO:<"+c.external+">\r", "s 550 5.0.0 seen")
+		r := send(t, Options{QuoteEnvelope: c.quote}, at(s), "x\n", mail.Envelope{Sender: c.addr}, c.addr)
+		want(t, r[0], mail.Bounced, "5.0.0", "seen")
+	}
+}

@@ -272,7 +272,7 @@ func (s *session) verdict(a *attempt, accepted []int, at stamp) {
 func (s *session) mailLine(job *mail.Job) string {
 	env := job.Env
 	var b strings.Builder
-	fmt.Fprintf(&b, "MAIL FROM:<%s>", s.t.generic(env.Sender).Quoted())
+	fmt.Fprintf(&b, "MAIL FROM:<%s>", s.t.external(env.Sender))
 	if s.has("SIZE") {
 		fmt.Fprintf(&b, " SIZE=%d", job.Size)
 	}
@@ -295,7 +295,7 @@ func (s *session) mailLine(job *mail.Job) string {
 
 // rcptLine writes RCPT TO with the parameters that the host understands.
 func (s *session) rcptLine(r mail.Rcpt) string {
-	line := "RCPT TO:<" + s.t.generic(r.Addr).Quoted() + ">"
+	line := "RCPT TO:<" + s.t.external(r.Addr) + ">"
 	if !s.has("DSN") {
 		return line
 	}
