@@ -71,7 +71,7 @@ func runPostlog(args []string, stdin io.Reader, _, stderr io.Writer) int {
 // poster returns a function that writes a line into the mail log under a tag
 // and, as Postfix's commands do, to a standard error that is a terminal.
 func poster(main *config.Main, tag string, stderr io.Writer) (func(priority, text string), error) {
-	l, err := maillog.Open(maillog.Options{File: main.Get("maillog_file"), Name: main.Get("syslog_name")})
+	l, err := maillog.Open(maillog.Options{File: main.Get("maillog_file"), Name: main.Get("syslog_name"), Facility: main.Get("syslog_facility")})
 	if err != nil {
 		return nil, err
 	}

@@ -99,7 +99,7 @@ func (s *super) open(names []string, become func(uid int) error) int {
 	if err != nil {
 		return s.fatal(1, "open queue: %s", proc.ErrText(err))
 	}
-	l, err := maillog.Open(maillog.Options{File: s.main.Get("maillog_file"), Name: s.main.Get("syslog_name")})
+	l, err := maillog.Open(maillog.Options{File: s.main.Get("maillog_file"), Name: s.main.Get("syslog_name"), Facility: s.main.Get("syslog_facility")})
 	if err == nil {
 		s.log = l.Program("postsuper")
 	}

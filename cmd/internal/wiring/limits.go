@@ -61,5 +61,5 @@ func delay(m *config.Main, name string) time.Duration {
 
 // LogOptions says how the processes of a system log; f is the open maillog_file, nil = syslog.
 func LogOptions(m *config.Main, f *os.File) maillog.Options {
-	return maillog.Options{Name: m.Get("syslog_name"), Handle: f}
+	return maillog.Options{Name: m.Get("syslog_name"), Facility: m.Get("syslog_facility"), Handle: f}
 }

@@ -82,7 +82,8 @@ func ProgramName(base, service *config.Main, command string) string {
 // ServiceLog returns a service's voice in the log.
 func (k *Kit) ServiceLog(m *config.Main, command string) (*maillog.Log, error) {
 	own, common := m.Get("syslog_name"), k.Main.Get("syslog_name")
-	if own == common || strings.HasPrefix(own, common+"/") {
+	sameFacility := m.Get("syslog_facility") == k.Main.Get("syslog_facility")
+	if sameFacility && (own == common || strings.HasPrefix(own, common+"/")) {
 		return k.Logs.Program(ProgramName(k.Main, m, command)), nil
 	}
 	logs, err := maillog.Open(LogOptions(m, k.Logs.Handle()))

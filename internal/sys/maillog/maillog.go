@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -31,18 +32,34 @@ const (
 	sevInfo    severity = 6
 )
 
-// facilityMail is LOG_MAIL of syslog(3).
-const facilityMail = 2 << 3
+// facilities are the names of syslog.conf(5) by their numbers in <sys/syslog.h>.
+var facilities = [...]string{"kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp",
+	12: "", 16: "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7"}
+
+// facility returns the number of a facility, shifted as syslog(3) wants it; an
+// empty name is mail.
+func facility(name string) (int, error) {
+	if name == "" {
+		name = "mail"
+	}
+	i := slices.Index(facilities[:], strings.ToLower(name))
+	if i < 0 {
+		return 0, fmt.Errorf("unknown syslog facility name: %s", name)
+	}
+	return i << 3, nil
+}
 
 // Options says where lines go. The zero value sends them to the local syslog,
 // and to standard error when there is none.
 type Options struct {
-	File    string   // maillog_file of postconf(5), log_path of Dovecot; empty = syslog
-	Handle  *os.File // an inherited file that File names already; wins over File
-	Name    string   // syslog_name: "postfix", "dovecot"; empty = "postfix"
-	Host    string   // second column of a file line; empty = first label of the host name
-	Bare    bool     // Dovecot's form: "dovecot: text", no program and no pid in the tag
-	RFC3339 bool     // time stamps as rsyslog's RFC 3339 form
+	File   string   // maillog_file of postconf(5), log_path of Dovecot; empty = syslog
+	Handle *os.File // an inherited file that File names already; wins over File
+	Name   string   // syslog_name: "postfix", "dovecot"; empty = "postfix"
+	// Facility is syslog_facility of main.cf: mail, daemon, local0 ...; empty = mail.
+	Facility string
+	Host     string // second column of a file line; empty = first label of the host name
+	Bare     bool   // Dovecot's form: "dovecot: text", no program and no pid in the tag
+	RFC3339  bool   // time stamps as rsyslog's RFC 3339 form
 	// Stamp writes the time of a file line; nil = "Nov 23 18:28:05 " (log_timestamp of
 	// Dovecot).
 	Stamp func(b []byte, now time.Time) []byte
@@ -51,6 +68,7 @@ type Options struct {
 // Logger is a place for log lines, shared by all goroutines of a process.
 type Logger struct {
 	opts Options
+	fac  int // facility, shifted
 	mu   sync.Mutex
 	out  io.Writer // file, or nil for syslog
 	conn net.Conn  // syslog socket, dialled at first use and again after an error
@@ -73,7 +91,11 @@ func Open(o Options) (*Logger, error) {
 		h, _ := os.Hostname()
 		o.Host, _, _ = strings.Cut(h, ".")
 	}
-	l := &Logger{opts: o}
+	fac, err := facility(o.Facility)
+	if err != nil {
+		return nil, err
+	}
+	l := &Logger{opts: o, fac: fac}
 	switch {
 	case o.Handle != nil:
 		l.out = o.Handle
@@ -143,7 +165,7 @@ func (l *Logger) head(b []byte, sev severity, tag string) []byte {
 	switch {
 	case l.out == nil:
 		b = append(b, '<')
-		b = strconv.AppendInt(b, int64(facilityMail|int(sev)), 10)
+		b = strconv.AppendInt(b, int64(l.fac|int(sev)), 10)
 		b = append(b, '>')
 		b = now.AppendFormat(b, time.Stamp)
 	case l.opts.Stamp != nil:

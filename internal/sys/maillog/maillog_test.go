@@ -58,3 +58,19 @@ func BenchmarkLine(b *testing.B) {
 		g.Info("%s: client=%s", "0904091", "localhost[127.0.0.1]")
 	}
 }
+
+// TestFacility: the number in front of a line for syslog is the facility's.
+func TestFacility(t *testing.T) {
+	for name, want := range map[string]string{"": "<22>", "mail": "<22>", "LOCAL7": "<190>", "daemon": "<30>"} {
+		l, err := Open(Options{Facility: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := string(l.head(nil, sevInfo, "")); !strings.HasPrefix(got, want) {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+	if _, err := Open(Options{Facility: "nonsense"}); err == nil {
+		t.Error("a facility that nobody knows was taken")
+	}
+}
