@@ -54,6 +54,9 @@ func Start(r Role) (*Process, error) {
 		cmd.Dir = "/"
 	}
 	if r.Stdin != nil {
+		if err := blocking(r.Stdin); err != nil {
+			return nil, err
+		}
 		cmd.Stdin = r.Stdin
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: r.Session, Chroot: r.Chroot}
@@ -66,6 +69,21 @@ func Start(r Role) (*Process, error) {
 		return nil, err
 	}
 	return &Process{cmd, r.Session}, nil
+}
+
+// blocking makes reads of f wait. The end of a pipe of Go's that came from another
+// process does not, and programs do not expect that of their standard input:
+// one that reads before the first octet is there gets EAGAIN.
+func blocking(f *os.File) error {
+	c, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var inner error
+	if err := c.Control(func(fd uintptr) { inner = syscall.SetNonblock(int(fd), false) }); err != nil {
+		return err
+	}
+	return inner
 }
 
 // startWith starts cmd with a umask of its own. A umask belongs to the whole
