@@ -316,9 +316,10 @@ func complete(log string) bool {
 	return true
 }
 
-// snapshot reads all mailboxes and whatever commands left.
+// snapshot reads all mailboxes and whatever commands left. The order in which
+// mails come into one mailbox is chance: each system delivers many at once.
 func (w *world) snapshot() map[string]string {
-	out := map[string]string{}
+	found := map[string][]string{}
 	for _, d := range []string{"home", "mail", "out", "v"} {
 		filepath.WalkDir(filepath.Join(w.dir, d), func(path string, e fs.DirEntry, err error) error {
 			if err != nil || e.IsDir() {
@@ -329,20 +330,26 @@ func (w *world) snapshot() map[string]string {
 				return nil
 			}
 			rel := maildirName.ReplaceAllString(strings.TrimPrefix(path, w.dir), "/FILE")
-			text := normal(w.dir, read(path))
-			if strings.Contains(rel, "/mail/") { // the order in which mails come differs
-				list := strings.Split("\n"+text, "\nFrom ")
-				for i := range list {
-					list[i] = strings.TrimRight(list[i], "\n")
-				}
-				sort.Strings(list)
-				text = strings.Join(list, "\nFrom ")
-			}
-			out[rel] += fmt.Sprintf("mode %v\n%s", fi.Mode(), text)
+			found[rel] = append(found[rel], fmt.Sprintf("mode %v\n%s", fi.Mode(), inOrder(normal(w.dir, read(path)))))
 			return nil
 		})
 	}
+	out := map[string]string{}
+	for rel, texts := range found { // several only for the mails of a Maildir
+		sort.Strings(texts)
+		out[rel] = strings.Join(texts, "")
+	}
 	return out
+}
+
+// inOrder sorts the mails of an mbox. What is no mbox stays as it is.
+func inOrder(text string) string {
+	if !strings.HasPrefix(text, "From ") {
+		return text
+	}
+	list := strings.Split("\n"+strings.TrimSuffix(text, "\n"), "\nFrom ")
+	sort.Strings(list)
+	return strings.Join(list, "\nFrom ")
 }
 
 var (
