@@ -40,13 +40,12 @@ type File struct {
 	path     string
 	validity uint32
 
-	mu         sync.Mutex
-	f          *os.File
-	opened     bool
-	readOnly   bool // nothing can be written, now and until it is opened again
-	closed     bool
-	generation uint64
-	end        int64 // of the batches that are known
+	mu       sync.Mutex
+	f        *os.File
+	opened   bool
+	readOnly bool // nothing can be written, now and until it is opened again
+	closed   bool
+	end      int64 // of the batches that are known
 
 	names  []string // by Kind
 	asked  []bool   // somebody in this process wants the kind
@@ -164,12 +163,10 @@ func (x *File) Refresh() {
 		x.open()
 		return
 	}
-	if named, err := disk.StatPath(x.path); err == nil {
-		if st, err := disk.StatFile(x.f); err == nil && (st.Ino != named.Ino || st.Dev != named.Dev) {
-			x.drop() // another process has written it anew
-			x.open()
-			return
-		}
+	if _, err := disk.StatPath(x.path); err == nil && !x.named(x.f) {
+		x.drop() // another process has written it anew
+		x.open()
+		return
 	}
 	x.load()
 }
@@ -197,17 +194,22 @@ func (x *File) open() {
 // adopt begins to use an open file; false when it belongs to other UIDs, or is
 // no index at all.
 func (x *File) adopt(f *os.File) bool {
+	if !x.ours(f) {
+		return false
+	}
+	x.f, x.end, x.byFile = f, headSize, map[uint8]Kind{}
+	x.load()
+	return true
+}
+
+// ours tells whether a file begins as an index of this mailbox does.
+func (x *File) ours(f *os.File) bool {
 	b := make([]byte, headSize)
 	if _, err := f.ReadAt(b, 0); err != nil {
 		return false
 	}
-	validity, generation, ok := decodeHead(b)
-	if !ok || validity != x.validity {
-		return false
-	}
-	x.f, x.generation, x.end, x.byFile = f, generation, headSize, map[uint8]Kind{}
-	x.load()
-	return true
+	validity, _, ok := decodeHead(b)
+	return ok && validity == x.validity
 }
 
 // load reads the batches behind those that are known. mu is held.

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"packetboat/internal/sys/disk"
+
 	"pgregory.net/rapid"
 )
 
@@ -234,8 +236,45 @@ func TestShared(t *testing.T) {
 	}
 	x := New(path, 1)
 	defer x.Close(nil)
-	if n := holds(t, x, twoKinds, uidsTo(4000)); n < 4000 { // who cannot have the lock for long keeps nothing
+	if n := holds(t, x, twoKinds, uidsTo(4000)); n < 7900 { // who cannot have the lock for long keeps nothing
 		t.Errorf("%d of 8000 values", n)
+	}
+}
+
+// TestMaking: who finds another process making the file, or its leavings, waits
+// and keeps its values.
+func TestMaking(t *testing.T) {
+	path := filepath.Join(t.TempDir(), FileName)
+	other, err := disk.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if ok, err := disk.TryLock(other); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	if err := os.WriteFile(path+".new", []byte("half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	x := New(path, 1)
+	k := x.Kind("k")
+	for uid := uint32(1); uid <= 2*maxSealed; uid++ {
+		x.Put(k, uid, uid*7, value("k", uid))
+		x.mu.Lock()
+		x.seal()
+		x.mu.Unlock()
+		if x.writeAll(1) {
+			t.Fatal("written while another makes the file")
+		}
+	}
+	if err := disk.Unlock(other); err != nil {
+		t.Fatal(err)
+	}
+	x.Close(nil)
+	x = New(path, 1)
+	defer x.Close(nil)
+	if n := holds(t, x, []string{"k"}, uidsTo(2*maxSealed)); n != 2*maxSealed {
+		t.Errorf("%d of %d values", n, 2*maxSealed)
 	}
 }
 

@@ -40,6 +40,16 @@ func (b *batch) get(k Kind, uid, tag uint32) ([]byte, bool) {
 	return b.items[i].value, true
 }
 
+// add takes over the values of a later batch.
+func (b *batch) add(later *batch) {
+	for i := range later.items {
+		it := &later.items[i]
+		b.where[key(Kind(it.kind), it.uid)] = len(b.items)
+		b.items = append(b.items, *it)
+	}
+	b.size += later.size
+}
+
 // Put keeps a value of a message. It never waits; what is too large, or comes
 // faster than it can be written, is not kept.
 func (x *File) Put(k Kind, uid, tag uint32, value []byte) {
@@ -68,12 +78,25 @@ func (x *File) Put(k Kind, uid, tag uint32, value []byte) {
 	}
 }
 
-// seal makes the batch one that can be written. mu is held.
+// seal makes the batch one that can be written. What several calls give while
+// another process writes becomes one batch, so that it is octets that are
+// limited, not calls; the first batch is left alone, since it may be on its way
+// to disk. mu is held.
 func (x *File) seal() {
-	if len(x.pend.items) > 0 {
-		x.sealed = append(x.sealed, x.pend)
-		x.pend = newBatch()
+	n := len(x.pend.items)
+	if n == 0 {
+		return
 	}
+	if len(x.sealed) > 1 {
+		last := x.sealed[len(x.sealed)-1]
+		if last.size+x.pend.size <= batchFull && len(last.items)+n <= maxEntries-maxKinds {
+			last.add(x.pend)
+			x.pend = newBatch()
+			return
+		}
+	}
+	x.sealed = append(x.sealed, x.pend)
+	x.pend = newBatch()
 }
 
 // writeLater writes what waits; while another process writes it tries again.
@@ -92,11 +115,12 @@ func (x *File) writeLater(left int) {
 	}
 }
 
-// writeAll writes the sealed batches, and tells whether all are written.
+// writeAll writes the sealed batches, and tells whether all are written. The
+// waits between its attempts grow by a millisecond.
 func (x *File) writeAll(attempts int) bool {
 	x.writing.Lock()
 	defer x.writing.Unlock()
-	for {
+	for waited := time.Duration(0); ; {
 		x.mu.Lock()
 		empty := len(x.sealed) == 0
 		x.mu.Unlock()
@@ -104,6 +128,9 @@ func (x *File) writeAll(attempts int) bool {
 			return true
 		}
 		ok, err := x.writeOne()
+		if passing(err) {
+			ok, err = false, nil
+		}
 		if err != nil {
 			x.giveUp()
 			return true
@@ -114,8 +141,18 @@ func (x *File) writeAll(attempts int) bool {
 		if attempts--; attempts <= 0 {
 			return false
 		}
-		time.Sleep(time.Millisecond)
+		waited += time.Millisecond
+		time.Sleep(waited)
 	}
+}
+
+// errBusy: another process makes the file, or removes it, at this moment.
+var errBusy = errors.New("index: busy")
+
+// passing tells whether an error is of others who work on the same names or the
+// same handle, and says nothing against the next attempt.
+func passing(err error) bool {
+	return errors.Is(err, errBusy) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrClosed)
 }
 
 // giveUp keeps nothing more: the disk is full, or the folder not ours.
@@ -194,18 +231,13 @@ func (x *File) locked() (f *os.File, ok bool, err error) {
 		}
 		f = x.f
 		x.mu.Unlock()
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, false, nil // another process makes one at this moment
-		}
 		if err != nil || f == nil {
 			return nil, false, err
 		}
 		if ok, err = disk.TryLock(f); err != nil || !ok {
 			return nil, false, err
 		}
-		named, err1 := disk.StatPath(x.path)
-		st, err2 := disk.StatFile(f)
-		if err1 == nil && err2 == nil && named.Ino == st.Ino && named.Dev == st.Dev {
+		if x.named(f) {
 			return f, true, nil
 		}
 		disk.Unlock(f)
@@ -219,7 +251,17 @@ func (x *File) locked() (f *os.File, ok bool, err error) {
 // errKinds: the file names more kinds than any program of ours wants.
 var errKinds = errors.New("index: too many kinds")
 
-// create makes a new file in place of what there is, which is none of ours. mu is held.
+// named tells whether an open file is the one that has the path now.
+func (x *File) named(f *os.File) bool {
+	named, err1 := disk.StatPath(x.path)
+	st, err2 := disk.StatFile(f)
+	return err1 == nil && err2 == nil && named.Ino == st.Ino && named.Dev == st.Dev
+}
+
+// create makes a new file in place of what there is, which is none of ours. The
+// lock of the old one, made for the purpose where there is none, says who may:
+// of several who find no index one writes it, and nobody replaces a file that
+// another has begun to fill. mu is held.
 func (x *File) create() error {
 	if x.readOnly {
 		return fs.ErrPermission
@@ -227,12 +269,22 @@ func (x *File) create() error {
 	if err := os.MkdirAll(filepath.Dir(x.path), 0o700); err != nil {
 		return err
 	}
+	old, err := disk.OpenFile(x.path, os.O_RDWR|os.O_CREATE|disk.NoFollow, 0o600)
+	if err != nil {
+		return err
+	}
+	defer old.Close() // and with it the lock
+	if ok, err := disk.TryLock(old); err != nil {
+		return err
+	} else if !ok || !x.named(old) || x.ours(old) {
+		return errBusy
+	}
 	f, err := newFile(x.path+".new", x.validity)
 	if err != nil {
 		return err
 	}
 	if err = os.Rename(x.path+".new", x.path); err == nil && !x.adopt(f) {
-		err = errTorn
+		err = errBusy // there is no head where one was written: somebody else's file
 	}
 	if err != nil {
 		f.Close()
