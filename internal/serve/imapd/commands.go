@@ -3,6 +3,7 @@ package imapd
 import (
 	"strings"
 
+	"packetboat/internal/serve/imapd/folders"
 	"packetboat/internal/serve/imapd/syntax"
 )
 
@@ -24,6 +25,11 @@ func lookup(name string) (spec, bool) {
 	return sp, sp.run != nil
 }
 
+// onNames makes a command out of one that deals with names.
+func onNames(f func(*folders.Commands, []syntax.Arg) error) func(*session, []syntax.Arg) error {
+	return func(s *session, args []syntax.Arg) error { return f(&s.folders, args) }
+}
+
 // anyCommand knows what works in every state.
 func anyCommand(name string) spec {
 	switch name {
@@ -38,21 +44,27 @@ func anyCommand(name string) spec {
 	case "ENABLE":
 		return spec{run: (*session).enable}
 	case "NAMESPACE":
-		return spec{run: (*session).namespace, bare: true}
+		return spec{run: onNames((*folders.Commands).Namespace), bare: true}
 	case "SELECT", "EXAMINE":
 		return spec{run: (*session).selectBox}
 	case "CREATE":
-		return spec{run: (*session).create}
+		return spec{run: onNames((*folders.Commands).Create)}
 	case "DELETE":
-		return spec{run: (*session).deleteBox}
+		return spec{run: onNames((*folders.Commands).Delete)}
 	case "RENAME":
-		return spec{run: (*session).rename}
-	case "SUBSCRIBE", "UNSUBSCRIBE":
-		return spec{run: (*session).subscribe}
-	case "LIST", "XLIST", "LSUB":
-		return spec{run: (*session).list}
+		return spec{run: onNames((*folders.Commands).Rename)}
+	case "SUBSCRIBE":
+		return spec{run: onNames((*folders.Commands).Subscribe)}
+	case "UNSUBSCRIBE":
+		return spec{run: onNames((*folders.Commands).Unsubscribe)}
+	case "LIST":
+		return spec{run: onNames((*folders.Commands).List)}
+	case "XLIST":
+		return spec{run: onNames((*folders.Commands).XList)}
+	case "LSUB":
+		return spec{run: onNames((*folders.Commands).Lsub)}
 	case "STATUS":
-		return spec{run: (*session).status}
+		return spec{run: onNames((*folders.Commands).Status)}
 	case "APPEND":
 		return spec{run: (*session).append, stream: true}
 	case "COMPRESS":

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"packetboat/internal/serve/imapd/folders"
 	"packetboat/internal/serve/imapd/reply"
 	"packetboat/internal/serve/imapd/syntax"
 	"packetboat/internal/serve/imapd/tree"
@@ -34,6 +35,7 @@ const inSize = 4 << 10
 type session struct {
 	user      User
 	tree      *tree.Tree // all mailboxes by their names
+	folders   folders.Commands
 	opts      Options
 	start     Start
 	in        *input
@@ -125,6 +127,7 @@ func serve(conn net.Conn, u User, o Options, st Start) error {
 	o = o.withDefaults()
 	s := &session{user: u, tree: u.tree(), opts: o, start: st}
 	s.out = wire.Output{Conn: conn, Timeout: o.WriteTimeout}
+	s.folders = folders.Commands{Session: host{s}, Tree: s.tree, Out: &s.out}
 	s.in = &input{conn: conn, out: &s.out, timeout: o.IdleTimeout, pending: st.Pending}
 	s.p = syntax.Parser{R: bufio.NewReaderSize(s.in, inSize), Limit: o.MaxLine, Continue: s.askLiteral}
 	defer conn.Close()

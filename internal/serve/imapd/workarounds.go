@@ -4,7 +4,6 @@ import (
 	"slices"
 	"strings"
 
-	"packetboat/internal/serve/imapd/tree"
 	"packetboat/internal/serve/imapd/view"
 	"packetboat/internal/store"
 )
@@ -58,19 +57,4 @@ func told(v *view.View, snap *store.Snapshot) *store.Snapshot {
 		short.ModSeq = max(min(short.ModSeq, m.ModSeq-1), 1)
 	}
 	return &short
-}
-
-// lsubFlags are the attributes of a subscription: its special uses, and with
-// tb-lsub-flags, for a Thunderbird that asks for them, whether it can be opened.
-func (s *session) lsubFlags(f *tree.Entry) string {
-	var words []string
-	if s.bends("tb-lsub-flags") {
-		if f.Missing {
-			words = append(words, `\Noselect`)
-		}
-		if f.NoInferiors {
-			words = append(words, `\NoInferiors`)
-		}
-	}
-	return strings.Join(append(words, f.Use...), " ")
 }

@@ -45,6 +45,20 @@ func appendQuoted(dst, text []byte) []byte {
 	return append(dst, '"')
 }
 
+// AppendQuoted writes UTF-8 without line ends and NULs as a quoted string, for those
+// who may get it so (RFC 6855 section 3).
+func AppendQuoted(dst []byte, text string) []byte { return appendQuoted(dst, []byte(text)) }
+
+// AppendUTF8 is AppendAString for those.
+func AppendUTF8(dst []byte, text string) []byte {
+	for i := 0; i < len(text); i++ {
+		if text[i] >= 0x80 {
+			return AppendQuoted(dst, text)
+		}
+	}
+	return AppendAString(dst, text)
+}
+
 // AppendAString writes a mailbox name: as an atom where it is one.
 func AppendAString(dst []byte, text string) []byte {
 	if text == "" {

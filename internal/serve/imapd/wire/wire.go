@@ -32,6 +32,7 @@ type Output struct {
 	Buf     []byte
 	Sent    int64 // octets written so far
 	Err     error
+	UTF8    bool // names are UTF-8 in quotes (RFC 6855 section 3)
 
 	pack   *flate.Writer // COMPRESS (RFC 4978); nil = off
 	packed bytes.Buffer
@@ -115,7 +116,20 @@ func (o *Output) Line() {
 
 // Name appends a mailbox name in the form of the wire.
 func (o *Output) Name(name string) {
+	if o.UTF8 {
+		o.Buf = syntax.AppendUTF8(o.Buf, name)
+		return
+	}
 	o.Buf = syntax.AppendAString(o.Buf, names.Encode(name))
+}
+
+// QuotedName appends a name that may not be an atom.
+func (o *Output) QuotedName(name string) {
+	if o.UTF8 {
+		o.Buf = syntax.AppendQuoted(o.Buf, name)
+		return
+	}
+	o.Buf = syntax.AppendNString(o.Buf, []byte(names.Encode(name)))
 }
 
 // Write appends p and writes when the buffer is full: for io.Writer's sake.

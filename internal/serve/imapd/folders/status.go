@@ -1,4 +1,4 @@
-package imapd
+package folders
 
 import (
 	"slices"
@@ -6,7 +6,6 @@ import (
 
 	"packetboat/internal/serve/imapd/syntax"
 	"packetboat/internal/store"
-	"packetboat/internal/store/names"
 )
 
 // statusItems are the items of STATUS in the order in which Dovecot answers
@@ -18,8 +17,8 @@ type statusSet [len(statusItems)]bool
 
 const statusSize = len(statusItems) - 1 // SIZE
 
-// status: RFC 3501 section 6.3.10; SIZE is RFC 8438's.
-func (s *session) status(args []syntax.Arg) error {
+// Status: RFC 3501 section 6.3.10; SIZE is RFC 8438's.
+func (c *Commands) Status(args []syntax.Arg) error {
 	if len(args) < 2 {
 		return syntax.Error("Missing arguments")
 	}
@@ -30,24 +29,24 @@ func (s *session) status(args []syntax.Arg) error {
 	if err != nil {
 		return err
 	}
-	name, err := s.mailboxName(args[0])
+	name, err := c.MailboxName(args[0])
 	var snap *store.Snapshot
 	if err == nil {
-		snap, err = s.peek(name, want)
+		snap, err = c.peek(name, want)
 	}
 	if err != nil {
-		return s.failed(err, name, "")
+		return c.Failed(err, name, "")
 	}
 	if want[slices.Index(statusItems[:], "HIGHESTMODSEQ")] {
-		s.enableCondstore()
+		c.EnableModSeqs()
 	}
-	given, _ := names.Decode(string(args[0].Text)) // Dovecot answers with the name as it was asked for
-	s.writeStatus(given, name, snap, want)
-	if s.box != nil && s.tree.Same(s.view.Name, name) {
+	given, _ := c.decode(string(args[0].Text)) // Dovecot answers with the name as it was asked for
+	c.writeStatus(given, name, snap, want)
+	if c.isSelected(name) {
 		// RFC 3501 section 6.3.10: a client should not ask this.
-		return s.done("OK [CLIENTBUG] Status on selected mailbox completed")
+		return c.Done("OK [CLIENTBUG] Status on selected mailbox completed")
 	}
-	return s.done("OK Status completed")
+	return c.Done("OK Status completed")
 }
 
 func statusWanted(list []syntax.Arg) (want statusSet, err error) {
@@ -69,8 +68,8 @@ func statusWanted(list []syntax.Arg) (want statusSet, err error) {
 }
 
 // peek looks into a mailbox without selecting it, also at the sizes if asked.
-func (s *session) peek(name string, want statusSet) (*store.Snapshot, error) {
-	box, err := s.tree.Open(name)
+func (c *Commands) peek(name string, want statusSet) (*store.Snapshot, error) {
+	box, err := c.Tree.Open(name)
 	if err != nil {
 		return nil, err
 	}
@@ -83,28 +82,29 @@ func (s *session) peek(name string, want statusSet) (*store.Snapshot, error) {
 }
 
 // writeStatus writes the items wanted of the mailbox name, which the client calls given.
-func (s *session) writeStatus(given, name string, snap *store.Snapshot, want statusSet) {
-	s.out.Text("* STATUS ")
-	s.out.Name(given)
-	s.out.Text(" (")
+func (c *Commands) writeStatus(given, name string, snap *store.Snapshot, want statusSet) {
+	c.Out.Text("* STATUS ")
+	c.Out.Name(given)
+	c.Out.Text(" (")
 	first := true
 	for i, item := range statusItems {
 		if !want[i] {
 			continue
 		}
 		if !first {
-			s.out.Text(" ")
+			c.Out.Text(" ")
 		}
 		first = false
-		s.out.Text(item, " ")
-		if item == "RECENT" && s.box != nil && s.tree.Same(s.view.Name, name) {
-			s.out.Num(int64(s.view.Recents)) // this session has them
+		c.Out.Text(item, " ")
+		if item == "RECENT" && c.isSelected(name) {
+			_, recents := c.Selected()
+			c.Out.Num(int64(recents)) // this session has them
 			continue
 		}
-		s.out.Num(statusValue(snap, item))
+		c.Out.Num(statusValue(snap, item))
 	}
-	s.out.Text(")")
-	s.out.Line()
+	c.Out.Text(")")
+	c.Out.Line()
 }
 
 func statusValue(snap *store.Snapshot, item string) (n int64) {

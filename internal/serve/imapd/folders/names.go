@@ -1,0 +1,125 @@
+package folders
+
+import (
+	"errors"
+
+	"packetboat/internal/serve/imapd/syntax"
+	"packetboat/internal/serve/imapd/tree"
+	"packetboat/internal/store"
+)
+
+// oneName reads the only argument of a command.
+func oneName(args []syntax.Arg) (syntax.Arg, error) {
+	if len(args) == 0 {
+		return syntax.Arg{}, syntax.Error("Missing arguments")
+	}
+	if !args[0].IsString() {
+		return syntax.Arg{}, syntax.Error("Invalid arguments")
+	}
+	return args[0], nil
+}
+
+// Create: RFC 3501 section 6.3.3. A separator at the end says that only
+// children will be made.
+func (c *Commands) Create(args []syntax.Arg) error {
+	a, err := oneName(args)
+	if err != nil {
+		return err
+	}
+	var children bool
+	a.Text, children = c.cutSeparator(a.Text)
+	name, err := c.MailboxName(a)
+	if err == nil {
+		err = c.Tree.Create(name, children)
+	}
+	if err != nil {
+		return c.Failed(err, name, "")
+	}
+	return c.Done("OK Create completed")
+}
+
+func (c *Commands) cutSeparator(name []byte) ([]byte, bool) {
+	sep := c.Tree.Separator()
+	if n := len(name); n > 1 && name[n-1] == sep && name[n-2] != sep {
+		return name[:n-1], true
+	}
+	return name, false
+}
+
+// Delete: RFC 3501 section 6.3.4.
+func (c *Commands) Delete(args []syntax.Arg) error {
+	a, err := oneName(args)
+	if err != nil {
+		return err
+	}
+	name, err := c.MailboxName(a)
+	if err == nil {
+		err = c.Tree.Delete(name)
+	}
+	if err != nil {
+		return c.Failed(err, name, "[NONEXISTENT] ")
+	}
+	if c.isSelected(name) {
+		// What the client still sees is gone: as Dovecot, the session ends.
+		c.Reply("OK Delete completed")
+		c.Leave("Selected mailbox was deleted, have to disconnect.")
+		return nil
+	}
+	return c.Done("OK Delete completed")
+}
+
+// Rename: RFC 3501 section 6.3.5.
+func (c *Commands) Rename(args []syntax.Arg) error {
+	if len(args) < 2 {
+		return syntax.Error("Missing arguments")
+	}
+	if !args[0].IsString() || !args[1].IsString() {
+		return syntax.Error("Invalid arguments")
+	}
+	from, err := c.MailboxName(args[0])
+	var to string
+	if err == nil {
+		args[1].Text, _ = c.cutSeparator(args[1].Text)
+		to, err = c.MailboxName(args[1])
+	}
+	if err == nil {
+		err = c.Tree.Rename(from, to)
+	}
+	if errors.Is(err, store.ErrExists) {
+		err = tree.Refusal("[ALREADYEXISTS] Target mailbox already exists")
+	}
+	if err != nil {
+		return c.Failed(err, from, "[NONEXISTENT] ")
+	}
+	if selected, _ := c.Selected(); selected == from {
+		c.Renamed(to)
+	}
+	return c.Done("OK Rename completed")
+}
+
+// Subscribe: RFC 3501 section 6.3.6. Only what exists can be subscribed.
+func (c *Commands) Subscribe(args []syntax.Arg) error { return c.subscribe(args, true, "Subscribe") }
+
+// Unsubscribe: RFC 3501 section 6.3.7. Anything can be taken off the list.
+func (c *Commands) Unsubscribe(args []syntax.Arg) error {
+	return c.subscribe(args, false, "Unsubscribe")
+}
+
+func (c *Commands) subscribe(args []syntax.Arg, on bool, word string) error {
+	a, err := oneName(args)
+	if err != nil {
+		return err
+	}
+	a.Text, _ = c.cutSeparator(a.Text)
+	name, err := c.MailboxName(a)
+	if err == nil && on {
+		err = c.Tree.Exists(name)
+	}
+	if err == nil {
+		err = c.Tree.Subscribe(name, on)
+	}
+	if err != nil {
+		return c.Failed(err, name, "")
+	}
+	return c.Done("OK " + word + " completed")
+}
