@@ -64,7 +64,8 @@ func (d *depot) put(from mail.Address, to mail.Address, body, reason string) str
 	}
 	d.q.Move(w.ID(), queue.Incoming, queue.Active)
 	if reason != "" {
-		d.q.Defer(w.ID(), time.Now(), map[int]string{0: reason})
+		m := &queue.Message{ID: w.ID(), Env: env, Size: int64(len(body))}
+		d.q.Defer(m, time.Now(), map[int]string{0: reason})
 	}
 	return w.ID()
 }

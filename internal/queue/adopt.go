@@ -143,6 +143,9 @@ func (q *Queue) settle(id string, folder Folder, st disk.Stat) error {
 // meanwhile. It calls told with the id of each message, and with what went wrong
 // with one that was left.
 func (q *Queue) Export(told func(id string, err error)) error {
+	if err := gone(os.Remove(q.ledger.path)); err != nil {
+		return err
+	}
 	var ids []string
 	for _, f := range liveFolders {
 		ids = ids[:0]

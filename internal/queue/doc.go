@@ -10,7 +10,7 @@
 // the sender told of the delay) and one a recipient (Pending, Done). The file's
 // modification time is the next try of a deferred message, its group execute
 // bit says that "postsuper -e" expired it. Why recipients wait is told in
-// defer/X/ID, which may be lost.
+// defer/ledger (ledger.go), which may be lost.
 //
 // # States
 //
@@ -35,7 +35,7 @@
 //	9 bounce is committed     a second message, steps 1-6      both; the bounce may be sent twice, because
 //	                                                           Mark follows only after its step 6
 //	10 Defer: mtime           active/ID with a later mtime     the message, tried at once
-//	11 Defer: reasons         defer/X/ID                       the message; reasons may be missing in mailq
+//	11 Defer: reasons         a line of defer/ledger           the message; reasons may be missing in mailq
 //	12 Defer: rename          deferred/X/ID                    the message in active or deferred; both are tried
 //	13 Remove                 nothing                          nothing, or the message: recipients whose Done
 //	                                                           was lost get it twice

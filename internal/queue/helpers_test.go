@@ -70,7 +70,7 @@ func TestShowq(t *testing.T) {
 	w, _ := q.Create()
 	w.CommitHold(held)
 	q.Move(id, Incoming, Active)
-	q.Defer(id, time.Now(), map[int]string{0: "connect to x: refused\x00z"})
+	q.Defer(loaded(t, q, id), time.Now(), map[int]string{0: "connect to x: refused\x00z", 2: ""})
 	os.WriteFile(q.Path("00000AAAAAA", Hold), []byte("garbage"), 0o600)
 	var got []*Listing
 	out := serve(t, q)
@@ -194,4 +194,14 @@ func writeAll(out *bytes.Buffer, list []*Listing) {
 	}
 	w.WriteByte(0)
 	w.Flush()
+}
+
+// loaded reads an active message.
+func loaded(t *testing.T, q *Queue, id string) *Message {
+	t.Helper()
+	m, err := q.Load(id, Active)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
 }

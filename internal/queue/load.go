@@ -1,7 +1,6 @@
 package queue
 
 import (
-	"bufio"
 	"errors"
 	"hash/crc32"
 	"io"
@@ -9,8 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"sort"
-	"strconv"
-	"strings"
 	"time"
 
 	"packetboat/internal/mail"
@@ -122,36 +119,6 @@ func content(f *os.File, size int64) (mail.Content, error) {
 // the administrator. Nothing is deleted.
 func (q *Queue) SetAside(id string, from Folder) error { return q.Move(id, from, Corrupt) }
 
-// writeReasons replaces the reasons of a message.
-func (q *Queue) writeReasons(id string, reasons map[int]string) error {
-	b := make([]byte, 0, 128*len(reasons))
-	for _, i := range sortedKeys(reasons) {
-		b = escapeText(strconv.AppendInt(b, int64(i), 10), reasons[i])
-	}
-	path := q.reasonPath(id)
-	err := replaceFile(path, b)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err = makeDir(path[:len(path)-len(id)-1]); err == nil {
-			err = replaceFile(path, b)
-		}
-	}
-	return err
-}
-
-// replaceFile writes path anew. The folder is ours alone, but a link in it is
-// still not followed: the old name goes first.
-func replaceFile(path string, b []byte) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	return errors.Join(err, f.Close())
-}
-
 func sortedKeys(m map[int]string) []int {
 	keys := make([]int, 0, len(m))
 	for i := range m {
@@ -159,41 +126,6 @@ func sortedKeys(m map[int]string) []int {
 	}
 	sort.Ints(keys)
 	return keys
-}
-
-// escapeText writes one line; spaces stay readable.
-func escapeText(b []byte, s string) []byte {
-	for word := range strings.SplitSeq(s, " ") {
-		b = escape(append(b, ' '), word)
-	}
-	return append(b, '\n')
-}
-
-// maxReasons is how much of a file of reasons is read, in bytes.
-const maxReasons = 16 << 20
-
-// Reasons returns why recipients were deferred at the last try, by index. A
-// missing or damaged file gives what can be read of it.
-func (q *Queue) Reasons(id string) map[int]string {
-	if !ValidID(id) {
-		return nil
-	}
-	f, err := disk.OpenTrusted(q.reasonPath(id), os.O_RDONLY, -1)
-	if err != nil {
-		return nil
-	}
-	defer f.Close()
-	out := map[int]string{}
-	sc := bufio.NewScanner(io.LimitReader(f, maxReasons))
-	sc.Buffer(make([]byte, 0, 4<<10), 1<<20)
-	for sc.Scan() {
-		num, text, _ := strings.Cut(sc.Text(), " ")
-		i, err := strconv.Atoi(num)
-		if text, err2 := unescape(text); err == nil && err2 == nil {
-			out[i] = text
-		}
-	}
-	return out
 }
 
 // ReadFile reads a queue file that is open already, whatever its name: for

@@ -48,7 +48,7 @@ func FolderNamed(name string) (f Folder, ok bool) {
 	return 0, false
 }
 
-// deferName is the folder of the reasons for delays, a file per message.
+// deferName is the folder of the reasons for delays: see ledger.
 const deferName = "defer"
 
 // Files are readable by nobody but their owner. expireBit marks a message that
@@ -65,11 +65,12 @@ const (
 type Queue struct {
 	root    string
 	dirs    [nFolders]*disk.Dir // flushes are shared by concurrent commits
-	follow  bool                // a file's fsync makes its name durable
-	long    bool                // new messages get long ids
-	pid     string              // of this process, and
-	serial  atomic.Uint64       // a number, make temporary names differ
-	buffers sync.Pool           // of *[bufSize]byte, for writers
+	ledger  ledger
+	follow  bool          // a file's fsync makes its name durable
+	long    bool          // new messages get long ids
+	pid     string        // of this process, and
+	serial  atomic.Uint64 // a number, make temporary names differ
+	buffers sync.Pool     // of *[bufSize]byte, for writers
 	steps   func(step string) error
 }
 
@@ -86,7 +87,7 @@ func Open(dir string) (*Queue, error) {
 
 // Use opens a queue that exists, without making anything: for administration.
 func Use(dir string) (*Queue, error) {
-	q := &Queue{root: dir, pid: strconv.Itoa(os.Getpid())}
+	q := &Queue{root: dir, pid: strconv.Itoa(os.Getpid()), ledger: ledger{path: ledgerPath(dir)}}
 	q.buffers.New = func() any { return new([bufSize]byte) }
 	for f := range nFolders {
 		d, err := disk.OpenDir(filepath.Join(dir, f.String()))
@@ -101,6 +102,7 @@ func Use(dir string) (*Queue, error) {
 
 // Close lets go of the folders. Writers must be finished before.
 func (q *Queue) Close() (err error) {
+	err = q.ledger.close()
 	for _, d := range q.dirs {
 		if d != nil {
 			err = errors.Join(err, d.Close())
@@ -126,11 +128,6 @@ func place(id string, f Folder) string {
 	return id
 }
 
-// reasonPath is the path of the file that tells why recipients wait.
-func (q *Queue) reasonPath(id string) string {
-	return q.root + "/" + deferName + "/" + id[:1] + "/" + id
-}
-
 // Move changes the state of a message. It returns an error that is
 // fs.ErrNotExist when the message is not in from (any more).
 func (q *Queue) Move(id string, from, to Folder) error {
@@ -153,9 +150,10 @@ func (q *Queue) rename(id string, from Folder, name string, to Folder) error {
 	return q.dirs[from].Rename(place(id, from), q.dirs[to], place(name, to))
 }
 
-// Defer puts an active message aside until next. Reasons are told by recipient
-// index; they are for people and may be lost in a crash.
-func (q *Queue) Defer(id string, next time.Time, reasons map[int]string) error {
+// Defer puts an active message aside until next. reasons has an entry, by index,
+// for each recipient that is left; they are for people and may be lost in a crash.
+func (q *Queue) Defer(m *Message, next time.Time, reasons map[int]string) error {
+	id := m.ID
 	if !ValidID(id) {
 		return errBadID(id)
 	}
@@ -163,8 +161,14 @@ func (q *Queue) Defer(id string, next time.Time, reasons map[int]string) error {
 		return err
 	}
 	// Reasons are a courtesy: a full disk must not keep the message active.
-	lost := q.writeReasons(id, reasons)
+	lost := q.note(m, reasons)
 	return errors.Join(q.Move(id, Active, Deferred), lost)
+}
+
+// note writes the ledger's line of a message.
+func (q *Queue) note(m *Message, reasons map[int]string) error {
+	q.ledger.take()
+	return q.ledger.put(m.ID, appendLine(nil, m, reasons))
 }
 
 // SetNextTry changes when a deferred message is tried again.
@@ -186,9 +190,7 @@ func (q *Queue) Remove(id string, from Folder) error {
 
 // Forget deletes the reasons of a message that was deferred once.
 func (q *Queue) Forget(id string) {
-	if ValidID(id) {
-		os.Remove(q.reasonPath(id))
-	}
+	q.ledger.forget(id)
 }
 
 // liveFolders are the folders in which a message is on its way, in the order in

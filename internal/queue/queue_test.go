@@ -200,7 +200,7 @@ func TestStates(t *testing.T) {
 		{"active", func() error { return q.Move(id, Incoming, Active) }, Active},
 		{"mark", func() error { return q.Mark(id, 1, mail.Done) }, Active},
 		{"warned", func() error { return q.MarkWarned(id) }, Active},
-		{"defer", func() error { return q.Defer(id, next, map[int]string{0: "no\nway ö", 7: ""}) }, Deferred},
+		{"defer", func() error { return q.Defer(loaded(t, q, id), next, map[int]string{0: "no\nway ö", 7: ""}) }, Deferred},
 	}
 	for _, s := range steps {
 		if err := s.do(); err != nil {
@@ -335,7 +335,7 @@ func TestCrashAfter(t *testing.T) {
 		func(q *Queue, id string) error { return q.Move(id, Incoming, Active) },
 		func(q *Queue, id string) error { return q.Mark(id, 0, mail.Done) },
 		func(q *Queue, id string) error { return os.Chtimes(q.Path(id, Active), time.Time{}, time.Now()) },
-		func(q *Queue, id string) error { return q.writeReasons(id, map[int]string{1: "x"}) },
+		func(q *Queue, id string) error { return q.note(loaded(t, q, id), map[int]string{1: "x"}) },
 		func(q *Queue, id string) error { return q.Move(id, Active, Deferred) },
 	}
 	for n := range len(life) + 1 {
@@ -471,7 +471,7 @@ func TestRename(t *testing.T) {
 	q := open(t)
 	id := put(t, q, simple("a@b"), "x\n")
 	q.Move(id, Incoming, Active)
-	q.Defer(id, time.Now(), map[int]string{0: "why"})
+	q.Defer(loaded(t, q, id), time.Now(), map[int]string{0: "why"})
 	b, _ := os.ReadFile(q.Path(id, Deferred))
 	other := "0000" + "1" + "FFFFFFF"
 	os.MkdirAll(filepath.Join(q.Dir(), "deferred", "0"), 0o700)

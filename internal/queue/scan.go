@@ -114,6 +114,7 @@ type Wait struct {
 // names agree with inodes, and reasons without a message go.
 func (q *Queue) Recover() (*Recovered, error) {
 	r := &Recovered{}
+	q.ledger.take()
 	if err := q.dropTemps(r); err != nil {
 		return nil, err
 	}
@@ -221,30 +222,26 @@ func (q *Queue) renumber(id, fresh string, f Folder) error {
 	if err := q.rename(id, f, fresh, f); err != nil {
 		return err
 	}
-	q.moveReasons(id, fresh)
+	q.ledger.rename(id, fresh)
 	return nil
 }
 
-// moveReasons lets the reasons follow a renamed message.
-func (q *Queue) moveReasons(from, to string) {
-	if makeDir(filepath.Dir(q.reasonPath(to))) == nil {
-		os.Rename(q.reasonPath(from), q.reasonPath(to))
-	}
-}
-
-// dropReasons removes reasons whose message is gone.
+// dropReasons forgets reasons whose message is gone, and removes the files that an
+// older Packetboat kept of each message: they have another form.
 func (q *Queue) dropReasons(all *found) error {
+	q.ledger.keep(all.has)
 	top := filepath.Join(q.root, deferName)
 	return eachName(top, func(e fs.DirEntry) error {
 		if !e.IsDir() {
 			return nil
 		}
 		return eachName(filepath.Join(top, e.Name()), func(e fs.DirEntry) error {
-			if !ValidID(e.Name()) || all.has(e.Name()) {
+			if !ValidID(e.Name()) {
 				return nil
 			}
-			if _, ok := q.Find(e.Name()); !ok {
-				q.Forget(e.Name())
+			// What belongs to a message of Postfix's that could not be imported stays.
+			if _, ok := q.Find(e.Name()); all.has(e.Name()) || !ok {
+				os.Remove(filepath.Join(top, e.Name()[:1], e.Name()))
 			}
 			return nil
 		})

@@ -33,7 +33,9 @@ func (s *Sched) Changed(id string) {
 	s.waiting.remove(id)
 	s.setTimer()
 	switch {
-	case !there || where == queue.Hold:
+	case !there:
+		s.q.Forget(id)
+	case where == queue.Hold:
 	case where == queue.Deferred:
 		s.mu.Unlock()
 		s.adoptDeferred(id)

@@ -345,7 +345,7 @@ func (s *Sched) postpone(m *message, reasons map[int]string, o *Options) (next t
 	next = now.Add(wait)
 	err := s.activate(m)
 	if err == nil {
-		err = s.q.Defer(m.ID, next, reasons)
+		err = s.q.Defer(m.Message, next, reasons)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		s.lookAgain(m) // deleted, held or requeued meanwhile
