@@ -1,18 +1,16 @@
 package intake
 
 import (
-	"os"
-	"path/filepath"
 	"testing"
+
+	"packetboat/test/oracle"
 )
 
 // TestAddressesAgree compares canonical tables, masquerading and copies with
 // Postfix.
 func TestAddressesAgree(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	os.Chmod(dir, 0o755)
-	os.Chmod(filepath.Dir(dir), 0o755)
+	dir := oracle.Folder(t)
 	canon := writeTable(t, dir, "canon", "/^loop1@/ loop2@c.test\n/^loop2@/ loop1@c.test\n/^self@/ self@mail.example.org\n/^multi@/ one@m.test, two@m.test\n/^old@c.test$/ new.name@c.test\n/^plain@/ bare\n")
 	tables := map[string]string{
 		"canonical_maps":           canon + " inline:{ {old.bob@mail.example.org=bob} {@dom.test=@other.test} {ext=extended@e.test} {user=local.user} {x@loop.test=y@loop.test} }",
@@ -28,7 +26,7 @@ func TestAddressesAgree(t *testing.T) {
 		"undisclosed_recipients_header": "To: undisclosed-recipients:;", "masquerade_domains": "b.test", "masquerade_classes": "envelope_recipient",
 		"canonical_maps": "inline:{ {to@x.test=changed@x.test} }", "canonical_classes": "header_recipient", "sender_canonical_classes": "envelope_sender",
 		"message_drop_headers": "x-drop", "hopcount_limit": "4"}
-	o := startOracle(t, map[string]map[string]string{"canon": tables, "remote": remote})
+	o := startOriginal(t, map[string]map[string]string{"canon": tables, "remote": remote})
 	split := []string{canon, "inline:{ {old.bob@mail.example.org=bob} {@dom.test=@other.test} {ext=extended@e.test} {user=local.user} {x@loop.test=y@loop.test} }"}
 	u := newOurs(t, Options{Maps: MapOptions{Canonical: split, Sender: []string{tables["sender_canonical_maps"]},
 		Recipient: []string{tables["recipient_canonical_maps"]}, Masquerade: []string{"!keep.masq.test", "masq.test", "example.org"},

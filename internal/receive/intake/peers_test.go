@@ -13,7 +13,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
+
+	"packetboat/test/oracle"
 )
 
 // startOpenDKIM runs opendkim(8) as a signer for b.test, or skips the test.
@@ -29,8 +30,8 @@ func startOpenDKIM(t *testing.T) (milters string) {
 		t.Fatal(err)
 	}
 	b := pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})
-	port := freePort(t)
-	_, p, _ := net.SplitHostPort(port)
+	addr := oracle.Address(t)
+	_, p, _ := net.SplitHostPort(addr)
 	conf := fmt.Sprintf("Domain b.test\nSelector s\nKeyFile %s/key\nSocket inet:%s@127.0.0.1\nMode s\nRequireSafeKeys no\nInternalHosts 127.0.0.1\nCanonicalization relaxed/simple\nSyslog no\n", dir, p)
 	for name, text := range map[string]string{"key": string(b), "conf": conf} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
@@ -42,12 +43,8 @@ func startOpenDKIM(t *testing.T) (milters string) {
 		t.Skipf("opendkim does not start: %v", err)
 	}
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	for range 100 {
-		if c, err := net.Dial("tcp", port); err == nil {
-			c.Close()
-			return "inet:" + port
-		}
-		time.Sleep(20 * time.Millisecond)
+	if oracle.Answers(addr) {
+		return "inet:" + addr
 	}
 	t.Skip("opendkim does not answer here")
 	return ""
@@ -60,7 +57,7 @@ var signedAt = regexp.MustCompile(`\bt=\d+`)
 func TestOpenDKIM(t *testing.T) {
 	t.Parallel()
 	milters := startOpenDKIM(t)
-	o := startOracle(t, map[string]map[string]string{"dkim": {}}, map[string]string{"smtpd_milters": milters})
+	o := startOriginal(t, map[string]map[string]string{"dkim": {}}, map[string]string{"smtpd_milters": milters})
 	u := newOurs(t, Options{})
 	ourAddr := serveOurs(t, u, milters)
 	for _, text := range []string{

@@ -8,8 +8,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -20,124 +18,61 @@ import (
 	"packetboat/internal/mail"
 	"packetboat/internal/queue"
 	"packetboat/internal/sys/maillog"
+	"packetboat/test/oracle"
 )
 
-// oracle is a private Postfix: own configuration, queue and log, with an smtpd
-// and a cleanup service for each profile.
-type oracle struct {
-	settle time.Duration // how long its log must stand still
-	dir    string
-	addrs  map[string]string
+// original is a private Postfix with an smtpd and a cleanup service for each
+// profile.
+type original struct {
+	*oracle.Postfix
+	addrs map[string]string
 }
 
-const oracleMain = `compatibility_level = 3.6
-queue_directory = DIR/q
-data_directory = DIR/data
-maillog_file = DIR/mail.log
-maillog_file_prefixes = DIR
-myhostname = mail.example.org
+const originalMain = `myhostname = mail.example.org
 mydomain = example.org
 myorigin = mail.example.org
 mydestination = mail.example.org, localhost
 mynetworks = 127.0.0.1/32
-inet_interfaces = 127.0.0.1
 inet_protocols = ipv4
 local_header_rewrite_clients = permit_mynetworks
 smtpd_client_connection_count_limit = 0
-smtpd_timeout = 20s
+smtpd_timeout = 100s
 in_flow_delay = 0
 smtpd_error_sleep_time = 0
 smtpd_soft_error_limit = 10000
 smtpd_hard_error_limit = 10000
 recipient_delimiter = +
 local_recipient_maps =
-alias_maps =
 defer_transports = smtp relay local virtual filter
 smtpd_relay_restrictions = permit_mynetworks reject
 `
 
-const oracleMaster = `postlog unix-dgram n - n - 1 postlogd
-pickup unix n - n 1 1 pickup
-qmgr unix n - n 300 1 qmgr
-rewrite unix - - n - - trivial-rewrite
-bounce unix - - n - 0 bounce
-defer unix - - n - 0 bounce
-trace unix - - n - 0 bounce
-proxymap unix - - n - - proxymap
-smtp unix - - n - - smtp
-filter unix - - n - - smtp
-relay unix - - n - - smtp
-error unix - - n - - error
-retry unix - - n - - error
-local unix - n n - - local
-virtual unix - n n - - virtual
-anvil unix - - n - 1 anvil
-cleanup unix n - n - 0 cleanup
-`
-
-// startOracle starts it with profiles (name to options of cleanup), or skips the
+// startOriginal starts it with profiles (name to options of cleanup), or skips the
 // test where that is not possible.
-func startOracle(t *testing.T, profiles map[string]map[string]string, smtpd ...map[string]string) *oracle {
+func startOriginal(t *testing.T, profiles map[string]map[string]string, smtpd ...map[string]string) *original {
 	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("needs root: Postfix starts only as root")
-	}
-	if testing.Short() {
-		t.Skip("-short: no comparison with Postfix")
-	}
-	b, err := exec.Command("postconf", "-d", "-h", "mail_version").Output()
-	if err != nil || !strings.HasPrefix(string(b), "3.7") {
-		t.Skipf("no Postfix 3.7 here: %s %v", b, err)
-	}
-	o := &oracle{dir: t.TempDir(), addrs: map[string]string{}}
-	for d := o.dir; strings.HasPrefix(d, os.TempDir()+"/"); d = filepath.Dir(d) {
-		os.Chmod(d, 0o755)
-	}
-	for _, d := range []string{"etc", "q", "data"} {
-		if err := os.Mkdir(o.dir+"/"+d, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if out, err := exec.Command("chown", "postfix", o.dir+"/data").CombinedOutput(); err != nil {
-		t.Skipf("no user postfix: %s", out)
-	}
-	master := oracleMaster
+	o := &original{oracle.NewPostfix(t, "3.7"), map[string]string{}}
+	master := "filter unix - - n - - smtp\n"
 	for name, opts := range profiles {
-		o.addrs[name] = freePort(t)
-		master += o.addrs[name] + " inet n - n - - smtpd\n  -o cleanup_service_name=" + name + "\n"
-		for _, own := range smtpd {
-			for k, v := range own {
-				master += "  -o { " + k + " = " + v + " }\n"
-			}
+		o.addrs[name] = oracle.Address(t)
+		own := []string{"cleanup_service_name = " + name}
+		for _, m := range smtpd {
+			own = append(own, assignments(m)...)
 		}
-		master += name + " unix n - n - 0 cleanup\n"
-		for k, v := range opts {
-			master += "  -o { " + k + " = " + v + " }\n"
-		}
+		master += oracle.Service(o.addrs[name]+" inet n - n - - smtpd", own...)
+		master += oracle.Service(name+" unix n - n - 0 cleanup", assignments(opts)...)
 	}
-	for file, text := range map[string]string{"main.cf": oracleMain, "master.cf": master} {
-		if err := os.WriteFile(o.dir+"/etc/"+file, []byte(strings.ReplaceAll(text, "DIR", o.dir)), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if b, err := os.ReadFile("/etc/postfix/postfix-files"); err == nil {
-		os.WriteFile(o.dir+"/etc/postfix-files", b, 0o644)
-	}
-	if out, err := exec.Command("postfix", "-c", o.dir+"/etc", "start").CombinedOutput(); err != nil {
-		t.Skipf("Postfix does not start here: %v: %s", err, out)
-	}
-	t.Cleanup(func() { exec.Command("postfix", "-c", o.dir+"/etc", "stop").Run() })
+	o.Lay(originalMain, master)
+	o.Start()
 	return o
 }
 
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+// assignments are the lines "name = value" of a map.
+func assignments(m map[string]string) (out []string) {
+	for k, v := range m {
+		out = append(out, k+" = "+v)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return out
 }
 
 // result is what became of a message: the reply to its end, its content, its
@@ -172,23 +107,13 @@ func dialSMTP(t testing.TB, addr string) *smtpClient {
 // dialSMTPRaw connects and reads no greeting.
 func dialSMTPRaw(t testing.TB, addr string) *smtpClient {
 	t.Helper()
-	var c net.Conn
-	var err error
-	for range 100 {
-		if c, err = net.Dial("tcp", addr); err == nil {
-			break
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
+	c, err := net.Dial("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.SetDeadline(time.Now().Add(60 * time.Second))
+	c.SetDeadline(time.Now().Add(oracle.Patience))
 	return &smtpClient{c, bufio.NewReader(c)}
 }
-
-// waitUp waits until a server answers.
-func waitUp(t testing.TB, addr string) { dialSMTPRaw(t, addr).c.Close() }
 
 // netipAddr keeps a test's imports short.
 type netipAddr = netip.Addr
@@ -252,8 +177,12 @@ func (s *smtpClient) send(from string, to []string, text string) string {
 var (
 	queuedAs = regexp.MustCompile(`queued as (\w+)`)
 	anyID    = regexp.MustCompile(`\b\d{14}\.(ID|[0-9A-F]{8,})@mail`)
-	anyDate  = regexp.MustCompile(time.Now().Format("Mon, _2 Jan 2006") + ` \d\d:\d\d:\d\d [+-]\d{4} \(\w+\)`)
+	anyDate  = regexp.MustCompile("(?:" + day(0) + "|" + day(1) + ")" + ` \d\d:\d\d:\d\d [+-]\d{4} \(\w+\)`)
 )
+
+// day is a date as headers have it: today's, or that of a day after, which may
+// begin while the tests run.
+func day(after int) string { return time.Now().AddDate(0, 0, after).Format("Mon, _2 Jan 2006") }
 
 // plainText takes out of a text what differs from run to run.
 func plainText(s, id string) string {
@@ -275,50 +204,31 @@ func ascii(s string) string {
 	return string(b)
 }
 
-// lines returns what cleanup says of the last message.
-func (o *oracle) lines(from int) (out []string, id string) {
-	b, _ := os.ReadFile(o.dir + "/mail.log")
-	for _, m := range regexp.MustCompile(`postfix/cleanup\[\d+\]: (.*)`).FindAllStringSubmatch(string(b[from:]), -1) {
-		out = append(out, m[1])
-		if i := regexp.MustCompile(`^(?:warning: )?([0-9A-F]{8,}):`).FindStringSubmatch(m[1]); i != nil {
-			id = i[1]
-		}
-	}
-	return out, id
-}
-
-func (o *oracle) logSize() int {
-	fi, err := os.Stat(o.dir + "/mail.log")
-	if err != nil {
-		return 0
-	}
-	return int(fi.Size())
-}
+var (
+	cleanupLine = regexp.MustCompile(`postfix/cleanup\[\d+\]: (.*)`)
+	idOfLine    = regexp.MustCompile(`^(?:warning: )?([0-9A-F]{8,}):`)
+)
 
 // run gives a message to the real Postfix.
-func (o *oracle) run(s *smtpClient, from string, to []string, text string) result {
-	at := o.logSize()
+func (o *original) run(s *smtpClient, from string, to []string, text string) result {
+	at := o.Size()
 	r := result{reply: s.send(from, to, text)}
-	var id string
-	for range 40 { // postlogd writes behind
-		if r.log, id = o.lines(at); len(r.log) > 0 {
-			break
+	// The log may still hold lines of the message before: its cleanup process
+	// goes on when it has answered.
+	id := ""
+	all := cleanupLine.FindAllStringSubmatch(o.Logged()[at:], -1)
+	for _, l := range all {
+		if m := idOfLine.FindStringSubmatch(l[1]); m != nil {
+			id = m[1]
 		}
-		time.Sleep(5 * time.Millisecond)
 	}
 	if m := queuedAs.FindStringSubmatch(r.reply); m != nil {
 		id = m[1]
 	}
 	r.reply = plainText(r.reply, id)
-	for size := -1; size != o.logSize(); { // all of it has been written
-		size = o.logSize()
-		time.Sleep(max(o.settle, 4*time.Millisecond))
-	}
-	all, _ := o.lines(at)
-	r.log = nil
 	for _, l := range all {
-		if other := lineID.FindString(l); other == "" || other == id+":" {
-			r.log = append(r.log, ascii(plainText(l, id)))
+		if other := lineID.FindString(l[1]); other == "" || other == id+":" {
+			r.log = append(r.log, ascii(plainText(l[1], id)))
 		}
 	}
 	if !o.queued(id) {
@@ -329,14 +239,14 @@ func (o *oracle) run(s *smtpClient, from string, to []string, text string) resul
 }
 
 // read fills in what stands in the queue.
-func (o *oracle) read(r *result, id string) {
-	b, err := exec.Command("postcat", "-c", o.dir+"/etc", "-h", "-b", "-q", id).Output()
+func (o *original) read(r *result, id string) {
+	b, err := o.Command("postcat", "-h", "-b", "-q", id).Output()
 	if err != nil || id == "" {
 		return
 	}
 	r.content = plainText(strings.TrimSuffix(string(b), "\n"), id)
 	redirect := ""
-	b, _ = exec.Command("postcat", "-c", o.dir+"/etc", "-e", "-q", id).Output()
+	b, _ = o.Command("postcat", "-e", "-q", id).Output()
 	for line := range strings.Lines(string(b)) {
 		k, v, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ": ")
 		switch k {
@@ -361,21 +271,13 @@ func (o *oracle) read(r *result, id string) {
 }
 
 // milterLines returns what smtpd and cleanup say of milters.
-func (o *oracle) milterLines(t *testing.T, from int) []string {
-	t.Helper()
-	for size := -1; size != o.logSize(); { // postlogd writes behind
-		size = o.logSize()
-		time.Sleep(15 * time.Millisecond)
-	}
-	b, _ := os.ReadFile(o.dir + "/mail.log")
-	return milterLines(string(b[from:]))
-}
+func (o *original) milterLines(from int) []string { return milterLines(o.Logged()[from:]) }
 
 // queued tells whether a message is in the queue; qmgr may be moving it.
-func (o *oracle) queued(id string) bool {
+func (o *original) queued(id string) bool {
 	for range 2 {
 		for _, pattern := range []string{"/q/incoming/", "/q/active/", "/q/deferred/*/", "/q/hold/"} {
-			if found, _ := filepath.Glob(o.dir + pattern + id); id != "" && len(found) > 0 {
+			if found, _ := filepath.Glob(o.Dir + pattern + id); id != "" && len(found) > 0 {
 				return true
 			}
 		}

@@ -20,8 +20,9 @@ type Fake struct {
 	heard   []string
 	Version uint32
 	Actions uint32
-	Events  uint32 // what it wants to be spared (SMFIP)
-	Symbols string // behind the negotiation
+	Events  uint32         // what it wants to be spared (SMFIP)
+	Symbols string         // behind the negotiation
+	open    sync.WaitGroup // connections
 	// Answer returns the packets for a command: code and data.
 	Answer func(cmd byte, data string) []string
 }
@@ -44,7 +45,7 @@ func Start(t testing.TB, f *Fake) *Fake {
 			if err != nil {
 				return
 			}
-			go f.serve(c)
+			f.open.Go(func() { f.serve(c) })
 		}
 	}()
 	return f
@@ -98,6 +99,10 @@ func (f *Fake) Script(answer func(cmd byte, data string) []string, events uint32
 	defer f.mu.Unlock()
 	f.Answer, f.Events, f.heard = answer, events, nil
 }
+
+// Wait waits until whoever talked to f has closed all connections, and f has read
+// what came by them.
+func (f *Fake) Wait() { f.open.Wait() }
 
 // Told returns what the milter heard so far.
 func (f *Fake) Told() string {
