@@ -1,6 +1,7 @@
 package maildir
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -118,6 +119,48 @@ func TestLies(t *testing.T) {
 		}
 	}
 }
+
+// TestRenameInboxUnknown: messages that nobody has looked at keep their dates
+// when the inbox is renamed, by link and where a link cannot be.
+func TestRenameInboxUnknown(t *testing.T) {
+	for _, linked := range []bool{true, false} {
+		s := openStore(t)
+		if err := makeMaildir(s.o.Root, false); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 3 {
+			path := filepath.Join(s.o.Root, "cur", fmt.Sprintf("%d.M1P1.h:2,S", i))
+			at := time.Unix(1e9+int64(i), 0)
+			if err := errors.Join(os.WriteFile(path, fmt.Appendf(nil, "S: %d\n\nbody\n", i), 0o600), os.Chtimes(path, at, at)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		move := func() error { return s.Rename("INBOX", "Old") }
+		if !linked {
+			move = func() error {
+				if err := s.Create("Old"); err != nil {
+					return err
+				}
+				return store.MoveAll(box(t, s, "Old"), plain{box(t, s, "INBOX")})
+			}
+		}
+		if err := move(); err != nil {
+			t.Fatal(err)
+		}
+		n, err := box(t, s, "Old").Look(nil)
+		if err != nil || len(n.Msgs) != 3 || len(box(t, s, "INBOX").Snapshot().Msgs) != 0 {
+			t.Fatal(n, err)
+		}
+		for i, msg := range n.Msgs {
+			if want := fmt.Sprintf("S: %d\r\n\r\nbody\r\n", i); msg.Date != 1e9+int64(i) || msg.Flags != store.Seen || text(t, box(t, s, "Old"), msg.UID) != want {
+				t.Errorf("linked %v: message %d is %+v", linked, i, msg)
+			}
+		}
+	}
+}
+
+// plain is a mailbox that cannot copy by itself.
+type plain struct{ store.Mailbox }
 
 // TestForeign: links, folders and pipes among the messages are not followed.
 func TestForeign(t *testing.T) {

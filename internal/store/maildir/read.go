@@ -1,7 +1,6 @@
 package maildir
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -95,10 +94,9 @@ type reader struct {
 	at   int64 // in the file
 	out  int64 // of the CRLF form, made so far
 	same bool  // the file has CRLF line ends: offsets are the file's
-	cr   bool  // the last octet was CR
 	bufs *buffers
 	raw  []byte
-	buf  []byte
+	text store.CRLF
 	rest []byte
 }
 
@@ -126,9 +124,9 @@ func (r *reader) Close() error {
 	}
 	f := r.f
 	r.f = nil
-	r.bufs.out = r.buf[:0]
+	r.bufs.out = r.text.Out[:0]
 	r.m.buffers.put(r.bufs)
-	r.bufs, r.raw, r.buf = nil, nil, nil
+	r.bufs, r.raw, r.text.Out = nil, nil, nil
 	return f.Close()
 }
 
@@ -143,10 +141,10 @@ func (r *reader) open() error {
 	if r.same {
 		r.at, r.out, r.skip = r.skip, r.skip, 0
 	} else if h := r.m.hint.find(r.uid); h.out <= r.skip {
-		r.at, r.out, r.cr, r.skip = h.at, h.out, h.cr, r.skip-h.out
+		r.at, r.out, r.text.CR, r.skip = h.at, h.out, h.cr, r.skip-h.out
 	}
 	r.bufs = r.m.buffers.get()
-	r.raw, r.buf = r.bufs.raw[:min(chunk, r.left+r.skip)], r.bufs.out[:0]
+	r.raw, r.text.Out = r.bufs.raw[:min(chunk, r.left+r.skip)], r.bufs.out[:0]
 	return nil
 }
 
@@ -165,12 +163,13 @@ func (r *reader) next() error {
 	if r.same {
 		r.rest = r.raw[:n]
 	} else {
-		r.convert(r.raw[:n])
-		r.rest = r.buf
+		r.text.Out = r.text.Out[:0]
+		r.text.Add(r.raw[:n])
+		r.rest = r.text.Out
 	}
 	r.out += int64(len(r.rest))
 	if !r.same {
-		r.m.hint.keep(place{r.uid, r.at, r.out, r.cr})
+		r.m.hint.keep(place{r.uid, r.at, r.out, r.text.CR})
 	}
 	d := min(r.skip, int64(len(r.rest)))
 	r.skip -= d
@@ -187,27 +186,4 @@ func (r *reader) short(err error) error {
 		err = fmt.Errorf("message %d is shorter than its file name says: %w", r.uid, io.ErrUnexpectedEOF)
 	}
 	return err
-}
-
-// convert puts b into r.buf with CRLF for every LF that has no CR.
-func (r *reader) convert(b []byte) {
-	r.buf = r.buf[:0]
-	for len(b) > 0 {
-		i := bytes.IndexByte(b, '\n')
-		if i < 0 {
-			r.buf = append(r.buf, b...)
-			r.cr = b[len(b)-1] == '\r'
-			return
-		}
-		r.buf = append(r.buf, b[:i]...)
-		if i > 0 {
-			r.cr = b[i-1] == '\r'
-		}
-		if !r.cr {
-			r.buf = append(r.buf, '\r')
-		}
-		r.buf = append(r.buf, '\n')
-		r.cr = false
-		b = b[i+1:]
-	}
 }

@@ -24,6 +24,9 @@ type DeliverOptions struct {
 	Limit int64         `main:"mailbox_size_limit"`       // octets; 0 = none
 	Wait  time.Duration // for locks; 0 = 20 s (deliver_lock_attempts x deliver_lock_delay)
 	Stale time.Duration `main:"stale_lock_time"`
+	// Wanted, if not nil, is asked once the mailbox is locked, which may be long
+	// after the mail came: false leaves the mailbox as it is and defers all of it.
+	Wanted func() bool
 	// Scratch, if not nil, is used again by each of several calls that follow each
 	// other: a process that delivers small messages all day makes no garbage of them.
 	Scratch *Scratch
@@ -109,6 +112,9 @@ func (b *batch) run(sys journal.Files) error {
 		return err
 	}
 	defer lock.Unlock()
+	if b.o.Wanted != nil && !b.o.Wanted() {
+		return errUnwanted
+	}
 	st, err := disk.StatFile(f)
 	if err != nil {
 		return err
@@ -304,6 +310,9 @@ func sameFile(path string, f *os.File) error {
 	}
 	return err
 }
+
+// errUnwanted says that the sender went while we waited for the lock.
+var errUnwanted = errors.New("the client is gone")
 
 // errReplaced says that the file was replaced while we waited for its lock.
 var errReplaced = errors.New("file status changed unexpectedly")

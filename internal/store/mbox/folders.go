@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"packetboat/internal/store"
 	"packetboat/internal/store/names"
@@ -224,27 +223,7 @@ func (s *Store) renameInbox(to string) error {
 		return err
 	}
 	defer dst.Close()
-	snap, err := src.Sync()
-	if err != nil {
-		return err
-	}
-	var msgs []store.New
-	var uids []uint32
-	for i := range snap.Msgs {
-		m := &snap.Msgs[i]
-		r, err := src.Read(m.UID, 0, -1)
-		if err != nil {
-			return err
-		}
-		defer r.Close()
-		msgs = append(msgs, store.New{Body: r, Flags: m.Flags, Keywords: snap.Words(m.Keywords), Date: time.Unix(m.Date, 0)})
-		uids = append(uids, m.UID)
-	}
-	if _, err := dst.Append(msgs); err != nil {
-		return err
-	}
-	_, err = src.Expunge(uids)
-	return err
+	return store.MoveAll(dst, src)
 }
 
 // subscriptionFiles: where Dovecot keeps the list below the root.

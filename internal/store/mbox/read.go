@@ -56,7 +56,7 @@ func (m *mailbox) Read(uid uint32, off, n int64) (io.ReadCloser, error) {
 	}
 	r := &reader{m: m, uid: uid, digest: s.recs[i].Digest, skip: off, left: max(left, 0), hdr: s.recs[i].Hdr, quoted: s.recs[i].Quoted, header: true}
 	if h := m.read.find(uid, r.digest); h.out <= off && h.out >= s.snap.Msgs[i].Header && h.out > 0 {
-		r.header, r.at, r.skip, r.cr = false, h.raw, off-h.out, h.cr
+		r.header, r.at, r.skip, r.text.CR = false, h.raw, off-h.out, h.cr
 		r.out, r.bol = h.out, h.bol
 	}
 	return r, nil
@@ -89,13 +89,12 @@ type reader struct {
 	from   bool // the From_ line has passed
 	own    bool // within an own header line
 	mid    bool // within a line longer than a chunk
-	cr     bool // the last octet was CR
 	bol    bool // in the body: only ">" since a line began
 	skip   int64
 	left   int64
 	raw    []byte
-	buf    []byte // CRLF form, not yet given out
-	rest   []byte // part of buf
+	text   store.CRLF // not yet given out
+	rest   []byte     // part of text.Out
 	done   bool
 }
 
@@ -125,14 +124,14 @@ func (r *reader) Close() error {
 func (r *reader) next() error {
 	if r.raw == nil {
 		n := min(chunk, r.left+r.skip+2048) // own header lines come on top
-		r.raw, r.buf = make([]byte, n), make([]byte, 0, n+n/16)
+		r.raw, r.text.Out = make([]byte, n), make([]byte, 0, n+n/16)
 	}
 	n, last, err := r.m.rawAt(r)
 	if err != nil {
 		return err
 	}
 	b := r.raw[:n]
-	r.buf = r.buf[:0]
+	r.text.Out = r.text.Out[:0]
 	used := 0
 	if r.header {
 		used = r.headerLines(b, last)
@@ -147,8 +146,8 @@ func (r *reader) next() error {
 		used += m
 	}
 	r.done = last && used == n
-	r.out += int64(len(r.buf))
-	r.m.read.keep(hint{r.uid, r.digest, r.out, r.at, r.cr, r.bol}, r.header)
+	r.out += int64(len(r.text.Out))
+	r.m.read.keep(hint{r.uid, r.digest, r.out, r.at, r.text.CR, r.bol}, r.header)
 	r.cut()
 	return nil
 }
@@ -164,9 +163,9 @@ func (w *window) keep(h hint, header bool) {
 
 // cut drops what the caller did not ask for.
 func (r *reader) cut() {
-	d := min(r.skip, int64(len(r.buf)))
+	d := min(r.skip, int64(len(r.text.Out)))
 	r.skip -= d
-	r.rest = r.buf[d:]
+	r.rest = r.text.Out[d:]
 	if int64(len(r.rest)) > r.left {
 		r.rest = r.rest[:r.left]
 	}
@@ -206,7 +205,7 @@ func (r *reader) headerLine(line []byte) {
 		r.own = name != nil && format.IsOwn(name)
 	}
 	if !r.own {
-		r.crlf(line)
+		r.text.Add(line)
 	}
 }
 
@@ -216,14 +215,14 @@ var newlineGt = []byte("\n>")
 // The begin of a line that b holds only in part may wait for the next chunk.
 func (r *reader) body(b []byte, last bool) int {
 	if !r.quoted {
-		r.crlf(b)
+		r.text.Add(b)
 		return len(b)
 	}
 	used := 0
 	for {
 		if r.bol {
 			show, drop, ok := format.Unquote(b[used:], !last)
-			r.crlf(b[used : used+show])
+			r.text.Add(b[used : used+show])
 			used += show + drop
 			if !ok {
 				return used
@@ -233,37 +232,15 @@ func (r *reader) body(b []byte, last bool) int {
 		if n < 0 {
 			break
 		}
-		r.crlf(b[used : used+n+1])
+		r.text.Add(b[used : used+n+1])
 		used += n + 1
 		r.bol = true
 	}
 	if used < len(b) {
 		r.bol = b[len(b)-1] == '\n'
 	}
-	r.crlf(b[used:])
+	r.text.Add(b[used:])
 	return len(b)
-}
-
-// crlf adds b to the output with CRLF for every LF that has no CR.
-func (r *reader) crlf(b []byte) {
-	for len(b) > 0 {
-		i := bytes.IndexByte(b, '\n')
-		if i < 0 {
-			r.buf = append(r.buf, b...)
-			r.cr = b[len(b)-1] == '\r'
-			return
-		}
-		r.buf = append(r.buf, b[:i]...)
-		if i > 0 {
-			r.cr = b[i-1] == '\r'
-		}
-		if !r.cr {
-			r.buf = append(r.buf, '\r')
-		}
-		r.buf = append(r.buf, '\n')
-		r.cr = false
-		b = b[i+1:]
-	}
 }
 
 // rawAt fills r.raw with the octets that r wants next, as they stand in the
@@ -331,7 +308,7 @@ func (m *mailbox) tryRaw(r *reader) (int, bool, error) {
 func (r *reader) restart(hdr int32) {
 	r.skip += r.out // what was skipped and what was given out, together
 	r.hdr, r.at, r.out = hdr, 0, 0
-	r.from, r.own, r.mid, r.cr, r.bol = false, false, false, false, false
+	r.from, r.own, r.mid, r.text.CR, r.bol = false, false, false, false, false
 }
 
 // fetch reads b at off, out of memory if it can; end is where the message ends.

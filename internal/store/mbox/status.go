@@ -34,6 +34,8 @@ func (o DeliverOptions) status(path string, err error) *mail.Status {
 		text = "file is a symbolic link"
 	case errors.Is(err, disk.ErrLocked):
 		text = "unable to create lock file " + path + ".lock: File exists"
+	case errors.Is(err, errUnwanted):
+		return mail.Defer("4.4.2", "%v", err)
 	case errors.Is(err, errReplaced):
 		text = err.Error()
 	default:

@@ -316,7 +316,14 @@ func testRename(t *testing.T, p Place) {
 func testRenameInbox(t *testing.T, p Place) {
 	s := open(t, p)
 	m := box(t, s, "INBOX")
-	uids := add(t, m, 0, 3)
+	var msgs []store.New
+	for i := range 3 {
+		msgs = append(msgs, store.New{Body: strings.NewReader(text(i)), Date: time.Unix(1e9+int64(i), 0)})
+	}
+	uids, err := m.Append(msgs)
+	if err != nil {
+		t.Fatal(err)
+	}
 	m.SetFlags(uids[1:2], store.Add, store.Seen, []string{"Word"})
 	if err := s.Rename("INBOX", "Old mail"); err != nil {
 		t.Fatal(err)
@@ -331,6 +338,14 @@ func testRenameInbox(t *testing.T, p Place) {
 	}
 	if b := body(t, moved, got.Msgs[2].UID, 0, -1); b != text(2) {
 		t.Errorf("moved message: %q", b)
+	}
+	if got, err = moved.Look(nil); err != nil {
+		t.Fatal(err)
+	}
+	for i, msg := range got.Msgs {
+		if msg.Date != 1e9+int64(i) {
+			t.Errorf("moved message %d has the date %d", i, msg.Date)
+		}
 	}
 }
 

@@ -206,6 +206,16 @@ func (l *List) Begin(validity uint32) {
 	l.Validity, l.Next, l.guid = validity, 1, " G"+hex.EncodeToString(g[:])
 }
 
+// GUID returns the mailbox's id out of the head, 32 hex digits; empty where it has none.
+func (l *List) GUID() string {
+	for w := range strings.FieldsSeq(l.guid) {
+		if _, err := hex.DecodeString(w[1:]); w[0] == 'G' && len(w) == 33 && err == nil {
+			return w[1:]
+		}
+	}
+	return ""
+}
+
 // Add gives UIDs to files, in this order, and writes them; keep tells which
 // lines of the list still have a file. The caller holds the lock.
 func (l *List) Add(bases []string, keep int) error {
