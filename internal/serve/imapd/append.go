@@ -171,6 +171,7 @@ func (ap *appender) save() error {
 	if err != nil {
 		return ap.failed(err, ap.name, "[TRYCREATE] ")
 	}
+	keepSaved(ap.box, uids)
 	code := appendUID("APPENDUID", ap.box.Snapshot().UIDValidity, nil, uids)
 	if ap.replaced != 0 {
 		return ap.replace(code)

@@ -1,6 +1,7 @@
 package imapd
 
 import (
+	"strconv"
 	"strings"
 
 	"packetboat/internal/serve/imapd/folders"
@@ -13,6 +14,7 @@ type spec struct {
 	selected bool // only with a mailbox selected
 	stream   bool // its first literal is read by run
 	bare     bool // it takes no arguments: what stands there is passed over
+	numbers  bool // without UID before it, it names messages by their numbers
 }
 
 // lookup finds a command by its name. Each is in the file of its capability.
@@ -21,6 +23,11 @@ func lookup(name string) (spec, bool) {
 	if sp.run == nil {
 		sp = selectedCommand(name)
 		sp.selected = true
+		switch name {
+		case "CHECK", "CLOSE", "UNSELECT", "EXPUNGE":
+		default:
+			sp.numbers = true
+		}
 	}
 	return sp, sp.run != nil
 }
@@ -111,9 +118,10 @@ func selectedCommand(name string) spec {
 // capabilities is what the client may use after login, in Dovecot's order. A word
 // stands here only when all of it works.
 func (s *session) capabilities() string {
-	words := "IMAP4rev1 SASL-IR LOGIN-REFERRALS ID ENABLE IDLE SORT SORT=DISPLAY THREAD=REFERENCES THREAD=REFS THREAD=ORDEREDSUBJECT " +
+	words := "IMAP4rev1 IMAP4rev2 SASL-IR LOGIN-REFERRALS ID ENABLE IDLE SORT SORT=DISPLAY THREAD=REFERENCES THREAD=REFS THREAD=ORDEREDSUBJECT " +
 		"MULTIAPPEND UNSELECT CHILDREN NAMESPACE UIDPLUS LIST-EXTENDED I18NLEVEL=1 CONDSTORE QRESYNC ESEARCH ESORT SEARCHRES WITHIN " +
-		"LIST-STATUS BINARY MOVE PREVIEW STATUS=SIZE LITERAL+ COMPRESS=DEFLATE PARTIAL REPLACE"
+		"LIST-STATUS BINARY MOVE PREVIEW STATUS=SIZE LITERAL+ COMPRESS=DEFLATE PARTIAL REPLACE " +
+		"SAVEDATE OBJECTID UTF8=ACCEPT UIDONLY " + s.appendLimit()
 	for i := range s.user.Namespaces {
 		for _, m := range s.user.Namespaces[i].Mailboxes {
 			if len(m.Use) > 0 && !strings.Contains(words, " SPECIAL-USE") {
@@ -127,6 +135,14 @@ func (s *session) capabilities() string {
 		words = more
 	}
 	return words
+}
+
+// appendLimit: RFC 7889 section 2. Without a figure the client may ask for that of a mailbox.
+func (s *session) appendLimit() string {
+	if s.opts.MaxMessage > 0 {
+		return "APPENDLIMIT=" + strconv.FormatInt(s.opts.MaxMessage, 10)
+	}
+	return "APPENDLIMIT"
 }
 
 // capability: RFC 3501 section 6.1.1.

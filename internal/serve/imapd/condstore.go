@@ -81,11 +81,13 @@ func (s *session) resync(how syntax.Select) {
 		if m.ModSeq <= how.ModSeq || how.Known != nil && !how.Known.Contains(m.UID) {
 			continue
 		}
-		s.out.Text("* ")
-		s.out.Num(int64(i + 1))
-		s.out.Text(" FETCH (UID ")
-		s.out.Num(int64(m.UID))
-		s.out.Text(" FLAGS ")
+		s.out.Buf = s.view.AppendFetch(s.out.Buf, i)
+		if !s.uidOnly {
+			s.out.Text("UID ")
+			s.out.Num(int64(m.UID))
+			s.out.Text(" ")
+		}
+		s.out.Text("FLAGS ")
 		s.out.Buf = s.view.AppendFlags(s.out.Buf, m, m.Flags, s.view.Snap.Keywords)
 		s.out.Text(" MODSEQ (")
 		s.out.Num(int64(m.ModSeq))

@@ -111,6 +111,7 @@ var variable = []struct {
 	{regexp.MustCompile(` \(\d+\.\d{3} \+ \d+\.\d{3}( \+ \d+\.\d{3})? secs\)`), " (T secs)"},
 	{regexp.MustCompile(`(UIDVALIDITY|APPENDUID|COPYUID) \d+`), "$1 V"},
 	{regexp.MustCompile(`MODSEQ (\(?)\d+`), "MODSEQ ${1}M"},
+	{regexp.MustCompile(`\[MAILBOXID \([^)]*\)\] `), ""},
 	{regexp.MustCompile(`CAPABILITY .*`), "CAPABILITY ..."},
 	{regexp.MustCompile(`"(Dovecot|Packetboat)"`), `"NAME"`},
 }
@@ -190,6 +191,9 @@ func (p *player) collect(n int, tag string, want int, quiet time.Duration) (got 
 			}
 			if !p.modseqs && strings.HasPrefix(l, "* OK [HIGHESTMODSEQ") {
 				continue // Dovecot tells it only of mailboxes that somebody asked of before
+			}
+			if strings.HasPrefix(l, "* OK [MAILBOXID") {
+				continue // Dovecot knows nothing of RFC 8474: TestObjectID has them
 			}
 			p.learn(l)
 			l = normal(l)

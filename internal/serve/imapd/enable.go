@@ -21,6 +21,14 @@ func (s *session) enable(args []syntax.Arg) error {
 		case a.Is("QRESYNC"):
 			s.enableCondstore()
 			s.qresync = true
+		case a.Is("IMAP4rev2"): // RFC 9051 section 6.3.1
+			s.modern, s.view.Modern, s.out.UTF8 = true, true, true
+			on = append(on, "IMAP4rev2")
+			continue
+		case a.Is("UTF8=ACCEPT"):
+			s.utf8, s.out.UTF8 = true, true
+		case a.Is("UIDONLY"):
+			s.uidOnly, s.view.UIDOnly = true, true
 		default:
 			continue
 		}

@@ -2,8 +2,10 @@ package imapd
 
 import (
 	"slices"
+	"time"
 
 	"packetboat/internal/mail/message"
+	"packetboat/internal/serve/imapd/ident"
 	"packetboat/internal/serve/imapd/reply"
 	"packetboat/internal/serve/imapd/syntax"
 	"packetboat/internal/serve/imapd/view"
@@ -60,7 +62,7 @@ func (s *session) fetch(args []syntax.Arg) error {
 // costs nothing first, both halves in the client's order. UID FETCH always
 // tells the UID, in front (RFC 3501 section 6.4.8).
 func (s *session) arrange(items []syntax.Item) []syntax.Item {
-	if s.cmd.uid {
+	if s.cmd.uid && !s.uidOnly {
 		items = slices.DeleteFunc(items, func(it syntax.Item) bool { return it.Kind == syntax.ItemUID })
 		items = slices.Insert(items, 0, syntax.Item{Kind: syntax.ItemUID, Name: "UID"})
 	}
@@ -98,9 +100,17 @@ type indexed interface {
 }
 
 // index returns the index of the selected mailbox, nil without one.
-func (s *session) index() *index.File {
-	if box, ok := s.box.(indexed); ok {
+func (s *session) index() *index.File { return indexOf(s.box) }
+
+func indexOf(b store.Mailbox) *index.File {
+	if box, ok := b.(indexed); ok {
 		return box.Index()
 	}
 	return nil
+}
+
+// keepSaved notes when messages came into a mailbox (RFC 8514).
+func keepSaved(box store.Mailbox, uids []uint32) {
+	ids := ident.Messages{Box: box, Index: indexOf(box)}
+	ids.KeepSaveDate(uids, time.Now())
 }

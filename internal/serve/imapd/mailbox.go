@@ -28,6 +28,9 @@ func (s *session) failed(err error, name, code string) error {
 	case errors.As(err, new(refusal)):
 		text = err.Error()
 	case errors.Is(err, store.ErrNoMailbox):
+		if code == "" && s.modern {
+			code = "[NONEXISTENT] " // RFC 9051 section 7.1
+		}
 		text = code + "Mailbox doesn't exist: " + names.Encode(name)
 	case errors.Is(err, store.ErrExists):
 		text = "[ALREADYEXISTS] Mailbox already exists"
@@ -39,6 +42,9 @@ func (s *session) failed(err error, name, code string) error {
 		text = "[OVERQUOTA] Quota exceeded (mailbox for user is full)"
 	case errors.Is(err, store.ErrHasChildren):
 		text = "Mailbox has children, delete them first"
+		if s.modern {
+			text = "[HASCHILDREN] " + text
+		}
 	case errors.Is(err, store.ErrReadOnly):
 		text = "[NOPERM] Mailbox is read-only"
 	default:

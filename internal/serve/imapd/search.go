@@ -13,6 +13,9 @@ func (s *session) search(args []syntax.Arg) error {
 	if err != nil {
 		return err
 	}
+	if s.modern && !want.Extended { // RFC 9051 section 6.4.4: SEARCH is answered with ESEARCH
+		want.Extended, want.All = true, true
+	}
 	list, answered, err := s.matches(args, &want)
 	if answered || err != nil {
 		return err
@@ -28,7 +31,14 @@ func (s *session) search(args []syntax.Arg) error {
 // matches returns the messages that the keys describe. answered says that the
 // command has had its answer: it was refused.
 func (s *session) matches(args []syntax.Arg, want *syntax.Result) (list []int, answered bool, err error) {
+	if s.utf8 && len(args) > 0 && args[0].Is("CHARSET") && s.cmd.name != "SORT" && s.cmd.name != "THREAD" {
+		return nil, false, syntax.Error("CHARSET is not allowed once UTF8=ACCEPT is enabled") // RFC 6855 section 3
+	}
 	key, err := syntax.ParseSearch(args)
+	if err == nil && s.uidOnly && key.HasNumbers() {
+		s.reply("BAD [UIDREQUIRED] Message numbers are not allowed once UIDONLY is enabled")
+		return nil, true, nil
+	}
 	if want.Save && err == syntax.ErrCharset {
 		s.saved = nil // RFC 5182 section 2.1: a NO empties the variable
 	}
@@ -60,7 +70,7 @@ func (s *session) matches(args []syntax.Arg, want *syntax.Result) (list []int, a
 
 // searcher returns what evaluates searches over the selected mailbox.
 func (s *session) searcher() *search.Searcher {
-	return &search.Searcher{View: &s.view, Saved: s.saved, Source: search.Source{Read: s.box.Read, Load: s.load, Index: s.index()}}
+	return &search.Searcher{View: &s.view, Saved: s.saved, Source: search.Source{Box: s.box, Read: s.box.Read, Load: s.load, Index: s.index()}}
 }
 
 // number returns what the client calls message i.

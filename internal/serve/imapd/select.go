@@ -1,6 +1,7 @@
 package imapd
 
 import (
+	"packetboat/internal/serve/imapd/ident"
 	"packetboat/internal/serve/imapd/syntax"
 	"packetboat/internal/serve/imapd/view"
 	"packetboat/internal/store"
@@ -55,7 +56,7 @@ func (s *session) open(name string, readOnly bool) error {
 		return err
 	}
 	s.box = box
-	s.view = view.View{Name: name, ReadOnly: readOnly, ModSeqs: s.condstore, Snap: snap, Msgs: snap.Msgs}
+	s.view = view.View{Name: name, ReadOnly: readOnly, ModSeqs: s.condstore, Modern: s.modern, UIDOnly: s.uidOnly, Snap: snap, Msgs: snap.Msgs}
 	if s.view.AddRecent(snap.Msgs, snap.FirstRecent) && !readOnly {
 		s.claimRecent()
 	}
@@ -68,16 +69,29 @@ func (s *session) describe() {
 	snap := s.view.Snap
 	s.writeFlagList(snap)
 	s.status1("", int64(len(snap.Msgs)), " EXISTS")
-	s.status1("", int64(s.view.Recents), " RECENT")
-	for i := range snap.Msgs {
-		if snap.Msgs[i].Flags&store.Seen == 0 {
-			s.status1("OK [UNSEEN ", int64(i+1), "] First unseen.")
-			break
-		}
+	if s.modern { // RFC 9051 section 6.3.2: no RECENT and no UNSEEN, but the name
+		s.out.Text(`* LIST () "`, string(s.tree.Separator()), `" `)
+		s.out.Name(s.view.Name)
+		s.out.Line()
+	} else {
+		s.status1("", int64(s.view.Recents), " RECENT")
+		s.firstUnseen()
 	}
 	s.status1("OK [UIDVALIDITY ", int64(snap.UIDValidity), "] UIDs valid")
 	s.status1("OK [UIDNEXT ", int64(snap.UIDNext), "] Predicted next UID")
 	s.status1("OK [HIGHESTMODSEQ ", int64(snap.ModSeq), "] Highest")
+	s.out.Text("* OK [MAILBOXID (", ident.Of(s.box), ")] Ok") // RFC 8474 section 4.2
+	s.out.Line()
+}
+
+// firstUnseen tells the number of the first message that is not \Seen.
+func (s *session) firstUnseen() {
+	for i := range s.view.Snap.Msgs {
+		if s.view.Snap.Msgs[i].Flags&store.Seen == 0 && !s.uidOnly {
+			s.status1("OK [UNSEEN ", int64(i+1), "] First unseen.")
+			return
+		}
+	}
 }
 
 // status1 writes an untagged answer with a number in it.

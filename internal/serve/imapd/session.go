@@ -45,6 +45,9 @@ type session struct {
 	view      view.View     // what the client knows of box
 	condstore bool          // the client knows of modseqs, and with
 	qresync   bool          // this set also of VANISHED (RFC 7162)
+	modern    bool          // it has enabled IMAP4rev2 (RFC 9051)
+	utf8      bool          // it has enabled UTF8=ACCEPT (RFC 6855)
+	uidOnly   bool          // it has enabled UIDONLY (RFC 9586)
 	gone      bool          // this command has told a VANISHED
 	saved     syntax.Set    // UIDs of the last SEARCH with SAVE (RFC 5182)
 	last      reply.Loader  // the message that FETCH looked at last
@@ -127,7 +130,7 @@ func serve(conn net.Conn, u User, o Options, st Start) error {
 	o = o.withDefaults()
 	s := &session{user: u, tree: u.tree(), opts: o, start: st}
 	s.out = wire.Output{Conn: conn, Timeout: o.WriteTimeout}
-	s.folders = folders.Commands{Session: host{s}, Tree: s.tree, Out: &s.out}
+	s.folders = folders.Commands{Session: host{s}, Tree: s.tree, Out: &s.out, Limit: o.MaxMessage}
 	s.in = &input{conn: conn, out: &s.out, timeout: o.IdleTimeout, pending: st.Pending}
 	s.p = syntax.Parser{R: bufio.NewReaderSize(s.in, inSize), Limit: o.MaxLine, Continue: s.askLiteral}
 	defer conn.Close()
@@ -277,6 +280,10 @@ func (s *session) dispatch() error {
 	}
 	if spec.selected && s.box == nil {
 		return s.refuse("BAD No mailbox selected")
+	}
+	if s.uidOnly && spec.numbers && !s.cmd.uid {
+		// RFC 9586 section 3.1
+		return s.refuse("BAD [UIDREQUIRED] Message numbers are not allowed once UIDONLY is enabled")
 	}
 	var args []syntax.Arg
 	var err error

@@ -154,6 +154,7 @@ func (p *copyPlan) run(s *session) (from []uint32, code string, err error) {
 		}
 	}
 	to, err := sp.Append(p.box, msgs, at)
+	keepSaved(p.box, to)
 	return p.result(from, to, err)
 }
 

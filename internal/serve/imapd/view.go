@@ -65,7 +65,7 @@ func (s *session) tell(snap *store.Snapshot, expunges bool, quiet *view.Silence)
 		s.writeFlagList(snap)
 	}
 	s.tellFlags(snap, c)
-	if expunges && s.qresync && len(c.Gone) > 0 {
+	if expunges && (s.qresync || s.uidOnly) && len(c.Gone) > 0 {
 		s.vanished("", uidSet(v, c.Gone))
 		s.gone = true
 	} else if expunges {
@@ -89,10 +89,8 @@ func (s *session) tellFlags(snap *store.Snapshot, c view.Change) {
 			gone++
 		}
 		m := &snap.Msgs[i-gone]
-		s.out.Text("* ")
-		s.out.Num(int64(i + 1))
-		s.out.Text(" FETCH (")
-		if s.cmd.uid || s.qresync {
+		s.out.Buf = s.view.AppendFetch(s.out.Buf, i)
+		if (s.cmd.uid || s.qresync) && !s.uidOnly {
 			s.out.Text("UID ")
 			s.out.Num(int64(m.UID))
 			s.out.Text(" ")
@@ -125,7 +123,7 @@ func (s *session) tellNew(snap *store.Snapshot, fresh int) {
 		s.out.Text(" EXISTS")
 		s.out.Line()
 	}
-	if n := v.CountRecent(); n != v.Recents {
+	if n := v.CountRecent(); n != v.Recents && !v.Modern {
 		v.Recents = n
 		s.out.Text("* ")
 		s.out.Num(int64(n))

@@ -21,6 +21,7 @@ type ID struct {
 type Stat struct {
 	ID
 	Atime   int64 // nanoseconds since 1970
+	Ctime   int64
 	UID     int
 	GID     int
 	Links   uint64
@@ -51,6 +52,7 @@ func fromUnix(st *unix.Stat_t) Stat {
 	return Stat{
 		ID:      ID{Dev: st.Dev, Ino: st.Ino, Size: st.Size, Mtime: st.Mtim.Nano()},
 		Atime:   st.Atim.Nano(),
+		Ctime:   st.Ctim.Nano(),
 		UID:     int(st.Uid),
 		GID:     int(st.Gid),
 		Links:   uint64(st.Nlink),

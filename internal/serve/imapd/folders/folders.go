@@ -38,8 +38,9 @@ type Session interface {
 // Commands are the commands of one session.
 type Commands struct {
 	Session
-	Tree *tree.Tree
-	Out  *wire.Output // Out.UTF8 says how names are written, and read
+	Tree  *tree.Tree
+	Limit int64        // octets of one APPEND (RFC 7889); 0 = none
+	Out   *wire.Output // Out.UTF8 says how names are written, and read
 }
 
 // MailboxName returns the name in UTF-8 that an argument means. With

@@ -5,6 +5,7 @@ import (
 
 	"packetboat/internal/serve/imapd/syntax"
 	"packetboat/internal/serve/imapd/tree"
+	"packetboat/internal/store/names"
 )
 
 // List: RFC 3501 section 6.3.8 with the options of RFC 5258, RFC 5819 (STATUS) and
@@ -37,6 +38,12 @@ func (c *Commands) list(args []syntax.Arg, word string) error {
 	if err != nil {
 		return c.Failed(err, l.Ref, "")
 	}
+	if c.Out.UTF8 { // patterns are taken for modified UTF-7
+		l.Ref = names.Encode(l.Ref)
+		for i := range l.Patterns {
+			l.Patterns[i] = names.Encode(l.Patterns[i])
+		}
+	}
 	match := l.Matchers(c.Tree.Separator())
 	if word == "LSUB" {
 		c.lsub(entries, match)
@@ -54,8 +61,8 @@ func (c *Commands) list(args []syntax.Arg, word string) error {
 // listStatus writes the STATUS of a folder that LIST has found: RFC 5819. One
 // that cannot be opened has none.
 func (c *Commands) listStatus(name string, want statusSet) {
-	if snap, err := c.peek(name, want); err == nil {
-		c.writeStatus(name, name, snap, want)
+	if seen, err := c.peek(name, want); err == nil {
+		c.writeStatus(name, name, seen, want)
 	}
 }
 

@@ -3,6 +3,7 @@ package folders
 import (
 	"errors"
 
+	"packetboat/internal/serve/imapd/ident"
 	"packetboat/internal/serve/imapd/syntax"
 	"packetboat/internal/serve/imapd/tree"
 	"packetboat/internal/store"
@@ -35,7 +36,18 @@ func (c *Commands) Create(args []syntax.Arg) error {
 	if err != nil {
 		return c.Failed(err, name, "")
 	}
-	return c.Done("OK Create completed")
+	return c.Done("OK " + c.newID(name) + "Create completed")
+}
+
+// newID returns the response code that tells the id of a mailbox just made: RFC 8474
+// section 4.1. One that cannot be opened, a place for folders only, has none.
+func (c *Commands) newID(name string) string {
+	box, err := c.Tree.Open(name)
+	if err != nil {
+		return ""
+	}
+	defer box.Close()
+	return "[MAILBOXID (" + ident.Of(box) + ")] "
 }
 
 func (c *Commands) cutSeparator(name []byte) ([]byte, bool) {

@@ -4,18 +4,22 @@ import (
 	"slices"
 	"strings"
 
+	"packetboat/internal/serve/imapd/ident"
 	"packetboat/internal/serve/imapd/syntax"
 	"packetboat/internal/store"
 )
 
 // statusItems are the items of STATUS in the order in which Dovecot answers
 // them, whatever the order of the question.
-var statusItems = [...]string{"MESSAGES", "RECENT", "UIDNEXT", "UIDVALIDITY", "UNSEEN", "HIGHESTMODSEQ", "SIZE"}
+var statusItems = [...]string{"MESSAGES", "RECENT", "UIDNEXT", "UIDVALIDITY", "UNSEEN", "HIGHESTMODSEQ", "SIZE", "DELETED", "APPENDLIMIT", "MAILBOXID"}
 
 // statusSet says which of statusItems are wanted.
 type statusSet [len(statusItems)]bool
 
-const statusSize = len(statusItems) - 1 // SIZE
+const (
+	statusSize = 6 // SIZE
+	statusID   = len(statusItems) - 1
+)
 
 // Status: RFC 3501 section 6.3.10; SIZE is RFC 8438's.
 func (c *Commands) Status(args []syntax.Arg) error {
@@ -30,9 +34,9 @@ func (c *Commands) Status(args []syntax.Arg) error {
 		return err
 	}
 	name, err := c.MailboxName(args[0])
-	var snap *store.Snapshot
+	var seen peeked
 	if err == nil {
-		snap, err = c.peek(name, want)
+		seen, err = c.peek(name, want)
 	}
 	if err != nil {
 		return c.Failed(err, name, "")
@@ -41,7 +45,7 @@ func (c *Commands) Status(args []syntax.Arg) error {
 		c.EnableModSeqs()
 	}
 	given, _ := c.decode(string(args[0].Text)) // Dovecot answers with the name as it was asked for
-	c.writeStatus(given, name, snap, want)
+	c.writeStatus(given, name, seen, want)
 	if c.isSelected(name) {
 		// RFC 3501 section 6.3.10: a client should not ask this.
 		return c.Done("OK [CLIENTBUG] Status on selected mailbox completed")
@@ -68,21 +72,30 @@ func statusWanted(list []syntax.Arg) (want statusSet, err error) {
 }
 
 // peek looks into a mailbox without selecting it, also at the sizes if asked.
-func (c *Commands) peek(name string, want statusSet) (*store.Snapshot, error) {
+func (c *Commands) peek(name string, want statusSet) (p peeked, err error) {
 	box, err := c.Tree.Open(name)
 	if err != nil {
-		return nil, err
+		return p, err
 	}
 	defer box.Close()
-	snap, err := box.Sync()
+	p.snap, err = box.Sync()
 	if err == nil && want[statusSize] {
-		snap, err = box.Look(nil)
+		p.snap, err = box.Look(nil)
 	}
-	return snap, err
+	if err == nil && want[statusID] {
+		p.id = ident.Of(box)
+	}
+	return p, err
+}
+
+// peeked is what was found in a mailbox.
+type peeked struct {
+	snap *store.Snapshot
+	id   string // MAILBOXID
 }
 
 // writeStatus writes the items wanted of the mailbox name, which the client calls given.
-func (c *Commands) writeStatus(given, name string, snap *store.Snapshot, want statusSet) {
+func (c *Commands) writeStatus(given, name string, seen peeked, want statusSet) {
 	c.Out.Text("* STATUS ")
 	c.Out.Name(given)
 	c.Out.Text(" (")
@@ -101,7 +114,16 @@ func (c *Commands) writeStatus(given, name string, snap *store.Snapshot, want st
 			c.Out.Num(int64(recents)) // this session has them
 			continue
 		}
-		c.Out.Num(statusValue(snap, item))
+		switch {
+		case item == "MAILBOXID": // RFC 8474 section 4.3
+			c.Out.Text("(", seen.id, ")")
+		case item == "APPENDLIMIT" && c.Limit <= 0: // RFC 7889 section 4
+			c.Out.Text("NIL")
+		case item == "APPENDLIMIT":
+			c.Out.Num(c.Limit)
+		default:
+			c.Out.Num(statusValue(seen.snap, item))
+		}
 	}
 	c.Out.Text(")")
 	c.Out.Line()
@@ -123,6 +145,8 @@ func statusValue(snap *store.Snapshot, item string) (n int64) {
 		switch {
 		case item == "SIZE":
 			n += max(m.Size, 0)
+		case item == "DELETED" && m.Flags&store.Deleted != 0:
+			n++
 		case item == "UNSEEN" && m.Flags&store.Seen == 0:
 			n++
 		case item == "RECENT" && m.UID >= snap.FirstRecent:

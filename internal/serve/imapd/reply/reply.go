@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"packetboat/internal/mail/message"
+	"packetboat/internal/serve/imapd/ident"
 	"packetboat/internal/serve/imapd/render"
 	"packetboat/internal/serve/imapd/syntax"
 	"packetboat/internal/serve/imapd/view"
@@ -56,6 +57,9 @@ func (l *Loader) parser() *message.Parser {
 	return l.mime
 }
 
+// dateTime is RFC 3501's date-time.
+const dateTime = "02-Jan-2006 15:04:05 -0700"
+
 // Fetcher runs one FETCH.
 type Fetcher struct {
 	Out     *wire.Output
@@ -75,6 +79,7 @@ type Fetcher struct {
 	wants []wanted
 	held  []byte // what came out of the index last
 	raw   []byte // the header that was read last
+	ids   ident.Messages
 }
 
 // Prepare takes the items, in the order in which they are answered. look says that
@@ -120,9 +125,7 @@ func (f *Fetcher) one(i int) error {
 		m.Flags |= store.Seen
 		f.Marked = append(f.Marked, m.UID)
 	}
-	o.Text("* ")
-	o.Num(int64(i + 1))
-	o.Text(" FETCH (")
+	o.Buf = f.View.AppendFetch(o.Buf, i)
 	told, first := !newly || f.flags, true
 	for k := range f.items {
 		it := &f.items[k]
@@ -159,7 +162,7 @@ func (f *Fetcher) item(it *syntax.Item, m *store.Msg) error {
 	case syntax.ItemFlags:
 		o.Buf = f.View.AppendFlags(o.Buf, m, m.Flags, f.View.Snap.Keywords)
 	case syntax.ItemDate:
-		o.Buf = time.Unix(m.Date, 0).AppendFormat(append(o.Buf, '"'), "02-Jan-2006 15:04:05 -0700")
+		o.Buf = time.Unix(m.Date, 0).AppendFormat(append(o.Buf, '"'), dateTime)
 		o.Buf = append(o.Buf, '"')
 	case syntax.ItemModSeq:
 		o.Text("(")
@@ -182,6 +185,12 @@ func (f *Fetcher) item(it *syntax.Item, m *store.Msg) error {
 		return f.binarySize(it, m)
 	case syntax.ItemPreview:
 		return f.preview(m)
+	case syntax.ItemEmailID:
+		return f.emailID(m)
+	case syntax.ItemThreadID:
+		o.Text("NIL") // RFC 8474 section 5.2: threads have no names here
+	case syntax.ItemSaveDate:
+		return f.saveDate(m)
 	}
 	return nil
 }

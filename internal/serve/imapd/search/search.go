@@ -12,6 +12,7 @@ import (
 	"github.com/emersion/go-imap/v2"
 
 	"packetboat/internal/mail/message"
+	"packetboat/internal/serve/imapd/ident"
 	"packetboat/internal/serve/imapd/render"
 	"packetboat/internal/serve/imapd/syntax"
 	"packetboat/internal/serve/imapd/textsearch"
@@ -27,6 +28,8 @@ type Source struct {
 	Read func(uid uint32, off, n int64) (io.ReadCloser, error)
 	// Load returns the tree of a message.
 	Load func(m *store.Msg) (*message.Part, error)
+	// Box is the mailbox.
+	Box store.Mailbox
 	// Index keeps what was found out about messages; nil where nothing does.
 	Index *index.File
 }
@@ -55,6 +58,7 @@ type Searcher struct {
 	grams  *trigram.Builder
 	filter []byte
 	line   []byte
+	ids    ident.Messages
 
 	text   []byte // of the field looked at
 	digest []byte
@@ -135,9 +139,9 @@ func keywordFold(snap *store.Snapshot, name string) (bits uint64) {
 func cost(k *syntax.Key) int {
 	c := 0
 	switch k.Op {
-	case syntax.KeyBody, syntax.KeyText:
+	case syntax.KeyBody, syntax.KeyText, syntax.KeyEmailID:
 		return 2
-	case syntax.KeyHeader, syntax.KeySentBefore, syntax.KeySentOn, syntax.KeySentSince:
+	case syntax.KeyHeader, syntax.KeySavedBefore, syntax.KeySavedOn, syntax.KeySavedSince, syntax.KeySentBefore, syntax.KeySentOn, syntax.KeySentSince:
 		return 1
 	}
 	for i := range k.Keys {
@@ -189,6 +193,11 @@ func (sr *Searcher) test(k *syntax.Key) bool {
 		return m.Date <= sr.now.Unix()-k.Num
 	case syntax.KeyYounger:
 		return m.Date > sr.now.Unix()-k.Num
+	case syntax.KeyThreadID:
+		return false // threads have no names here
+	case syntax.KeyEmailID:
+		id, err := sr.ident().EmailID(m)
+		return err == nil && id == k.Text
 	}
 	return sr.testDate(k)
 }
@@ -211,16 +220,28 @@ func (sr *Searcher) testDate(k *syntax.Key) bool {
 		day = dayOf(time.Unix(sr.m.Date, 0))
 	case syntax.KeySentBefore, syntax.KeySentOn, syntax.KeySentSince:
 		day = sr.sent()
+	case syntax.KeySavedBefore, syntax.KeySavedOn, syntax.KeySavedSince:
+		saved, err := sr.ident().SaveDate(sr.m)
+		if err != nil {
+			return false
+		}
+		day = dayOf(saved)
 	default:
 		return sr.testText(k)
 	}
 	switch k.Op {
-	case syntax.KeyBefore, syntax.KeySentBefore:
+	case syntax.KeyBefore, syntax.KeySentBefore, syntax.KeySavedBefore:
 		return day.Before(k.Date)
-	case syntax.KeySince, syntax.KeySentSince:
+	case syntax.KeySince, syntax.KeySentSince, syntax.KeySavedSince:
 		return !day.Before(k.Date)
 	}
 	return day.Equal(k.Date)
+}
+
+// ident returns what knows the ids of messages.
+func (sr *Searcher) ident() *ident.Messages {
+	sr.ids.Box, sr.ids.Index = sr.Box, sr.Index
+	return &sr.ids
 }
 
 func dayOf(t time.Time) time.Time {

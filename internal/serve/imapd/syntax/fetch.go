@@ -25,6 +25,9 @@ const (
 	ItemSection
 	ItemBinarySize // BINARY.SIZE (RFC 3516)
 	ItemPreview    // RFC 8970
+	ItemEmailID    // RFC 8474
+	ItemThreadID
+	ItemSaveDate // RFC 8514
 )
 
 // Item is one item of FETCH.
@@ -122,6 +125,12 @@ func parseItem(list []Arg) (item Item, n int, err error) {
 		return Item{Kind: ItemBody, Name: name}, 1, nil
 	case "BODYSTRUCTURE":
 		return Item{Kind: ItemBodyStructure, Name: name}, 1, nil
+	case "EMAILID":
+		return Item{Kind: ItemEmailID, Name: name}, 1, nil
+	case "THREADID":
+		return Item{Kind: ItemThreadID, Name: name}, 1, nil
+	case "SAVEDATE":
+		return Item{Kind: ItemSaveDate, Name: name}, 1, nil
 	}
 	if strings.HasPrefix(name, "RFC822") {
 		item, err = rfc822(name)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -38,6 +39,11 @@ const (
 	KeyText   // header or body hold Text
 	KeySaved  // "$" of RFC 5182
 	KeyModSeq // modseq of at least Num (RFC 7162)
+	KeyEmailID
+	KeyThreadID    // in no thread that has a name (RFC 8474)
+	KeySavedBefore // the day of SAVEDATE against Date (RFC 8514)
+	KeySavedOn
+	KeySavedSince
 )
 
 // Key is a node of a search. go-imap's SearchCriteria cannot say "SMALLER 0",
@@ -152,6 +158,8 @@ func flagKey(word string) (Key, bool) {
 	switch word {
 	case "ALL":
 		return Key{Op: KeyAll}, true
+	case "SAVEDATESUPPORTED":
+		return Key{Op: KeyAll}, true
 	case "$":
 		return Key{Op: KeySaved}, true
 	case "ANSWERED", "UNANSWERED":
@@ -238,6 +246,10 @@ func textKey(word string) (Key, argKind) {
 		return Key{Op: KeyYounger}, argInterval
 	case "UID":
 		return Key{Op: KeyUID}, argSet
+	case "EMAILID":
+		return Key{Op: KeyEmailID}, argString
+	case "THREADID":
+		return Key{Op: KeyThreadID}, argString
 	}
 	return dateKey(word)
 }
@@ -256,6 +268,12 @@ func dateKey(word string) (Key, argKind) {
 		return Key{Op: KeySentOn}, argDate
 	case "SENTSINCE":
 		return Key{Op: KeySentSince}, argDate
+	case "SAVEDBEFORE":
+		return Key{Op: KeySavedBefore}, argDate
+	case "SAVEDON":
+		return Key{Op: KeySavedOn}, argDate
+	case "SAVEDSINCE":
+		return Key{Op: KeySavedSince}, argDate
 	}
 	return Key{}, argNone
 }
@@ -306,4 +324,9 @@ func (p *searchParser) decode(text []byte) (string, error) {
 	}
 	out, err := io.ReadAll(r)
 	return string(out), err
+}
+
+// HasNumbers tells whether a search names messages by their numbers.
+func (k *Key) HasNumbers() bool {
+	return k.Op == KeySeq || slices.ContainsFunc(k.Keys, func(k Key) bool { return k.HasNumbers() })
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"slices"
 	"sort"
+	"strconv"
 
 	"github.com/emersion/go-imap/v2"
 
@@ -23,6 +24,8 @@ type View struct {
 	Snap     *store.Snapshot // what msgs was made from
 	Msgs     []store.Msg
 	ModSeqs  bool       // the client wants to hear of modseqs (RFC 7162)
+	Modern   bool       // nothing is \Recent: IMAP4rev2 has dropped it
+	UIDOnly  bool       // messages have no numbers (RFC 9586)
 	Ghosts   bool       // msgs holds messages that are gone
 	Recent   syntax.Set // UIDs that are \Recent in this session
 	Recents  int        // as told
@@ -182,7 +185,7 @@ func (v *View) AppendFlags(b []byte, m *store.Msg, f store.Flag, keywords []stri
 			b = append(append(b, x.Name...), ' ')
 		}
 	}
-	if len(v.Recent) > 0 && v.IsRecent(m.UID) {
+	if len(v.Recent) > 0 && !v.Modern && v.IsRecent(m.UID) {
 		b = append(b, `\Recent `...)
 	}
 	if m.Keywords != 0 {
@@ -198,6 +201,19 @@ func (v *View) AppendFlags(b []byte, m *store.Msg, f store.Flag, keywords []stri
 	return append(b, ')')
 }
 
+// AppendFetch writes the beginning of an answer that tells of message i: with its
+// number, or with its UID alone (RFC 9586 section 3.5).
+func (v *View) AppendFetch(b []byte, i int) []byte {
+	b = append(b, "* "...)
+	if v.UIDOnly {
+		b = strconv.AppendUint(b, uint64(v.Msgs[i].UID), 10)
+		return append(b, " UIDFETCH ("...)
+	}
+	b = strconv.AppendInt(b, int64(i+1), 10)
+	return append(b, " FETCH ("...)
+}
+
+// IsRecent tells whether a message is \Recent in this session.
 func (v *View) IsRecent(uid uint32) bool {
 	for _, r := range v.Recent {
 		if uid >= r.Start && uid <= r.Stop {
