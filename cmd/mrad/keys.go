@@ -12,10 +12,20 @@ import (
 	"packetboat/internal/sys/config"
 )
 
+// openKeys notes certificate and key as they are before the login process gets
+// them, so that a change from then on is known for one. It returns nil without
+// TLS.
+func (s *settings) openKeys() (*cert.Store, error) {
+	if !s.tls() {
+		return nil, nil
+	}
+	return cert.OpenChain(s.keyFiles()...)
+}
+
 // watchKeys watches certificate and key, so that a renewed pair is used from the
 // next handshake on. The parent does it: the login process sees no file. A
-// reload calls it again, for the files may be others.
-func (p *parent) watchKeys() {
+// reload calls it again, for the files may be others. err is that of openKeys.
+func (p *parent) watchKeys(store *cert.Store, err error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	p.mu.Lock()
 	old, s := p.unwatch, p.s
@@ -24,16 +34,13 @@ func (p *parent) watchKeys() {
 	if old != nil {
 		old()
 	}
-	if !s.tls() || p.login == nil {
-		return
-	}
-	files := s.keyFiles()
-	store, err := cert.OpenChain(files...)
-	if err != nil {
+	switch {
+	case store == nil && err == nil || p.login == nil:
+	case err != nil:
 		p.log().DovecotError("master", "ssl_cert: "+err.Error())
-		return
+	default:
+		go store.Watch(ctx, func(err error) { p.renewKeys(s, err) })
 	}
-	go store.Watch(ctx, func(err error) { p.renewKeys(s, err) })
 }
 
 // renewKeys hands a renewed pair to the login processes. err says that the files

@@ -74,10 +74,11 @@ func (p *parent) start() error {
 		return err
 	}
 	p.serveAnvil()
+	keys, keysErr := p.s.openKeys()
 	if err := p.startRoles(); err != nil {
 		return err
 	}
-	p.watchKeys()
+	p.watchKeys(keys, keysErr)
 	if _, err := fmt.Fprintf(p.lock, "%d\n", os.Getpid()); err != nil {
 		return err
 	}
@@ -178,7 +179,7 @@ func (p *parent) reload() {
 	p.s = s
 	p.mu.Unlock()
 	p.serveAnvil()
-	p.watchKeys()
+	p.watchKeys(s.openKeys())
 	if set, err := s.mailSetup(); err == nil {
 		p.mail.renew(set)
 	}

@@ -150,13 +150,14 @@ func (s *Store) choose(hello *tls.ClientHelloInfo) *tls.Certificate {
 
 // Watch takes changed files up until ctx ends. It tells report nil after each
 // renewal and the error of each file that could not be used; a file that stays
-// bad is told once. It returns when ctx ends.
+// bad is told once. It returns when ctx ends. A change between opening and
+// watching is seen, too: it looks once when it has begun to watch.
 func (s *Store) Watch(ctx context.Context, report func(error)) {
 	events, stop := s.notify()
 	defer stop()
 	tick := time.NewTicker(checkEvery)
 	defer tick.Stop()
-	var last string
+	last := s.check(report, "")
 	for {
 		select {
 		case <-ctx.Done():

@@ -173,7 +173,6 @@ func TestRenewal(t *testing.T) {
 		}
 		renewed.Add(1)
 	})
-	time.Sleep(50 * time.Millisecond)
 	c, k = issue(t, "new.test", "ecdsa")
 	put(t, dir+"/tmp", c, k)
 	if err := os.Rename(dir+"/tmp", file); err != nil {
