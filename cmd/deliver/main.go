@@ -181,7 +181,7 @@ func (c *call) one(who *proc.User, stdin io.Reader) error {
 			return err
 		}
 	}
-	st := deliver.New(o, a).Deliver([]deliver.Message{m})[0]
+	st := deliver.New(o, a).Deliver([]deliver.Message{m}, nil)[0]
 	if c.lda {
 		c.log(who, box, deliver.MessageID(spool.Reader()), st)
 	}

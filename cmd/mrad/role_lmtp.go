@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -102,7 +103,7 @@ func (r *lmtpRole) serve(c net.Conn) {
 	b := &lmtpBackend{r: r, convs: make(map[string]*smtp.Client)}
 	defer b.close()
 	reason := "Logged out"
-	if err := lmtpd.Serve(c, lmtpd.Options{Host: r.host, Idle: lmtpIdle, Temp: r.temp}, b); err != nil {
+	if err := lmtpd.Serve(c, lmtpd.Options{Host: r.host, Idle: lmtpIdle, Temp: r.temp, Gone: b.hangUp}, b); err != nil {
 		reason = err.Error()
 	}
 	r.log.LMTPDisconnect(os.Getpid(), peerName, reason, "READY")
@@ -112,9 +113,12 @@ func (r *lmtpRole) serve(c net.Conn) {
 // processes are kept until the conversation ends: a batch for one user costs
 // one process.
 type lmtpBackend struct {
-	r     *lmtpRole
+	r  *lmtpRole
+	n  int
+	mu sync.Mutex // over what hangUp touches
+
 	convs map[string]*smtp.Client
-	n     int
+	gone  bool // the client is
 }
 
 // maxConvs bounds the deliver processes of one conversation.
@@ -155,6 +159,9 @@ func (b *lmtpBackend) Deliver(batch []*lmtpd.Message) {
 
 // one delivers a message to one recipient and returns deliver's answer.
 func (b *lmtpBackend) one(m *lmtpd.Message, rc *lmtpd.Rcpt) *mail.Status {
+	if m.Unwanted() {
+		return mail.Defer("4.4.2", "<%s> the client is gone", rc.Addr.Quoted())
+	}
 	user, _ := rc.Box.(string)
 	c, err := b.conversation(user)
 	if err != nil {
@@ -166,8 +173,7 @@ func (b *lmtpBackend) one(m *lmtpd.Message, rc *lmtpd.Rcpt) *mail.Status {
 			return fromSMTP(s, rc)
 		}
 		// The process is gone: nobody knows, so the sender tries again.
-		c.Close()
-		delete(b.convs, user)
+		b.forget(user)
 		return mail.Defer("4.3.0", "<%s> delivery process failed: %v", rc.Addr.Quoted(), err)
 	}
 	return mail.OK("2.0.0", "<%s> Saved", rc.Addr.Quoted())
@@ -205,11 +211,8 @@ func fromSMTP(e *smtp.SMTPError, rc *lmtpd.Rcpt) *mail.Status {
 
 // conversation returns the LMTP conversation with the user's deliver process.
 func (b *lmtpBackend) conversation(user string) (*smtp.Client, error) {
-	if c := b.convs[user]; c != nil {
+	if c := b.known(user); c != nil {
 		return c, nil
-	}
-	if len(b.convs) >= maxConvs {
-		b.close()
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), lookupTimeout)
 	defer cancel()
@@ -231,11 +234,61 @@ func (b *lmtpBackend) conversation(user string) (*smtp.Client, error) {
 		c.Close()
 		return nil, err
 	}
+	return c, b.keep(user, c)
+}
+
+// known returns the conversation that there is, and makes room for one more.
+func (b *lmtpBackend) known(user string) *smtp.Client {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if c := b.convs[user]; c != nil || len(b.convs) < maxConvs {
+		return c
+	}
+	b.quitAll()
+	return nil
+}
+
+// keep remembers a conversation, unless hangUp came before it.
+func (b *lmtpBackend) keep(user string, c *smtp.Client) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.gone {
+		c.Close()
+		return errors.New("the client is gone")
+	}
 	b.convs[user] = c
-	return c, nil
+	return nil
+}
+
+// forget ends a conversation that is of no use any more.
+func (b *lmtpBackend) forget(user string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if c := b.convs[user]; c != nil {
+		c.Close()
+		delete(b.convs, user)
+	}
+}
+
+// hangUp tells the deliver processes that nobody waits for them: one that has not
+// come to the mailbox yet, because others hold its lock, leaves it as it is.
+func (b *lmtpBackend) hangUp() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.gone = true
+	for _, c := range b.convs {
+		c.Close()
+	}
+	clear(b.convs)
 }
 
 func (b *lmtpBackend) close() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.quitAll()
+}
+
+func (b *lmtpBackend) quitAll() {
 	for user, c := range b.convs {
 		c.Quit()
 		c.Close()

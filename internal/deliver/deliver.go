@@ -85,17 +85,19 @@ func place(o Options, a Account) string {
 // Path returns the mailbox's path; "/" at its end says Maildir.
 func (g *Agent) Path() string { return g.path }
 
-// Deliver delivers msgs in order. What is a success is on disk.
-func (g *Agent) Deliver(msgs []Message) []*mail.Status {
+// Deliver delivers msgs in order. What is a success is on disk. wanted, if not
+// nil, is asked just before they would become part of the mailbox, which may be
+// long after they came: false defers them all.
+func (g *Agent) Deliver(msgs []Message, wanted func() bool) []*mail.Status {
 	if strings.HasSuffix(g.path, "/") {
-		return g.maildir(msgs)
+		return g.maildir(msgs, wanted)
 	}
 	batch := make([]mbox.Delivery, len(msgs))
 	for i, m := range msgs {
 		batch[i] = mbox.Delivery{Sender: m.Sender, ReturnPath: m.ReturnPath, OrigTo: m.OrigTo, To: m.To, Date: m.Date, Body: m.Body}
 	}
 	errs := mbox.Deliver(g.path, mbox.DeliverOptions{User: g.a.User, UID: g.a.UID, Owner: g.o.Strict, Limit: g.o.Limit,
-		Wait: time.Duration(g.o.Attempts) * g.o.Delay, Stale: g.o.Stale, Scratch: &g.mem}, batch)
+		Wait: time.Duration(g.o.Attempts) * g.o.Delay, Stale: g.o.Stale, Wanted: wanted, Scratch: &g.mem}, batch)
 	out := make([]*mail.Status, len(msgs))
 	for i, err := range errs {
 		out[i] = mail.OK("2.0.0", "delivered to mailbox")

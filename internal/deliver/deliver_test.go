@@ -40,7 +40,7 @@ func TestMaildir(t *testing.T) {
 	g := New(Options{Host: "a/b:c"}, Account{User: "u", Inbox: dir})
 	for _, st := range g.Deliver([]Message{
 		{Sender: "a@b", ReturnPath: true, OrigTo: "o@x", To: "d@x", Body: strings.NewReader("Status: RO\nFrom: x\n\nFrom me\n")},
-		{Body: strings.NewReader("two\n")}}) {
+		{Body: strings.NewReader("two\n")}}, nil) {
 		if st.Outcome != mail.Sent || st.Text != "delivered to maildir" {
 			t.Errorf("%+v", st)
 		}
@@ -77,7 +77,7 @@ func TestMaildirBatch(t *testing.T) {
 		msgs[i].Body = strings.NewReader(strings.Repeat(fmt.Sprintf("message %d\n", i), 1+i*200))
 	}
 	msgs[7].Body = failing{}
-	for i, st := range New(Options{}, Account{Inbox: dir}).Deliver(msgs) {
+	for i, st := range New(Options{}, Account{Inbox: dir}).Deliver(msgs, nil) {
 		if (st.Outcome == mail.Sent) != (i != 7) {
 			t.Errorf("%d: %+v", i, st)
 		}
@@ -101,7 +101,7 @@ func TestMaildirBatch(t *testing.T) {
 func TestMaildirInTheWay(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
 	os.WriteFile(path, nil, 0o600)
-	st := New(Options{}, Account{Inbox: path + "/"}).Deliver([]Message{{Body: strings.NewReader("x")}})[0]
+	st := New(Options{}, Account{Inbox: path + "/"}).Deliver([]Message{{Body: strings.NewReader("x")}}, nil)[0]
 	if st.Outcome != mail.Deferred {
 		t.Errorf("%+v", st)
 	}
@@ -163,6 +163,27 @@ func TestInput(t *testing.T) {
 		r.WriteTo(&rest)
 		if got := fmt.Sprint(sender, " ", found, " ", rest.String()); got != want {
 			t.Errorf("%q: %q, want %q", in, got, want)
+		}
+	}
+}
+
+// TestUnwanted: what its sender will send again stays out of either mailbox.
+func TestUnwanted(t *testing.T) {
+	dir := t.TempDir()
+	for _, path := range []string{dir + "/mbox", dir + "/Maildir/"} {
+		msgs := []Message{{Body: strings.NewReader("one\n")}, {Body: strings.NewReader("two\n")}}
+		for _, st := range New(Options{}, Account{Inbox: path}).Deliver(msgs, func() bool { return false }) {
+			if st.Outcome != mail.Deferred {
+				t.Errorf("%s: %+v", path, st)
+			}
+		}
+	}
+	if b, err := os.ReadFile(dir + "/mbox"); err != nil || len(b) > 0 {
+		t.Errorf("mbox has %q, %v", b, err)
+	}
+	for _, sub := range []string{"new", "tmp", "cur"} {
+		if list, err := os.ReadDir(dir + "/Maildir/" + sub); err != nil || len(list) > 0 {
+			t.Errorf("%s has %v, %v", sub, list, err)
 		}
 	}
 }

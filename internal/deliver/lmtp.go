@@ -69,8 +69,9 @@ func (l *LMTP) Deliver(batch []*lmtpd.Message) {
 			msgs[a] = append(msgs[a], Message{Sender: m.Sender, ReturnPath: true, OrigTo: r.Orig, To: delivered(r), Body: m.Reader()})
 		}
 	}
+	wanted := func() bool { return !batch[0].Unwanted() } // one client sent them all
 	for _, a := range order {
-		for i, st := range l.of(a).Deliver(msgs[a]) {
+		for i, st := range l.of(a).Deliver(msgs[a], wanted) {
 			work[a][i].Status = st
 		}
 	}

@@ -19,7 +19,7 @@ import (
 // maildir delivers to a Maildir: all messages are written below tmp, their flushes
 // go to the disk side by side, then they are renamed into new one after the other,
 // and that folder is flushed once.
-func (g *Agent) maildir(msgs []Message) []*mail.Status {
+func (g *Agent) maildir(msgs []Message, wanted func() bool) []*mail.Status {
 	out := make([]*mail.Status, len(msgs))
 	m, err := g.openMaildir()
 	if err != nil {
@@ -31,8 +31,12 @@ func (g *Agent) maildir(msgs []Message) []*mail.Status {
 		list[i] = m.write(&msgs[i], i)
 	}
 	flushAll(list)
+	gone := wanted != nil && !wanted()
 	moved := false
 	for i, f := range list {
+		if gone && f.err == nil {
+			f.err = errUnwanted
+		}
 		if err := m.move(f); err != nil {
 			out[i] = g.maildirStatus(err)
 			continue
@@ -46,6 +50,9 @@ func (g *Agent) maildir(msgs []Message) []*mail.Status {
 	}
 	return fill(out, mail.OK("2.0.0", "delivered to maildir"))
 }
+
+// errUnwanted says that the sender went while its mail was written.
+var errUnwanted = errors.New("the client is gone")
 
 // maildir is an open Maildir.
 type maildir struct {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"packetboat/internal/mail"
+	"packetboat/internal/sys/proc"
 )
 
 // writeWait is how long a client may take to read its answers.
@@ -60,7 +61,13 @@ func (s *session) send(items []item) error {
 			batch = append(batch, it.msg)
 		}
 	}
+	defer drop(items)
 	if len(batch) > 0 {
+		// A client that is gone never hears what became of its messages, and sends
+		// them again: what is not in a mailbox yet stays out of it (RFC 1047).
+		if proc.HungUp(s.conn) {
+			return errGone
+		}
 		s.b.Deliver(batch)
 	}
 	var out []byte
@@ -68,12 +75,20 @@ func (s *session) send(items []item) error {
 		out = append(out, it.text...)
 		if it.msg != nil {
 			out = it.msg.answers(out)
-			it.msg.spool.Close()
 		}
 	}
 	s.conn.SetWriteDeadline(time.Now().Add(writeWait))
 	_, err := s.conn.Write(out)
 	return err
+}
+
+// drop lets go of what the messages of items hold.
+func drop(items []item) {
+	for _, it := range items {
+		if it.msg != nil {
+			it.msg.spool.Close()
+		}
+	}
 }
 
 // answers writes one answer a recipient (RFC 2033 section 4.2).

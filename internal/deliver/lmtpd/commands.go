@@ -218,7 +218,7 @@ func route(s string) mail.Address {
 
 // take makes the message of the transaction and begins a new transaction.
 func (s *session) take() *Message {
-	m := &Message{Sender: *s.sender, Rcpts: s.rcpts}
+	m := &Message{Sender: *s.sender, Rcpts: s.rcpts, conn: s.conn}
 	m.spool.dir = s.o.Temp
 	s.sender, s.rcpts = nil, nil
 	s.junk = 0

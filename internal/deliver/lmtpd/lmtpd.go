@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"packetboat/internal/mail"
+	"packetboat/internal/sys/proc"
 )
 
 // Options says how a conversation is led. The zero value is good.
@@ -32,6 +33,9 @@ type Options struct {
 	Temp  string        // folder of temporary files; empty = os.TempDir
 	// Raw takes a BDAT's octets as they are: our own engine sends LF line ends.
 	Raw bool
+	// Gone, if not nil, is called once, by the reading goroutine, when the client
+	// hung up before its end: a Deliver that waits for something can give up.
+	Gone func()
 }
 
 // Figures of a conversation.
@@ -64,10 +68,15 @@ type Message struct {
 	Size   int64   // octets with LF line ends
 	spool  Spool
 	failed *mail.Status // why it could not be taken in
+	conn   net.Conn     // that it came over
 }
 
 // Reader returns a new reader over the message's bytes, with LF line ends.
 func (m *Message) Reader() io.Reader { return m.spool.Reader() }
+
+// Unwanted tells whether the client is gone: it will send the message again, so
+// that a Backend that takes its time over a batch need not deliver it.
+func (m *Message) Unwanted() bool { return m.conn != nil && proc.HungUp(m.conn) }
 
 // Backend knows the mailboxes.
 type Backend interface {
@@ -102,8 +111,11 @@ type session struct {
 	junk    int
 }
 
-// errOver ends a conversation in order.
-var errOver = errors.New("conversation is over")
+// errOver ends a conversation in order; errGone is a client that went without QUIT.
+var (
+	errOver = errors.New("conversation is over")
+	errGone = errors.New("the client is gone")
+)
 
 // Serve leads one conversation on conn and closes it. It returns nil when the
 // client said QUIT or closed its end.
@@ -123,10 +135,16 @@ func Serve(conn net.Conn, o Options, b Backend) error {
 		done <- s.answer()
 	}()
 	err := s.read()
+	if o.Gone != nil && proc.HungUp(conn) {
+		o.Gone()
+	}
 	close(s.out)
 	werr := <-done
+	if errors.Is(werr, errGone) {
+		return nil
+	}
 	switch {
-	case errors.Is(err, errOver), errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed):
+	case errors.Is(err, errOver), errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed), proc.IsReset(err):
 		return werr
 	case err != nil:
 		return err

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"packetboat/internal/mail"
+	"packetboat/internal/sys/proc"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -24,6 +25,7 @@ type keeper struct {
 	batches []int
 	bodies  []string
 	orig    []string
+	in      chan struct{} // if set, Deliver tells it that it begins
 	hold    chan struct{} // if set, Deliver waits for it
 }
 
@@ -38,6 +40,9 @@ func (k *keeper) Rcpt(r *Rcpt) *mail.Status {
 }
 
 func (k *keeper) Deliver(batch []*Message) {
+	if k.in != nil {
+		k.in <- struct{}{}
+	}
 	if k.hold != nil {
 		<-k.hold
 	}
@@ -215,4 +220,45 @@ func FuzzServe(f *testing.F) {
 		a.Close()
 		<-done
 	})
+}
+
+// TestClientGone: what a client that died has sent is not delivered after it: its
+// queue sends it again. One that has only nothing more to say is served.
+func TestClientGone(t *testing.T) {
+	for name, c := range map[string]struct {
+		end  func(*net.UnixConn)
+		want int
+	}{"killed": {func(c *net.UnixConn) { c.Close() }, 1}, "half closed": {func(c *net.UnixConn) { c.CloseWrite() }, 3}} {
+		t.Run(name, func(t *testing.T) {
+			l, err := net.Listen("unix", t.TempDir()+"/s")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			conn, err := net.Dial("unix", l.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			served, err := l.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			k := &keeper{in: make(chan struct{}, 3), hold: make(chan struct{})}
+			done := make(chan error, 1)
+			go func() { done <- Serve(served, Options{}, k) }()
+			const one = "MAIL FROM:<a@b>\r\nRCPT TO:<u>\r\nBDAT 1 LAST\r\nx"
+			io.WriteString(conn, hello+one)
+			<-k.in // the first one is on its way into the mailbox
+			io.WriteString(conn, one+one)
+			c.end(conn.(*net.UnixConn))
+			close(k.hold)
+			if err := <-done; err != nil && !proc.IsReset(err) {
+				t.Error(err)
+			}
+			if n := len(k.bodies); n != c.want {
+				t.Errorf("%d messages delivered, want %d", n, c.want)
+			}
+		})
+	}
 }
