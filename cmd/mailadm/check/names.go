@@ -83,13 +83,14 @@ func (c *checker) own() []ownDomain {
 	var out []ownDomain
 	seen := map[string]bool{strings.ToLower(c.main.Get("myhostname")): true}
 	for _, param := range []string{"myorigin", "mydestination", "virtual_alias_domains", "virtual_mailbox_domains"} {
-		for i, w := range config.Fields(c.main.Get(param)) {
+		list := where.Words(c.main, param)
+		for i, w := range list.Words {
 			w = strings.ToLower(w)
 			if strings.ContainsAny(w, "!/:[") || !strings.Contains(w, ".") || strings.HasSuffix(w, ".localdomain") || seen[w] {
 				continue
 			}
 			seen[w] = true
-			out = append(out, ownDomain{w, where.Word(c.main, param, i)})
+			out = append(out, ownDomain{w, list.At(i)})
 		}
 	}
 	return out

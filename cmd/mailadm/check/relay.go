@@ -24,12 +24,13 @@ func (c *checker) domains() {
 		if err != nil {
 			continue // told by tables, or by the router
 		}
-		for i, name := range config.Fields(c.main.Get(pair[0])) {
+		list := where.Words(c.main, pair[0])
+		for i, name := range list.Words {
 			if strings.ContainsAny(name, "!/:") {
 				continue
 			}
 			if in, err := other.Match(context.Background(), name); err == nil && in {
-				c.place(where.Word(c.main, pair[0], i), config.SeverityWarning, "take it out of one: "+pair[0]+" counts as long as it stands in both",
+				c.place(list.At(i), config.SeverityWarning, "take it out of one: "+pair[0]+" counts as long as it stands in both",
 					"do not list domain %s in BOTH %s and %s", name, pair[0], pair[1])
 			}
 		}
@@ -71,12 +72,13 @@ func (c *checker) relaying() {
 
 // networks looks at mynetworks.
 func (c *checker) networks(m *config.Main) {
-	for i, w := range config.Fields(m.Get("mynetworks")) {
+	list := where.Words(m, "mynetworks")
+	for i, w := range list.Words {
 		p, err := netip.ParsePrefix(strings.NewReplacer("[", "", "]", "").Replace(w))
 		if err != nil || p.Addr().IsLoopback() {
 			continue
 		}
-		at := where.Word(m, "mynetworks", i)
+		at := list.At(i)
 		switch {
 		case p.Bits() == 0:
 			c.place(at, config.SeverityError, "write the networks of your own machines: mynetworks = 127.0.0.0/8 [::1]/128",
@@ -139,16 +141,17 @@ func (c *checker) early(m *config.Main) {
 	if strings.TrimSpace(m.Get("smtpd_relay_restrictions")) != "" {
 		return
 	}
-	for i, w := range config.Fields(m.Get("smtpd_recipient_restrictions")) {
+	list := where.Words(m, "smtpd_recipient_restrictions")
+	for i, w := range list.Words {
 		switch strings.ToLower(w) {
 		case "reject_unauth_destination", "defer_unauth_destination", "reject", "defer":
 			return
 		case "permit":
-			c.place(where.Word(m, "smtpd_recipient_restrictions", i), config.SeverityError, "put reject_unauth_destination before it",
+			c.place(list.At(i), config.SeverityError, "put reject_unauth_destination before it",
 				"permit stands before reject_unauth_destination: this is an open relay")
 			return
 		case "check_sender_access", "check_helo_access", "check_recipient_access", "check_reverse_client_hostname_access":
-			c.place(where.Word(m, "smtpd_recipient_restrictions", i), config.SeverityWarning, "put reject_unauth_destination before it, or write smtpd_relay_restrictions",
+			c.place(list.At(i), config.SeverityWarning, "put reject_unauth_destination before it, or write smtpd_relay_restrictions",
 				"%s stands before reject_unauth_destination: with an OK in its table everybody can relay who says so", w)
 		}
 	}

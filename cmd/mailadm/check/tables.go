@@ -56,8 +56,8 @@ func (c *checker) tablesOf(m *config.Main, name string) {
 	if isCache(name) || where.Of(m, name).File == "" && name != "alias_maps" {
 		return
 	}
-	for i, w := range config.Fields(m.Get(name)) {
-		at := where.Word(m, name, i)
+	list := where.Words(m, name)
+	for i, w := range list.Words {
 		for strings.HasPrefix(w, "!") {
 			w = w[1:]
 		}
@@ -70,7 +70,7 @@ func (c *checker) tablesOf(m *config.Main, name string) {
 			if !ok || !strings.Contains(strings.ReplaceAll(tableTypes, "\n", " "), " "+kind+" ") || kind == "unix" && !strings.HasSuffix(rest, ".byname") {
 				continue
 			}
-			c.table(m, name, spec, at)
+			c.table(m, name, spec, list.At(i))
 		}
 	}
 }

@@ -95,32 +95,49 @@ func findOption(f *os.File, first int, name string) int {
 
 // Word returns the line on which a word of a list stands: a list may go on
 // over many lines. What a $name stands for has the place of the list.
-func Word(m *config.Main, name string, n int) Place {
-	p := Of(m, name)
-	words := config.Fields(m.Get(name))
-	if p.File == "" || filepath.Base(p.File) != "main.cf" || n < 0 || n >= len(words) {
-		return p
+func Word(m *config.Main, name string, n int) Place { return Words(m, name).At(n) }
+
+// List is the words of a list and where each stands.
+type List struct {
+	Words []string
+	whole Place
+	lines []int // of each word, 0 = that of the list
+}
+
+// Words finds the places of all words of a list with one reading of the file.
+func Words(m *config.Main, name string) List {
+	l := List{Words: config.Fields(m.Get(name)), whole: Of(m, name)}
+	if l.whole.File == "" || filepath.Base(l.whole.File) != "main.cf" {
+		return l
 	}
-	f, err := os.Open(p.File)
+	f, err := os.Open(l.whole.File)
 	if err != nil {
-		return p
+		return l
 	}
 	defer f.Close()
-	same := 0 // how many words of this text come before
-	for _, w := range words[:n] {
-		if w == words[n] {
-			same++
+	written := wordLines(f, l.whole.Line)
+	l.lines = make([]int, len(l.Words))
+	for i, w := range l.Words {
+		if at := written[w]; len(at) > 0 {
+			l.lines[i], written[w] = at[0], at[1:]
 		}
 	}
-	if line := findWord(f, p.Line, words[n], same); line > 0 {
-		p.Line = line
+	return l
+}
+
+// At returns the place of word n, from 0.
+func (l List) At(n int) Place {
+	p := l.whole
+	if n >= 0 && n < len(l.lines) && l.lines[n] > 0 {
+		p.Line = l.lines[n]
 	}
 	return p
 }
 
-// findWord looks for a word in the logical line that begins at line first,
-// skipping it same times; 0 = it is not there.
-func findWord(f *os.File, first int, word string, same int) int {
+// wordLines returns the lines on which each word of the logical line stands that
+// begins at line first.
+func wordLines(f *os.File, first int) map[string][]int {
+	found := map[string][]int{}
 	sc := bufio.NewScanner(f)
 	sc.Buffer(nil, mapfile.MaxLine)
 	for n := 1; sc.Scan(); n++ {
@@ -133,19 +150,13 @@ func findWord(f *os.File, first int, word string, same int) int {
 		case mapfile.Blank([]byte(text)):
 			continue
 		case !mapfile.IsSpace(text[0]):
-			return 0
+			return found
 		}
 		for _, w := range strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' || r == '\r' }) {
-			if w != word {
-				continue
-			}
-			if same == 0 {
-				return n
-			}
-			same--
+			found[w] = append(found[w], n)
 		}
 	}
-	return 0
+	return found
 }
 
 // Entry finds the line of a table's source that answers key. The table's own

@@ -219,15 +219,20 @@ func badReference(value string) string {
 // maxGuesses bounds the names for which known ones are compared letter by letter.
 const maxGuesses = 100
 
+// guess asks for a suggestion, as long as there were not too many.
+func (c *checker) guess(suggest func() string) string {
+	if c.guesses++; c.guesses > maxGuesses {
+		return ""
+	}
+	return suggest()
+}
+
 // unknown warns of a name that nothing uses.
 func (c *checker) unknown(src *source, s *Setting) {
 	if c.used[s.Name] || c.classes[s.Name] {
 		return
 	}
-	suggestion := ""
-	if c.guesses++; c.guesses <= maxGuesses {
-		suggestion = Suggest(s.Name)
-	}
+	suggestion := c.guess(func() string { return Suggest(s.Name) })
 	line, col, _ := src.find(s.Line, 0, s.Name)
 	c.list = append(c.list, Problem{File: src.path, Line: line, Col: col, Name: s.Name, Severity: SeverityWarning,
 		Text: "unknown parameter " + s.Name + ": the line has no effect",
@@ -387,8 +392,9 @@ func (c *checker) restrictions(m *Main, src *source, s *Setting, start int) {
 			i++
 		case known, c.classes[w], strings.Contains(w, ":"), w[0] == '{':
 		default:
-			tell(w, fmt.Sprintf("unknown restriction %q in %s", w, s.Name),
-				didYouMean(suggestRestriction(w, c.classes), "correct or remove it"))
+			tell(w, fmt.Sprintf("unknown restriction %q in %s", w, s.Name), didYouMean(c.guess(func() string {
+				return suggestRestriction(w, c.classes)
+			}), "correct or remove it"))
 		}
 	}
 }

@@ -17,6 +17,7 @@ type expander struct {
 	lookup func(name string, test bool) (value string, ok bool)
 	out    []byte
 	depth  int
+	height int // the greatest depth so far
 	steps  int // references followed so far, over all depths
 	undef  bool
 	// recurse expands the values of names too; otherwise they are put in as
@@ -24,7 +25,23 @@ type expander struct {
 	recurse bool
 	// scan visits every name in every branch and puts nothing out.
 	scan bool
+	// known holds the values that were expanded already, by what they were
+	// before; nil until the expansion turns out to be a long one.
+	known map[string]expanded
 }
+
+// expanded is a value after its expansion, and the references inside each other
+// that it took.
+type expanded struct {
+	text   string
+	height int
+	undef  bool
+}
+
+// manySteps is the number of references after which an expansion remembers what
+// it has expanded: of a chain of forty lines "a = $b $b" each is then expanded
+// once and not 2^40 times. Real values stay below it and pay for no map.
+const manySteps = 64
 
 // ExpandWith expands value, and the values of the names in it, with a lookup of
 // the caller's: test says that only the value's emptiness counts. The error's
@@ -127,6 +144,7 @@ func (x *expander) reference(expr string) error {
 	if x.steps++; x.steps > maxSteps {
 		return base.Bad("too many macro references: \"%s\"", expr)
 	}
+	x.height = max(x.height, x.depth)
 	defer func() { x.depth-- }()
 	value, found, op, rest, err := x.subject(expr)
 	if err != nil {
@@ -176,10 +194,34 @@ func (x *expander) use(value string, found bool) error {
 		x.undef = true
 		return nil
 	}
-	if x.recurse && strings.IndexByte(value, '$') >= 0 {
+	switch {
+	case !x.recurse || strings.IndexByte(value, '$') < 0:
+		return x.put(value)
+	case x.steps < manySteps:
 		return x.expand(value)
 	}
-	return x.put(value)
+	return x.remember(value)
+}
+
+// remember expands the value of a name once for the whole expansion. What it
+// refers to is the same wherever it stands; only the depth differs, and one that
+// would go too deep from here is expanded again for its error.
+func (x *expander) remember(value string) error {
+	if e, ok := x.known[value]; ok && x.depth+e.height <= maxNesting {
+		x.undef, x.height = x.undef || e.undef, max(x.height, x.depth+e.height)
+		return x.put(e.text)
+	}
+	start, height, undef := len(x.out), x.height, x.undef
+	x.height, x.undef = x.depth, false
+	if err := x.expand(value); err != nil {
+		return err
+	}
+	if x.known == nil {
+		x.known = map[string]expanded{}
+	}
+	x.known[value] = expanded{string(x.out[start:]), x.height - x.depth, x.undef}
+	x.height, x.undef = max(height, x.height), undef || x.undef
+	return nil
 }
 
 // choose expands the text that belongs to the answer yes, after ?, or no,
@@ -329,9 +371,9 @@ func (x *expander) compare(left, op, suffix, right string) (bool, error) {
 
 // sub expands a text on its own.
 func (x *expander) sub(text string) (string, error) {
-	y := expander{lookup: x.lookup, depth: x.depth, steps: x.steps, recurse: x.recurse, scan: x.scan}
+	y := expander{lookup: x.lookup, depth: x.depth, height: x.height, steps: x.steps, recurse: x.recurse, scan: x.scan, known: x.known}
 	err := y.expand(text)
-	x.steps, x.undef = y.steps, x.undef || y.undef
+	x.steps, x.height, x.undef, x.known = y.steps, y.height, x.undef || y.undef, y.known
 	return string(y.out), err
 }
 

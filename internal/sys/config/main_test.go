@@ -1,7 +1,10 @@
 package config
 
 import (
+	"fmt"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -147,5 +150,76 @@ func BenchmarkFiveNames(b *testing.B) {
 		for _, n := range [...]string{"queue_directory", "myhostname", "mail_owner", "syslog_name", "myorigin"} {
 			m.Get(n)
 		}
+	}
+}
+
+// TestExpandChain holds that lines which double each other's values cost what
+// they say and no more: 2^40 references end at the limit of length, at once, and
+// what stays below it is expanded like any other value.
+func TestExpandChain(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("a0 = x\n")
+	for i := 1; i <= 40; i++ {
+		fmt.Fprintf(&b, "a%d = $a%d${a%d?{$a%d}}\n", i, i-1, i-1, i-1)
+	}
+	m, _, err := ParseMain("/etc/postfix", "main.cf", b.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var group sync.WaitGroup
+	for range 4 { // readers of one Main do not disturb each other
+		group.Go(func() {
+			if v := m.Get("a16"); v != strings.Repeat("x", 1<<16) {
+				t.Errorf("a16 has %d bytes", len(v))
+			}
+			for i := 21; i <= 40; i++ {
+				_, err := m.Lookup(fmt.Sprintf("a%d", i))
+				if err == nil || !strings.Contains(err.Error(), "value grows past") {
+					t.Errorf("a%d: %v", i, err)
+				}
+			}
+		})
+	}
+	group.Wait()
+}
+
+// TestExpandSteps holds that a long expansion counts its work by values and not
+// by references: each value is expanded once.
+func TestExpandSteps(t *testing.T) {
+	asked := 0
+	lookup := func(name string, _ bool) (string, bool) {
+		asked++
+		n, err := strconv.Atoi(name[1:])
+		if err != nil || n == 0 {
+			return "", err == nil
+		}
+		return strings.Repeat(fmt.Sprintf("$a%d", n-1), 4), true
+	}
+	if _, err := ExpandWith("$a90", lookup); err != nil {
+		t.Fatal(err)
+	}
+	if asked > 100*manySteps {
+		t.Errorf("%d names were asked for", asked)
+	}
+	_, err := ExpandWith("$a101", lookup)
+	if err == nil || !strings.Contains(err.Error(), "unreasonable macro call nesting") {
+		t.Errorf("a101: %v", err)
+	}
+	// A value that is known from a shallow place is too deep in a deep one.
+	deep := func(name string, test bool) (string, bool) {
+		if name == "both" {
+			return strings.Repeat("$a50", 30) + "$b60", true
+		}
+		if name[0] == 'b' {
+			n, _ := strconv.Atoi(name[1:])
+			if n == 0 {
+				return "$a50", true
+			}
+			return fmt.Sprintf("$b%d", n-1), true
+		}
+		return lookup(name, test)
+	}
+	if _, err = ExpandWith("$both", deep); err == nil || !strings.Contains(err.Error(), "unreasonable macro call nesting") {
+		t.Errorf("both: %v", err)
 	}
 }
