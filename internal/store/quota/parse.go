@@ -66,7 +66,7 @@ func numberedName(name string, i int) string {
 func parseRoot(key string, s Settings, expand func(string) string) (*Root, error) {
 	driver, rest, _ := strings.Cut(expand(s[key]), ":")
 	name, params, _ := strings.Cut(rest, ":")
-	r := &Root{Name: name, Driver: driver, Percent: 10}
+	r := &Root{Name: name, Driver: driver, Percent: 10, Virtual: yes(s["quota_vsizes"])}
 	switch driver {
 	case Count, Maildir, Dirsize:
 		if err := r.parameters(key, params); err != nil {
@@ -140,8 +140,7 @@ func (r *Root) parameter(p string) bool {
 
 // dict reads "username:parameters:file:/path".
 func (r *Root) dict(key, params string) error {
-	user, rest, _ := strings.Cut(params, ":")
-	r.DictUser = user
+	_, rest, _ := strings.Cut(params, ":") // whose keys they are: a file holds those of one user
 	for {
 		p, more, _ := strings.Cut(rest, ":")
 		if p != "no-unset" && !r.parameter(p) {

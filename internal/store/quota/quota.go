@@ -52,7 +52,7 @@ type Root struct {
 	Space    string // ns=: only this namespace, by its prefix
 	InSpace  bool   // Space is set
 	File     string // of a dict
-	DictUser string // of a dict; empty = the user
+	Virtual  bool   // quota_vsizes: octets with CRLF line ends
 }
 
 // Limits are octets and messages; 0 = no limit.
