@@ -85,6 +85,9 @@ func (q *Queue) NextTry(id string) (time.Time, error) {
 		return time.Time{}, errBadID(id)
 	}
 	st, err := disk.StatPath(q.Path(id, Deferred))
+	if err == nil {
+		q.ledger.expire(id, st.Mode&expireBit != 0)
+	}
 	return time.Unix(0, st.Mtime), err
 }
 

@@ -43,8 +43,9 @@ const (
 
 // span is the place of a line in the file.
 type span struct {
-	off int64
-	n   int32 // with the line's end
+	off     int64
+	n       int32 // with the line's end
+	expired bool  // "postsuper -e", as far as the owner was told
 }
 
 // ledger is the file and the places of the lines that count. It is read when
@@ -54,6 +55,7 @@ type ledger struct {
 	mu     sync.Mutex
 	loaded bool
 	owner  bool
+	age    int // how often the file was written anew
 	f      *os.File
 	at     map[string]span
 	size   int64 // of the file
@@ -85,7 +87,7 @@ func (l *ledger) open() {
 			break
 		}
 		if id, ok := lineID(line); ok {
-			l.set(id, span{l.size, int32(len(line))})
+			l.set(id, span{off: l.size, n: int32(len(line))})
 		}
 		l.size += int64(len(line))
 	}
@@ -195,7 +197,7 @@ func (l *ledger) put(id string, line []byte) error {
 	if _, err := l.f.WriteAt(line, l.size); err != nil {
 		return err
 	}
-	l.set(id, span{l.size, int32(len(line))})
+	l.set(id, span{off: l.size, n: int32(len(line))})
 	l.size += int64(len(line))
 	return nil
 }
@@ -223,7 +225,7 @@ func (l *ledger) renew() error {
 		if _, err := io.Copy(w, io.NewSectionReader(l.f, s.off, int64(s.n))); err != nil {
 			break // the writer keeps its error, and tells it again
 		}
-		next[id] = span{size, s.n}
+		next[id] = span{size, s.n, s.expired}
 		size += int64(s.n)
 	}
 	if err = w.Flush(); err == nil {
@@ -234,6 +236,7 @@ func (l *ledger) renew() error {
 	}
 	old := l.f
 	l.f, l.at, l.size, l.live = f, next, size, size
+	l.age++
 	return old.Close()
 }
 
@@ -244,14 +247,27 @@ func (l *ledger) take() {
 	l.own()
 }
 
-// keep forgets all messages but those that has knows.
-func (l *ledger) keep(has func(id string) bool) {
+// keep forgets all messages but those that were found.
+func (l *ledger) keep(all *found) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for id := range l.at {
-		if !has(id) {
+	for id, s := range l.at {
+		if s.expired = all[Deferred][id].Expire; s.expired {
+			l.at[id] = s
+		}
+		if !all.has(id) {
 			l.drop(id)
 		}
+	}
+}
+
+// expire notes whether a message has been expired.
+func (l *ledger) expire(id string, yes bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s, ok := l.at[id]; ok {
+		s.expired = yes
+		l.at[id] = s
 	}
 }
 
@@ -383,26 +399,94 @@ func (q *Queue) Reasons(id string) map[int]string {
 	return out
 }
 
-// told returns what the ledger says of a deferred message; nil when it says nothing.
-func (q *Queue) told(id string, buf []byte) (*Listing, []byte) {
-	line := q.ledger.line(id, buf)
-	if line == nil {
-		return nil, buf
+// each calls fn for the lines that count, in the order of the file, until fn returns
+// an error. It stops where the file is written anew meanwhile.
+func (l *ledger) each(fn func(id string, line []byte, expired bool) error) error {
+	l.mu.Lock()
+	l.open()
+	age, size := l.age, l.size
+	l.mu.Unlock()
+	f, err := disk.OpenTrusted(l.path, os.O_RDONLY, -1)
+	if err != nil {
+		return nil
 	}
-	w, ok := parseLine(line)
-	st, err := disk.StatPath(q.Path(id, Deferred))
-	if !ok || err != nil {
-		return nil, line
+	defer f.Close()
+	r := bufio.NewReaderSize(io.LimitReader(f, size), 256<<10)
+	for off := int64(0); ; {
+		line, err := readLine(r)
+		if err != nil {
+			return nil
+		}
+		if id, ok := lineID(line); ok {
+			l.mu.Lock()
+			s, known := l.at[id]
+			ok, known = known && s.off == off, l.age == age
+			l.mu.Unlock()
+			switch {
+			case !known:
+				return nil
+			case ok:
+				if err := fn(id, line[9:len(line)-1], s.expired); err != nil {
+					return err
+				}
+			}
+		}
+		off += int64(len(line))
 	}
-	l := &Listing{Queue: Deferred.String(), ID: id, Arrived: w.arrived, Size: w.size,
-		Expire: st.Mode&expireBit != 0, Sender: w.sender.Quoted(), Rcpts: make([]ListedRcpt, len(w.rcpts))}
+}
+
+// listDeferred is List for the folder deferred: the ledger in one go, then the files of
+// what it does not have.
+func (q *Queue) listDeferred(seen map[string]struct{}, fn func(*Listing) error) error {
+	left := map[string]struct{}{}
+	err := q.IDs(Deferred, func(id string) error {
+		if _, twice := seen[id]; !twice {
+			left[id] = struct{}{}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	err = q.ledger.each(func(id string, line []byte, expired bool) error {
+		_, there := left[id]
+		w, ok := parseLine(line)
+		if !there || !ok {
+			return nil
+		}
+		if !q.ledger.owner { // nobody tells us what postsuper does
+			st, err := disk.StatPath(q.Path(id, Deferred))
+			if expired = st.Mode&expireBit != 0; err != nil {
+				return nil
+			}
+		}
+		delete(left, id)
+		seen[id] = struct{}{}
+		return fn(w.listing(expired))
+	})
+	for id := range left {
+		if err != nil {
+			break
+		}
+		if m, gone := q.Load(id, Deferred); gone == nil {
+			seen[id] = struct{}{}
+			err = fn(q.listing(m))
+		}
+	}
+	return err
+}
+
+// listing is what mailq shows of a line.
+func (w *waiting) listing(expired bool) *Listing {
+	l := &Listing{Queue: Deferred.String(), ID: w.id, Arrived: w.arrived, Size: w.size,
+		Expire: expired, Sender: w.sender.Quoted(), Rcpts: make([]ListedRcpt, len(w.rcpts))}
 	if l.Sender == "" {
 		l.Sender = nullSender
 	}
 	for i, r := range w.rcpts {
 		l.Rcpts[i] = ListedRcpt{r.addr.Quoted(), r.reason}
 	}
-	return l, line
+	return l
 }
 
 // ledgerPath is where the ledger of a queue stands.

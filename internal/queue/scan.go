@@ -229,7 +229,7 @@ func (q *Queue) renumber(id, fresh string, f Folder) error {
 // dropReasons forgets reasons whose message is gone, and removes the files that an
 // older Packetboat kept of each message: they have another form.
 func (q *Queue) dropReasons(all *found) error {
-	q.ledger.keep(all.has)
+	q.ledger.keep(all)
 	top := filepath.Join(q.root, deferName)
 	return eachName(top, func(e fs.DirEntry) error {
 		if !e.IsDir() {

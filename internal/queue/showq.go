@@ -33,18 +33,16 @@ var listFolders = [...]Folder{Active, Incoming, Deferred, Hold}
 // is told once; one that cannot be read is told with what the folder knows.
 func (q *Queue) List(fn func(*Listing) error) error {
 	seen := map[string]struct{}{}
-	var buf []byte
 	for _, f := range listFolders {
+		if f == Deferred {
+			if err := q.listDeferred(seen, fn); err != nil {
+				return err
+			}
+			continue
+		}
 		err := q.IDs(f, func(id string) error {
 			if _, twice := seen[id]; twice {
 				return nil
-			}
-			if f == Deferred {
-				var l *Listing
-				if l, buf = q.told(id, buf); l != nil {
-					seen[id] = struct{}{}
-					return fn(l)
-				}
 			}
 			m, err := q.Load(id, f)
 			if err != nil {
