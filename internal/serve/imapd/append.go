@@ -1,6 +1,7 @@
 package imapd
 
 import (
+	"strings"
 	"time"
 
 	"packetboat/internal/serve/imapd/spool"
@@ -20,16 +21,13 @@ func (s *session) appendTo(args []syntax.Arg, replaced uint32) error {
 	if len(args) == 0 {
 		return syntax.Error("Missing arguments")
 	}
-	last := args[len(args)-1]
 	switch {
 	case !args[0].IsString():
 		return s.dropLiteral(args, syntax.Error("Invalid arguments"))
 	case len(args) == 1:
 		return syntax.Error("Missing message size")
-	case last.Kind != syntax.Size:
-		return syntax.Error("Invalid arguments")
 	}
-	msg, err := appendOptions(args[1 : len(args)-1])
+	msg, src, err := nextMessage(args[1:])
 	if err != nil {
 		return s.dropLiteral(args, err)
 	}
@@ -39,14 +37,14 @@ func (s *session) appendTo(args []syntax.Arg, replaced uint32) error {
 		box, err = s.tree.Open(name)
 	}
 	if err != nil {
-		return s.refuseLiteral(last, err, name)
+		return s.refuseLiteral(src.Arg, err, name)
 	}
 	defer box.Close()
 	s.cmd.safe = s.box != nil && s.tree.Same(s.view.Name, name)
 	ap := &appender{session: s, name: name, box: box, replaced: replaced}
 	ap.spool.Dir = s.opts.TempDir
 	defer ap.spool.Close()
-	return ap.run(msg, last)
+	return ap.run(msg, src)
 }
 
 // appendOptions reads flags and date.
@@ -81,12 +79,16 @@ func (s *session) dropLiteral(args []syntax.Arg, err error) error {
 
 // refuseLiteral answers NO and swallows the literal.
 func (s *session) refuseLiteral(size syntax.Arg, err error, name string) error {
-	s.p.Owe(size)
+	if size.Kind == syntax.Size {
+		s.p.Owe(size)
+	}
 	if err := s.p.Skip(); err != nil {
 		return err
 	}
 	return s.failed(err, name, "[TRYCREATE] ")
 }
+
+const errTooBig = refusal("[TOOBIG] Message is too large")
 
 // maxMulti is the number of messages of one APPEND.
 const maxMulti = 1000
@@ -100,45 +102,66 @@ type appender struct {
 	replaced uint32
 	msgs     []store.New
 	at       []spool.Place
+	begun    int64 // where the message that is put together begins in the spool
 }
 
 // run takes message after message and gives them all to the store at once: all
 // are saved or none (RFC 3502 section 6.3.11).
-func (ap *appender) run(msg store.New, size syntax.Arg) error {
+func (ap *appender) run(msg store.New, src source) error {
 	for {
-		if refused := ap.refuses(size); refused != nil {
-			return ap.refuseLiteral(size, refused, ap.name)
+		if refused := ap.refuses(src); refused != nil {
+			return ap.refuseLiteral(src.Arg, refused, ap.name)
 		}
-		if size.Sync {
-			if err := ap.askLiteral(); err != nil {
-				return err
-			}
+		take := ap.takeLiteral
+		if src.Kind == syntax.Parts {
+			take = ap.takeParts
 		}
-		body := &syntax.LiteralBody{P: &ap.p, Left: size.Len}
-		at, err := ap.spool.Take(body)
-		if end := body.Finish(); end != nil {
-			return end
-		}
-		if err != nil {
-			return ap.spoolFailed(body, err)
+		at, next, refused, err := take(src)
+		switch {
+		case err != nil:
+			return err
+		case refused != nil:
+			return ap.refuseLiteral(lastOf(next), refused, ap.name)
 		}
 		ap.msgs, ap.at = append(ap.msgs, msg), append(ap.at, at)
-		if len(body.Next) == 0 {
+		if len(next) == 0 {
 			return ap.save()
 		}
-		if msg, size, err = nextMessage(body.Next); err != nil {
-			return ap.dropLiteral(body.Next, err)
+		if msg, src, err = nextMessage(next); err != nil {
+			return ap.dropLiteral(next, err)
 		}
 	}
 }
 
+func lastOf(args []syntax.Arg) (a syntax.Arg) {
+	if n := len(args); n > 0 {
+		a = args[n-1]
+	}
+	return a
+}
+
+// takeLiteral takes one message that is a literal, and returns what follows it.
+func (ap *appender) takeLiteral(src source) (at spool.Place, next []syntax.Arg, refused, err error) {
+	if src.Sync {
+		if err := ap.askLiteral(); err != nil {
+			return at, nil, nil, err
+		}
+	}
+	body := &syntax.LiteralBody{P: &ap.p, Left: src.Len}
+	at, refused = ap.spool.Take(body)
+	if end := body.Finish(); end != nil {
+		return at, nil, nil, end
+	}
+	return at, body.Next, refused, nil
+}
+
 // refuses says why a message cannot be taken; nil = it can.
-func (ap *appender) refuses(size syntax.Arg) error {
+func (ap *appender) refuses(src source) error {
 	limit := ap.opts.MaxMessage
 	switch {
-	case limit > 0 && size.Len > limit:
-		return refusal("[TOOBIG] Message is too large")
-	case size.Len == 0:
+	case limit > 0 && src.Len > limit:
+		return errTooBig
+	case src.Len == 0 && src.Kind == syntax.Size:
 		return refusal("Can't save a zero byte message")
 	case ap.replaced != 0 && len(ap.msgs) > 0:
 		return refusal("[LIMIT] A message is replaced by one")
@@ -148,22 +171,26 @@ func (ap *appender) refuses(size syntax.Arg) error {
 	return nil
 }
 
-// nextMessage reads what stands between two messages.
-func nextMessage(args []syntax.Arg) (msg store.New, size syntax.Arg, err error) {
-	size = args[len(args)-1]
-	if size.Kind != syntax.Size {
-		return msg, size, syntax.Error("Invalid arguments")
-	}
-	msg, err = appendOptions(args[:len(args)-1])
-	return msg, size, err
+// source is where the octets of a message come from: a literal, or with Kind
+// syntax.Parts a list, whose word says of what.
+type source struct {
+	syntax.Arg
+	word string
 }
 
-// spoolFailed answers when a message could not be kept until it was whole.
-func (ap *appender) spoolFailed(body *syntax.LiteralBody, err error) error {
-	if n := len(body.Next); n > 0 && body.Next[n-1].Kind == syntax.Size {
-		return ap.refuseLiteral(body.Next[n-1], err, ap.name)
+// nextMessage reads what stands before a message.
+func nextMessage(args []syntax.Arg) (msg store.New, src source, err error) {
+	n := len(args) - 1
+	switch src.Arg = args[n]; src.Kind {
+	case syntax.Size:
+	case syntax.Parts:
+		n--
+		src.word = strings.ToUpper(string(args[n].Text))
+	default:
+		return msg, src, syntax.Error("Invalid arguments")
 	}
-	return ap.failed(err, ap.name, "")
+	msg, err = appendOptions(args[:n])
+	return msg, src, err
 }
 
 func (ap *appender) save() error {

@@ -76,6 +76,12 @@ func anyCommand(name string) spec {
 		return spec{run: (*session).append, stream: true}
 	case "COMPRESS":
 		return spec{run: (*session).compress}
+	case "GETQUOTA":
+		return spec{run: (*session).getQuota}
+	case "GETQUOTAROOT":
+		return spec{run: (*session).getQuotaRoot}
+	case "SETQUOTA":
+		return spec{run: (*session).setQuota}
 	case "IDLE":
 		return spec{run: (*session).idle, bare: true}
 	}
@@ -119,7 +125,7 @@ func selectedCommand(name string) spec {
 // stands here only when all of it works.
 func (s *session) capabilities() string {
 	words := "IMAP4rev1 IMAP4rev2 SASL-IR LOGIN-REFERRALS ID ENABLE IDLE SORT SORT=DISPLAY THREAD=REFERENCES THREAD=REFS THREAD=ORDEREDSUBJECT " +
-		"MULTIAPPEND UNSELECT CHILDREN NAMESPACE UIDPLUS LIST-EXTENDED I18NLEVEL=1 CONDSTORE QRESYNC ESEARCH ESORT SEARCHRES WITHIN " +
+		"MULTIAPPEND URL-PARTIAL CATENATE UNSELECT CHILDREN NAMESPACE UIDPLUS LIST-EXTENDED I18NLEVEL=1 CONDSTORE QRESYNC ESEARCH ESORT SEARCHRES WITHIN " +
 		"LIST-STATUS BINARY MOVE PREVIEW STATUS=SIZE LITERAL+ COMPRESS=DEFLATE PARTIAL REPLACE " +
 		"SAVEDATE OBJECTID UTF8=ACCEPT UIDONLY " + s.appendLimit()
 	for i := range s.user.Namespaces {
@@ -128,6 +134,9 @@ func (s *session) capabilities() string {
 				words += " SPECIAL-USE" // Dovecot, too, offers it only where a folder has a use
 			}
 		}
+	}
+	if s.user.Quota != nil {
+		words += " QUOTA"
 	}
 	if more, plus := strings.CutPrefix(s.opts.Capability, "+"); plus {
 		words += " " + strings.TrimSpace(more)

@@ -42,6 +42,7 @@ type User struct {
 	Store store.Store // the only namespace, without prefix, separated by "/"; or else
 	// Namespaces are all namespaces; sessions share their stores.
 	Namespaces []tree.Namespace
+	Quota      Quota // nil = there is none, and no command for it
 }
 
 // tree returns the names of a user.

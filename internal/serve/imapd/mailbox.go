@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"packetboat/internal/serve/imapd/folders"
 	"packetboat/internal/serve/imapd/syntax"
 	"packetboat/internal/serve/imapd/tree"
 	"packetboat/internal/store"
@@ -19,6 +20,9 @@ type refusal = tree.Refusal
 func (s *session) mailboxName(a syntax.Arg) (string, error) {
 	return s.folders.MailboxName(a)
 }
+
+// oneName reads the only argument of a command.
+func oneName(args []syntax.Arg) (syntax.Arg, error) { return folders.OneName(args) }
 
 // failed answers a command that the store refused. code stands before the text
 // where the mailbox does not exist: it is the commands that differ in it.
@@ -39,7 +43,7 @@ func (s *session) failed(err error, name, code string) error {
 	case errors.Is(err, store.ErrNoMessage):
 		text = "[EXPUNGEISSUED] Some of the requested messages no longer exist"
 	case errors.Is(err, store.ErrOverQuota):
-		text = "[OVERQUOTA] Quota exceeded (mailbox for user is full)"
+		text = overQuota(err)
 	case errors.Is(err, store.ErrHasChildren):
 		text = "Mailbox has children, delete them first"
 		if s.modern {

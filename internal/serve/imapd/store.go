@@ -9,6 +9,7 @@ import (
 	"packetboat/internal/serve/imapd/syntax"
 	"packetboat/internal/serve/imapd/view"
 	"packetboat/internal/store"
+	"packetboat/internal/store/quota"
 )
 
 // store: STORE and UID STORE, RFC 3501 section 6.4.6.
@@ -198,6 +199,7 @@ func (s *session) move(args []syntax.Arg) error {
 	if s.view.ReadOnly {
 		return s.failed(store.ErrReadOnly, s.view.Name, "")
 	}
+	plan.box = quota.Moving(plan.box, s.box)
 	from, code, err := plan.run(s)
 	if err != nil {
 		return s.copyFailed(err, plan.name)

@@ -9,8 +9,8 @@ import (
 	"packetboat/internal/store"
 )
 
-// oneName reads the only argument of a command.
-func oneName(args []syntax.Arg) (syntax.Arg, error) {
+// OneName reads the only argument of a command.
+func OneName(args []syntax.Arg) (syntax.Arg, error) {
 	if len(args) == 0 {
 		return syntax.Arg{}, syntax.Error("Missing arguments")
 	}
@@ -23,7 +23,7 @@ func oneName(args []syntax.Arg) (syntax.Arg, error) {
 // Create: RFC 3501 section 6.3.3. A separator at the end says that only
 // children will be made.
 func (c *Commands) Create(args []syntax.Arg) error {
-	a, err := oneName(args)
+	a, err := OneName(args)
 	if err != nil {
 		return err
 	}
@@ -60,7 +60,7 @@ func (c *Commands) cutSeparator(name []byte) ([]byte, bool) {
 
 // Delete: RFC 3501 section 6.3.4.
 func (c *Commands) Delete(args []syntax.Arg) error {
-	a, err := oneName(args)
+	a, err := OneName(args)
 	if err != nil {
 		return err
 	}
@@ -118,7 +118,7 @@ func (c *Commands) Unsubscribe(args []syntax.Arg) error {
 }
 
 func (c *Commands) subscribe(args []syntax.Arg, on bool, word string) error {
-	a, err := oneName(args)
+	a, err := OneName(args)
 	if err != nil {
 		return err
 	}

@@ -67,6 +67,15 @@ func (sp *Spool) Take(r io.Reader) (Place, error) {
 	return Place{start, sp.size - start}, err
 }
 
+// Start returns where the next octet will stand.
+func (sp *Spool) Start() int64 { return sp.size }
+
+// Since returns what was written since Start was asked.
+func (sp *Spool) Since(start int64) Place { return Place{start, sp.size - start} }
+
+// Size returns the octets of a message.
+func (at Place) Size() int64 { return at.n }
+
 // reader gives a piece back.
 func (sp *Spool) reader(at Place) io.Reader {
 	if sp.file != nil {

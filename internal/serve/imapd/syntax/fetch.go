@@ -11,13 +11,14 @@ import (
 // ItemKind is what one item of FETCH asks for.
 type ItemKind uint8
 
-// The values of ItemKind. The first five are written before all others, as
+// The values of ItemKind. The first six are written before all others, as
 // Dovecot does, because they cost nothing.
 const (
 	ItemUID ItemKind = iota
 	ItemFlags
 	ItemDate
 	ItemModSeq
+	ItemSaveDate // RFC 8514
 	ItemSize
 	ItemEnvelope
 	ItemBody
@@ -27,7 +28,6 @@ const (
 	ItemPreview    // RFC 8970
 	ItemEmailID    // RFC 8474
 	ItemThreadID
-	ItemSaveDate // RFC 8514
 )
 
 // Item is one item of FETCH.

@@ -39,6 +39,7 @@ const (
 	Literal             // the text of a literal
 	List                // (...)
 	Size                // a literal that is still to be read (only from Args with stream)
+	Parts               // "(" behind CATENATE or UTF8: a list that is still to be read with Part (likewise)
 )
 
 // Arg is one argument of a command. Text is good until the next command.
@@ -143,13 +144,15 @@ func (p *Parser) limit() int {
 // of the line to Skip.
 func (p *Parser) Args(stream bool) ([]Arg, error) {
 	args, err := p.list(0, stream)
-	if err == nil && !p.ended && !endsInSize(args) {
+	if err == nil && !p.ended && !endsInSize(args) && !endsIn(args, Parts) {
 		return nil, Error("Unexpected ')'")
 	}
 	return args, err
 }
 
-func endsInSize(args []Arg) bool { return len(args) > 0 && args[len(args)-1].Kind == Size }
+func endsInSize(args []Arg) bool { return endsIn(args, Size) }
+
+func endsIn(args []Arg, k Kind) bool { return len(args) > 0 && args[len(args)-1].Kind == k }
 
 // list reads arguments up to the line's end or the ")" that ends the list.
 func (p *Parser) list(depth int, stream bool) (args []Arg, err error) {
@@ -165,6 +168,9 @@ func (p *Parser) list(depth int, stream bool) (args []Arg, err error) {
 		}
 		if p.count++; p.count > maxArgs {
 			return nil, Error("Too many arguments")
+		}
+		if c == '(' && stream && depth == 0 && opensParts(args) {
+			return append(args, Arg{Kind: Parts}), nil
 		}
 		a, err := p.arg(c, depth, stream)
 		if err != nil {
