@@ -109,9 +109,20 @@ func (a *Account) differ(x, y *guarded) bool {
 	return false
 }
 
-// Append implements store.Mailbox. Whoever calls it has asked Fits: the bodies'
-// sizes are not known before they are written.
+// Append implements store.Mailbox. A body that does not tell its size is not held
+// to the limits: a command of an administrator's writes it.
 func (b *guarded) Append(msgs []store.New) ([]uint32, error) {
+	var sizes []int64
+	for i := range msgs {
+		if r, ok := msgs[i].Body.(interface{ Size() int64 }); ok {
+			sizes = append(sizes, r.Size())
+		}
+	}
+	if !b.moving {
+		if err := b.Fits(sizes); err != nil {
+			return nil, err
+		}
+	}
 	uids, err := b.Mailbox.Append(msgs)
 	if err == nil {
 		b.added(uids)

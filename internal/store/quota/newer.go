@@ -101,7 +101,7 @@ func (s section) root(name string, expand func(string) string) (*Root, error) {
 		r.Driver = Count
 	case Count, Maildir:
 	default:
-		return nil, bad("quota "+name, "Unknown quota driver: %s", r.Driver)
+		return nil, bad("quota "+name, "unknown quota driver: %s", r.Driver)
 	}
 	if v := s.get("name"); v != "" {
 		r.Name = expand(v)

@@ -79,7 +79,7 @@ func parseRoot(key string, s Settings, expand func(string) string) (*Root, error
 	case "fs":
 		return nil, bad(key, "the driver fs shows the kernel's quota, which is not built; the kernel holds users to it without any setting")
 	default:
-		return nil, bad(key, "Unknown quota backend: %s", driver)
+		return nil, bad(key, "unknown quota backend: %s", driver)
 	}
 	if yes(s["quota_vsizes"]) && driver == Maildir {
 		return nil, bad("quota_vsizes", "is not supported with quota = maildir, whose file holds the octets on disk")
@@ -116,7 +116,7 @@ func (r *Root) parameters(key, params string) error {
 	}
 	for p := range strings.SplitSeq(params, ":") {
 		if p != "" && !r.parameter(p) {
-			return bad(key, "Unknown parameter for backend %s: %s", r.Driver, p)
+			return bad(key, "unknown parameter for backend %s: %s", r.Driver, p)
 		}
 	}
 	return nil
@@ -170,7 +170,7 @@ func (r *Root) parseGrace(v string) (err error) {
 func (r *Root) rule(v string) error {
 	box, limits, ok := strings.Cut(v, ":")
 	if !ok {
-		return fmt.Errorf("Invalid rule: %s", v)
+		return fmt.Errorf("invalid rule: %s", v)
 	}
 	all := box == "*" || box == "?"
 	rule := Rule{Mailbox: box}
@@ -187,7 +187,7 @@ func (r *Root) rule(v string) error {
 		return nil
 	}
 	if rule.Bytes < 0 || rule.Count < 0 {
-		return fmt.Errorf("Invalid rule %s: limits can't be negative", v)
+		return fmt.Errorf("invalid rule %s: limits can't be negative", v)
 	}
 	if box == "*" || !r.Forced {
 		r.Limits, r.Forced = rule.Limits, r.Forced || box == "*"
@@ -209,19 +209,19 @@ func (rule *Rule) parse(limits string, all bool) error {
 		case "backend", "": // of file system quotas, and nothing
 			continue
 		default:
-			return fmt.Errorf("Invalid rule %s: Unknown rule limit name: %s", limits, l)
+			return fmt.Errorf("invalid rule %s: Unknown rule limit name: %s", limits, l)
 		}
 		if p, ok := strings.CutSuffix(value, "%"); ok {
 			n, err := strconv.ParseInt(p, 10, 32)
 			if err != nil || all {
-				return fmt.Errorf("Invalid rule %s: Default rule can't be a percentage", limits)
+				return fmt.Errorf("invalid rule %s: Default rule can't be a percentage", limits)
 			}
 			*part = n
 			continue
 		}
 		n, err := Size(value, unit)
 		if err != nil {
-			return fmt.Errorf("Invalid rule %s: %v", limits, err)
+			return fmt.Errorf("invalid rule %s: %v", limits, err)
 		}
 		*into = n
 	}
@@ -244,11 +244,11 @@ func Size(v string, unit int64) (int64, error) {
 	case "t", "tb":
 		unit = 1 << 40
 	default:
-		return 0, fmt.Errorf("Unknown unit: %s", v[len(digits):])
+		return 0, fmt.Errorf("unknown unit: %s", v[len(digits):])
 	}
 	n, err := strconv.ParseInt(strings.TrimSpace(digits), 10, 64)
-	if err != nil || n > math.MaxInt64/unit/256 || n < -math.MaxInt64/unit/256 {
-		return 0, fmt.Errorf("Invalid number: %s", v)
+	if err != nil || n > math.MaxInt64/unit/4 || n < -math.MaxInt64/unit/4 {
+		return 0, fmt.Errorf("invalid number: %s", v)
 	}
 	return n * unit, nil
 }

@@ -40,7 +40,7 @@ func (o *OverFlag) wrong(over bool) bool {
 func (r *Root) warning(v string) error {
 	limit, command, ok := strings.Cut(v, " ")
 	if !ok || strings.TrimSpace(command) == "" {
-		return fmt.Errorf("No command specified: %s", v)
+		return fmt.Errorf("no command specified: %s", v)
 	}
 	var w Warning
 	limit, w.Below = strings.CutPrefix(limit, "-")
@@ -56,7 +56,7 @@ func (r *Root) warning(v string) error {
 	case "messages":
 		w.Count, unit = true, 1
 	default:
-		return fmt.Errorf("Invalid warning rule: Unknown rule limit name: %s", limit)
+		return fmt.Errorf("invalid warning rule: Unknown rule limit name: %s", limit)
 	}
 	var err error
 	if p, ok := strings.CutSuffix(value, "%"); ok {
@@ -65,7 +65,7 @@ func (r *Root) warning(v string) error {
 		w.Limit, err = Size(value, unit)
 	}
 	if err != nil {
-		return fmt.Errorf("Invalid warning rule: %s", limit)
+		return fmt.Errorf("invalid warning rule: %s", limit)
 	}
 	w.Command = command1(command)
 	r.Warnings = append(r.Warnings, w)
