@@ -46,6 +46,12 @@ func (p *parent) startEngine() error {
 	return nil
 }
 
+// timerSlack is how late the timers of an engine and of a deliver may go off. Go's
+// runtime looks after its threads every 20 microseconds while they work, which is a
+// third of all work with the kernel's usual slack; no timer of ours knows parts of
+// a millisecond.
+const timerSlack = time.Millisecond
+
 // launch starts the engine's process with more arguments.
 func (p *parent) launch(stderr *os.File, args ...string) (*engineProc, error) {
 	near, far, err := proc.Pair()
@@ -63,7 +69,7 @@ func (p *parent) launch(stderr *os.File, args ...string) (*engineProc, error) {
 	}
 	pr, err := proc.Start(proc.Role{
 		Path: self, Args: append([]string{"mtad", "--engine", "-c", p.main.Dir()}, args...),
-		Env: proc.CleanEnv(), User: p.owner, Files: files, Stderr: stderr,
+		Env: proc.CleanEnv(), User: p.owner, Files: files, Stderr: stderr, Slack: timerSlack,
 	})
 	if err != nil {
 		near.Close()

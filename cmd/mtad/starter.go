@@ -220,6 +220,7 @@ func (s *starter) conversation(service string, r proc.Role) (*os.File, error) {
 	}
 	r.Path, r.Args = filepath.Join(s.bin, "deliver"), append(append([]string{"deliver", "-c", s.dir, "-z"}, s.options[service]...), r.Args...)
 	r.Env, r.Files, r.Stderr = append(proc.CleanEnv(), deliverEnv[:]...), []*os.File{theirs}, s.words
+	r.Slack = timerSlack
 	p, err := proc.Start(r)
 	if err != nil {
 		s.live.Add(-1)
