@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"packetboat/internal/auth"
+	"packetboat/internal/sys/proc"
 )
 
 // serveAnvil answers doveadm who, ours and Dovecot's: VERSION, then
@@ -25,22 +25,8 @@ func (p *parent) serveAnvil() {
 	for _, s := range p.sockets.open {
 		if s.as.Service == "anvil" && !s.served {
 			s.served = true
-			go p.acceptAnvil(s)
+			go proc.Accept(s, nil, p.anvil)
 		}
-	}
-}
-
-func (p *parent) acceptAnvil(l net.Listener) {
-	for {
-		c, err := l.Accept()
-		if errors.Is(err, net.ErrClosed) {
-			return
-		}
-		if err != nil {
-			time.Sleep(50 * time.Millisecond)
-			continue
-		}
-		go p.anvil(c)
 	}
 }
 

@@ -77,7 +77,7 @@ func (r *authRole) handle(e event) {
 		if l, err := listenerOf(e); err == nil {
 			r.ears = append(r.ears, l)
 			if e.Listen.Service == "userdb" {
-				go r.serveUserdb(l)
+				go proc.Accept(l, nil, r.serveUserdb)
 				return
 			}
 			go r.server.Serve(l)

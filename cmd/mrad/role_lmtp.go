@@ -57,7 +57,7 @@ func (r *lmtpRole) handle(e event) {
 		r.p.send(message{Op: opReady})
 	case opListen:
 		if l, err := listenerOf(e); err == nil {
-			go r.accept(l)
+			go proc.Accept(l, nil, r.serve)
 		}
 		return
 	case opRetire, opStop:
@@ -71,20 +71,6 @@ func (r *lmtpRole) handle(e event) {
 		}()
 	}
 	e.close()
-}
-
-func (r *lmtpRole) accept(l net.Listener) {
-	for {
-		c, err := l.Accept()
-		if errors.Is(err, net.ErrClosed) {
-			return
-		}
-		if err != nil {
-			time.Sleep(50 * time.Millisecond)
-			continue
-		}
-		go r.serve(c)
-	}
 }
 
 func (r *lmtpRole) serve(c net.Conn) {

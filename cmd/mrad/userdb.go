@@ -7,37 +7,27 @@ import (
 	"net"
 	"os"
 	"strconv"
-	"time"
 
 	"packetboat/internal/auth"
 	"packetboat/internal/auth/wire"
 	"packetboat/internal/sys/proc"
 )
 
-// serveUserdb answers an auth-userdb socket: dovecot-lda and doveadm user ask it.
-func (r *authRole) serveUserdb(l net.Listener) {
-	for {
-		c, err := l.Accept()
-		if errors.Is(err, net.ErrClosed) {
-			return
-		}
-		if err != nil {
-			time.Sleep(50 * time.Millisecond)
-			continue
-		}
-		u, ok := c.(*net.UnixConn)
-		if !ok {
-			c.Close()
-			continue
-		}
-		m := wire.Master{User: r.userdb, Allow: mayAsk(u)}
-		if m.Allow(map[string]string{}) {
-			// Root asks: doveadm -A, auth lookup, auth cache flush. Nothing is cached.
-			m.Pass, m.List = r.passdb, r.auth.Users
-			m.Flush = func([]string) int { return 0 }
-		}
-		go wire.ServeMaster(c, m)
+// serveUserdb answers a client of an auth-userdb socket: dovecot-lda and doveadm
+// user are such.
+func (r *authRole) serveUserdb(c net.Conn) {
+	u, ok := c.(*net.UnixConn)
+	if !ok {
+		c.Close()
+		return
 	}
+	m := wire.Master{User: r.userdb, Allow: mayAsk(u)}
+	if m.Allow(map[string]string{}) {
+		// Root asks: doveadm -A, auth lookup, auth cache flush. Nothing is cached.
+		m.Pass, m.List = r.passdb, r.auth.Users
+		m.Flush = func([]string) int { return 0 }
+	}
+	wire.ServeMaster(c, m)
 }
 
 // mayAsk lets root, and the user that this process runs as, ask for everybody,

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -239,21 +238,9 @@ func (e *engine) listen() error {
 	return errParentGone
 }
 
-// accept serves connections until the listener is closed. Running out of
-// descriptors passes: it waits a little, as smtpd waits in such a case.
+// accept serves connections until the listener is closed.
 func (e *engine) accept(l net.Listener, serve func(net.Conn)) {
-	for {
-		c, err := l.Accept()
-		if errors.Is(err, net.ErrClosed) {
-			return
-		}
-		if err != nil {
-			e.log.Warn("accept connection: %s", proc.ErrText(err))
-			time.Sleep(100 * time.Millisecond)
-			continue
-		}
-		go serve(c)
-	}
+	proc.Accept(l, func(err error) { e.log.Warn("accept connection: %s", proc.ErrText(err)) }, serve)
 }
 
 // wait returns when the system stops: what is in hand is finished first.

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"packetboat/internal/sys/proc"
 )
 
 // Limits of a Server.
@@ -62,18 +64,8 @@ type kept struct {
 }
 
 // Serve accepts connections until l is closed.
-func (s *Server) Serve(l net.Listener) error {
-	for {
-		c, err := l.Accept()
-		if errors.Is(err, net.ErrClosed) {
-			return nil
-		}
-		if err != nil {
-			time.Sleep(100 * time.Millisecond) // out of descriptors: others must end first
-			continue
-		}
-		go s.ServeConn(c)
-	}
+func (s *Server) Serve(l net.Listener) {
+	proc.Accept(l, nil, s.ServeConn)
 }
 
 // ServeConn serves one client and closes its connection.

@@ -6,14 +6,15 @@ import (
 	"slices"
 
 	"packetboat/internal/sys/haproxy"
+	"packetboat/internal/sys/proc"
 )
 
 // ServeBalanced is Serve for a port behind a load balancer that says with the
 // PROXY protocol whose connection it hands on (inet_listener { haproxy = yes }). A
 // connection from outside haproxy_trusted_networks is closed: anybody could claim
 // to come from a trusted network otherwise.
-func (s *Server) ServeBalanced(l net.Listener, p Proto, immediate bool) error {
-	return s.accept(l, func(c net.Conn) {
+func (s *Server) ServeBalanced(l net.Listener, p Proto, immediate bool) {
+	proc.Accept(l, nil, func(c net.Conn) {
 		local, remote, ok := s.header(c)
 		if !ok {
 			c.Close()

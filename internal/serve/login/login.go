@@ -28,6 +28,7 @@ import (
 
 	"packetboat/internal/auth/wire"
 	"packetboat/internal/sys/maillog"
+	"packetboat/internal/sys/proc"
 )
 
 // Proto is a protocol of the clients.
@@ -135,23 +136,8 @@ func New(o Options, auth *wire.Client, parent Parent) *Server {
 
 // Serve accepts clients of p until l is closed. immediate means that TLS
 // begins at once (ports 993 and 995).
-func (s *Server) Serve(l net.Listener, p Proto, immediate bool) error {
-	return s.accept(l, func(c net.Conn) { s.meet(c, p, immediate, addrPort(c.LocalAddr()), addrPort(c.RemoteAddr())) })
-}
-
-// accept runs meet for every client.
-func (s *Server) accept(l net.Listener, meet func(net.Conn)) error {
-	for {
-		c, err := l.Accept()
-		if errors.Is(err, net.ErrClosed) {
-			return nil
-		}
-		if err != nil {
-			time.Sleep(50 * time.Millisecond) // out of descriptors, or a client that left at once
-			continue
-		}
-		go meet(c)
-	}
+func (s *Server) Serve(l net.Listener, p Proto, immediate bool) {
+	proc.Accept(l, nil, func(c net.Conn) { s.meet(c, p, immediate, addrPort(c.LocalAddr()), addrPort(c.RemoteAddr())) })
 }
 
 // Shutdown sends every client away that has not logged in yet, and waits for
