@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"packetboat/internal/sys/cert"
+	"packetboat/test/oracle"
 )
 
 // issueClient makes an authority and a client certificate that it signs; file
@@ -77,7 +78,7 @@ func TestClientCertificates(t *testing.T) {
 		"Trusted TLS connection established from unknown[127.0.0.3]: TLSv1.3*", "Untrusted TLS connection established from unknown[127.0.0.3]: TLSv1.3*",
 		"NOQUEUE: abort: TLS from unknown[127.0.0.3]: No client certificate presented", "NOQUEUE: abort: TLS from unknown[127.0.0.3]: Client certificate not trusted"}
 	for _, l := range want {
-		if !await(func() bool { return hasLine(w.log.all(), l) }) {
+		if !oracle.Await(func() bool { return hasLine(w.log.all(), l) }) {
 			t.Errorf("no line %q in\n%s", l, strings.Join(w.log.all(), "\n"))
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"packetboat/internal/auth/wire"
+	"packetboat/test/oracle"
 )
 
 // A dialogue file holds sessions. Its lines are:
@@ -210,7 +211,7 @@ func (d *dialogue) run(t *testing.T, p *peer) {
 	}
 	p.conn.Close()
 	for _, st := range logs {
-		if !await(func() bool { return hasLine(p.log(), st.text) }) {
+		if !oracle.Await(func() bool { return hasLine(p.log(), st.text) }) {
 			lines := p.log()
 			t.Errorf("%s:%d: %s: no log line %q in the last of\n\t%s", d.file, st.line, p.who, st.text,
 				strings.Join(lines[max(0, len(lines)-8):], "\n\t"))
@@ -228,7 +229,7 @@ func hasLine(lines []string, pattern string) bool {
 }
 
 func (d *dialogue) step(st step, p *peer, r *bufio.Reader, before int) string {
-	p.conn.SetDeadline(time.Now().Add(7 * time.Second))
+	p.conn.SetDeadline(time.Now().Add(oracle.Patience))
 	switch st.op {
 	case "->", "=>":
 		s := unescape(st.text)
@@ -239,7 +240,7 @@ func (d *dialogue) step(st step, p *peer, r *bufio.Reader, before int) string {
 	case "<-":
 		return p.answer(r, st.text)
 	case "queued":
-		if p.queue != nil && !await(func() bool { return fmt.Sprint(len(p.queue.messages())-before) == st.text }) {
+		if p.queue != nil && !oracle.Await(func() bool { return fmt.Sprint(len(p.queue.messages())-before) == st.text }) {
 			return fmt.Sprintf("%d messages queued, want %s", len(p.queue.messages())-before, st.text)
 		}
 	case "body":
@@ -286,11 +287,12 @@ func (p *peer) answer(r *bufio.Reader, want string) string {
 func services() map[string]func(w *world) {
 	return map[string]func(w *world){
 		"plain": func(*world) {},
+		"quick": func(w *world) { w.opts.Timeout = 2 * time.Second },
 		"xclient": func(w *world) {
 			w.opts.SASL = true
 			w.opts.XClient, w.opts.XForward = words2("127.0.0.3, !127.0.0.5, 127.0.0.4/31"), []string{"127.0.0.3"}
 		},
-		"haproxy": func(w *world) { w.opts.Upstream, w.opts.UpstreamTime = "haproxy", time.Second },
+		"haproxy": func(w *world) { w.opts.Upstream, w.opts.UpstreamTime = "haproxy", 5*time.Second },
 		"rates": func(w *world) {
 			w.opts.MsgRate, w.opts.RcptRate, w.opts.ClientExempt = 2, 3, []string{"127.0.0.9"}
 		},
@@ -362,6 +364,9 @@ func TestDialogues(t *testing.T) {
 			w := worlds[d.service]
 			if w == nil {
 				t.Skipf("service %s is tested elsewhere", d.service)
+			}
+			if d.service == "quick" { // they wait for a time-out, and need not one after the other
+				t.Parallel()
 			}
 			skip := len(w.log.all())
 			d.run(t, &peer{who: "ours", conn: dialFrom(t, d.from, w.addr), queue: w.queue,

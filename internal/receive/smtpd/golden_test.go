@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"packetboat/internal/auth/wire"
+	"packetboat/test/oracle"
 )
 
 // goldenDir holds what a real Postfix answered and logged; it is no part of
@@ -145,7 +146,7 @@ func TestGoldenTraffic(t *testing.T) {
 func (s *goldenSession) replay(t *testing.T, w *world, from string) {
 	conn := dialFrom(t, from, w.addr)
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(5 * time.Second))
+	conn.SetDeadline(time.Now().Add(oracle.Patience))
 	r := bufio.NewReader(conn)
 	for _, turn := range s.turn {
 		if turn.send != "" {
@@ -179,7 +180,7 @@ func checkGoldenLog(t *testing.T, w *world) {
 	for _, l := range goldenLog(t) {
 		golden[queueID.ReplaceAllString(l, "ID")] = true
 	}
-	await(func() bool { return w.srv.Sessions() == 0 })
+	oracle.Await(func() bool { return w.srv.Sessions() == 0 })
 	lines := w.log.all()
 	for _, l := range lines {
 		if !golden[queueID.ReplaceAllString(l, "ID")] {

@@ -16,6 +16,7 @@ import (
 	"packetboat/internal/route/table"
 	"packetboat/internal/sys/dns"
 	"packetboat/internal/sys/maillog"
+	"packetboat/test/oracle"
 )
 
 // memQueue is a queue in memory: messages that were committed, in order.
@@ -206,29 +207,14 @@ func newWorld() *world {
 	w.pol = policy.Options{MyNetworks: []string{"127.0.0.1/32"}, Delimiter: "+",
 		Relay: words2("permit_mynetworks permit_sasl_authenticated defer_unauth_destination")}
 	w.opts = Options{Hostname: "mail.example.org", Banner: "mail.example.org ESMTP Postfix (Debian/GNU)",
-		SizeLimit: 200000, Timeout: time.Second,
+		SizeLimit: 200000, Timeout: oracle.Patience,
 		Forbidden: []string{"CONNECT", "GET", "POST", "regexp:{{/^[^A-Z]/ Bogus}}"}} // as main.cf has it
 	return w
 }
 
 func (w *world) start(t testing.TB) *world {
 	t.Helper()
-	log := maillog.To(w.log, maillog.Options{}).Program("smtpd")
-	pol, err := policy.New(w.pol, policy.Deps{Log: log, Router: testRouter{w.relay}, Resolver: testResolver{}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.deps.Table = func(spec string) (gate.Table, error) { return table.Open(spec, table.Options{}) }
-	if w.deps.Anvil == nil {
-		w.deps.Anvil = gate.NewAnvil(gate.AnvilOptions{}, nil)
-	}
-	w.deps.Log, w.deps.Policy, w.deps.Open = log, pol, w.queue.Open
-	if w.deps.Resolver == nil {
-		w.deps.Resolver = testResolver{}
-	}
-	if w.srv, err = New(w.opts, w.deps); err != nil {
-		t.Fatal(err)
-	}
+	w.build(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -254,25 +240,56 @@ func (w *world) start(t testing.TB) *world {
 	return w
 }
 
+// build makes the server, which listens to nobody yet.
+func (w *world) build(t testing.TB) {
+	t.Helper()
+	log := maillog.To(w.log, maillog.Options{}).Program("smtpd")
+	pol, err := policy.New(w.pol, policy.Deps{Log: log, Router: testRouter{w.relay}, Resolver: testResolver{}, Open: func(spec string) (policy.Table, error) { return table.Open(spec, table.Options{}) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.deps.Table = func(spec string) (gate.Table, error) { return table.Open(spec, table.Options{}) }
+	if w.deps.Anvil == nil {
+		w.deps.Anvil = gate.NewAnvil(gate.AnvilOptions{Unit: time.Hour}, nil)
+	}
+	w.deps.Log, w.deps.Policy, w.deps.Open = log, pol, w.queue.Open
+	if w.deps.Resolver == nil {
+		w.deps.Resolver = testResolver{}
+	}
+	if w.srv, err = New(w.opts, w.deps); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// pipeConn is one end of a pipe that says where it leads.
+type pipeConn struct {
+	net.Conn
+	local, remote net.Addr
+}
+
+func (c pipeConn) LocalAddr() net.Addr  { return c.local }
+func (c pipeConn) RemoteAddr() net.Addr { return c.remote }
+
+// bubble serves one session without a network, so that a test of
+// testing/synctest sees how long it takes by a clock that no load slows.
+func (w *world) bubble(t *testing.T) *talk {
+	t.Helper()
+	w.build(t)
+	mine, theirs := net.Pipe()
+	addr := func(ip string) net.Addr { return &net.TCPAddr{IP: net.ParseIP(ip), Port: 25} }
+	go w.srv.ServeConn(pipeConn{theirs, addr("127.0.0.1"), addr("127.0.0.3")})
+	t.Cleanup(func() { mine.Close() })
+	return newTalk(t, mine)
+}
+
 // dialFrom connects to addr from an address of the loopback network.
 func dialFrom(t testing.TB, from, addr string) net.Conn {
 	t.Helper()
-	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: 5 * time.Second}
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: oracle.Patience}
 	c, err := d.Dial("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
 	return c
-}
-
-// await polls until ok or for two seconds.
-func await(ok func() bool) bool {
-	for range 200 {
-		if ok() {
-			return true
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	return false
 }

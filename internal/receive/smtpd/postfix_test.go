@@ -1,20 +1,18 @@
 package smtpd
 
 import (
-	"net"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
 	"testing"
+
+	"packetboat/test/oracle"
 )
 
-// realPostfix is a private Postfix: own configuration, queue and log, on ports
-// of 127.0.0.1.
+// realPostfix is a private Postfix on ports of 127.0.0.1.
 type realPostfix struct {
-	dir   string
+	*oracle.Postfix
 	addrs map[string]string // by service
 }
 
@@ -22,6 +20,7 @@ type realPostfix struct {
 // services().
 var postfixServices = map[string][]string{
 	"plain":  {},
+	"quick":  {"smtpd_timeout=2s"},
 	"limits": {"smtpd_helo_required=yes", "smtpd_hard_error_limit=5", "smtpd_soft_error_limit=3", "smtpd_recipient_limit=3", "smtpd_data_restrictions=reject_unauth_pipelining"},
 	"strict": {"strict_rfc821_envelopes=yes", "disable_vrfy_command=yes"},
 	"now":    {"smtpd_delay_reject=no", "smtpd_helo_restrictions=reject_invalid_helo_hostname,reject_non_fqdn_helo_hostname", "smtpd_sender_restrictions=reject_non_fqdn_sender"},
@@ -31,7 +30,7 @@ var postfixServices = map[string][]string{
 		"smtpd_relay_restrictions=permit_mynetworks,reject_unauth_destination"},
 	"xclient": {"smtpd_authorized_xclient_hosts=127.0.0.3, !127.0.0.5, 127.0.0.4/31", "smtpd_authorized_xforward_hosts=127.0.0.3",
 		"smtpd_sasl_auth_enable=yes", "smtpd_sasl_type=dovecot", "smtpd_sasl_path=../auth.sock"},
-	"haproxy": {"smtpd_upstream_proxy_protocol=haproxy", "smtpd_upstream_proxy_timeout=1s"},
+	"haproxy": {"smtpd_upstream_proxy_protocol=haproxy", "smtpd_upstream_proxy_timeout=5s"},
 	"rates":   {"smtpd_client_message_rate_limit=2", "smtpd_client_recipient_rate_limit=3", "smtpd_client_event_limit_exceptions=127.0.0.9"},
 	"conns":   {"smtpd_client_connection_rate_limit=2", "smtpd_client_event_limit_exceptions="},
 	"cmds": {"smtpd_command_filter=pcre:DIR/etc/filter", "smtpd_noop_commands=FROB, XYZZY", "smtpd_forbidden_commands=CONNECT GET POST pcre:DIR/etc/bad",
@@ -47,22 +46,17 @@ var postfixServices = map[string][]string{
 	"auth":  {"smtpd_sasl_auth_enable=yes", "smtpd_sasl_type=dovecot", "smtpd_sasl_path=../auth.sock"},
 }
 
-const postfixMain = `compatibility_level = 3.6
-queue_directory = DIR/q
-data_directory = DIR/data
-maillog_file = DIR/mail.log
-maillog_file_prefixes = DIR
-myhostname = mail.example.org
+const postfixMain = `myhostname = mail.example.org
 mydomain = example.org
 myorigin = mail.example.org
 mydestination = mail.example.org, localhost
 mynetworks = 127.0.0.1/32
-inet_interfaces = 127.0.0.1
 inet_protocols = all
 smtpd_banner = $myhostname ESMTP Postfix (Debian/GNU)
 message_size_limit = 200000
 smtpd_error_sleep_time = 0
-smtpd_timeout = 2s
+smtpd_timeout = 90s
+anvil_rate_time_unit = 1h
 smtpd_client_connection_count_limit = 0
 smtpd_forbid_bare_newline = normalize
 smtpd_forbid_bare_newline_exclusions =
@@ -73,7 +67,6 @@ virtual_mailbox_maps = inline:{ bob@vm.test=bob }
 relay_domains = relay.test
 relay_recipient_maps = inline:{ ok@relay.test=x }
 local_recipient_maps = inline:{ alice=x bob=x postmaster=x root=x }
-alias_maps =
 recipient_delimiter = +
 smtpd_tls_cert_file = DIR/etc/cert.pem
 smtpd_tls_key_file = DIR/etc/cert.pem
@@ -81,88 +74,26 @@ smtpd_relay_restrictions = permit_mynetworks permit_sasl_authenticated defer_una
 defer_transports = smtp relay local virtual
 `
 
-const postfixMaster = `postlog unix-dgram n - n - 1 postlogd
-pickup unix n - n 60 1 pickup
-cleanup unix n - n - 0 cleanup
-qmgr unix n - n 300 1 qmgr
-tlsmgr unix - - n 1000? 1 tlsmgr
-rewrite unix - - n - - trivial-rewrite
-bounce unix - - n - 0 bounce
-defer unix - - n - 0 bounce
-trace unix - - n - 0 bounce
-proxymap unix - - n - - proxymap
-smtp unix - - n - - smtp
-relay unix - - n - - smtp
-error unix - - n - - error
-retry unix - - n - - error
-local unix - n n - - local
-virtual unix - n n - - virtual
-anvil unix - - n - 1 anvil
-flush unix n - n 1000? 0 flush
-`
-
 // startPostfix starts it, or skips the test where that is not possible.
 func startPostfix(t *testing.T) *realPostfix {
 	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("needs root: Postfix starts only as root")
-	}
-	if testing.Short() {
-		t.Skip("-short: no comparison with Postfix")
-	}
-	if _, err := exec.LookPath("postfix"); err != nil {
-		t.Skip("Postfix is not installed")
-	}
-	b, err := exec.Command("postconf", "-d", "-h", "mail_version").Output()
-	if err != nil || !strings.HasPrefix(string(b), "3.") {
-		t.Skipf("no real Postfix here: %s %v", b, err)
-	}
-	p := &realPostfix{dir: t.TempDir(), addrs: map[string]string{}}
-	p.layDown(t)
-	if out, err := p.command("start").CombinedOutput(); err != nil {
-		t.Skipf("Postfix does not start here: %v: %s", err, out)
-	}
-	t.Cleanup(func() { p.command("stop").Run() })
-	startAuth(t, p.dir+"/auth.sock")
-	p.await(t)
-	return p
-}
-
-func (p *realPostfix) command(verb string) *exec.Cmd {
-	return exec.Command("postfix", "-c", p.dir+"/etc", verb)
-}
-
-func (p *realPostfix) layDown(t *testing.T) {
-	t.Helper()
-	// The folders of a test are closed to others; Postfix's own users must pass.
-	for d := p.dir; strings.HasPrefix(d, os.TempDir()+"/"); d = filepath.Dir(d) {
-		os.Chmod(d, 0o755)
-	}
-	for _, d := range []string{"etc", "q", "data"} {
-		if err := os.Mkdir(p.dir+"/"+d, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if out, err := exec.Command("chown", "postfix", p.dir+"/data").CombinedOutput(); err != nil {
-		t.Skipf("no user postfix: %s", out)
-	}
-	master := postfixMaster
+	p := &realPostfix{oracle.NewPostfix(t, "3."), map[string]string{}}
+	master := ""
 	_, sink := startSink(t)
 	for name, opts := range postfixServices {
-		addr := freePort(t)
-		p.addrs[name] = addr
-		master += addr + " inet n - n - - smtpd\n"
+		p.addrs[name] = oracle.Address(t)
+		var own []string
 		for _, o := range opts {
-			k, v, _ := strings.Cut(strings.NewReplacer("DIR", p.dir, "SINK", sink).Replace(o), "=")
-			master += "  -o { " + k + " = " + v + " }\n"
+			k, v, _ := strings.Cut(strings.ReplaceAll(o, "SINK", sink), "=")
+			own = append(own, k+" = "+v)
 		}
+		master += oracle.Service(p.addrs[name]+" inet n - n - - smtpd", own...)
 	}
-	writeTables(t, p.dir+"/etc")
-	write(t, p.dir+"/etc/main.cf", strings.ReplaceAll(postfixMain, "DIR", p.dir))
-	write(t, p.dir+"/etc/master.cf", master)
-	if b, err := os.ReadFile("/etc/postfix/postfix-files"); err == nil {
-		write(t, p.dir+"/etc/postfix-files", string(b))
-	}
+	writeTables(t, p.Dir+"/etc")
+	p.Lay(postfixMain, master)
+	startAuth(t, p.Dir+"/auth.sock")
+	p.Start()
+	return p
 }
 
 // writeTables makes the tables of the services cmds.
@@ -179,36 +110,11 @@ func write(t *testing.T, path, text string) {
 	}
 }
 
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
-func (p *realPostfix) await(t *testing.T) {
-	t.Helper()
-	if !await(func() bool {
-		c, err := net.Dial("tcp", p.addrs["plain"])
-		if err == nil {
-			c.Close()
-		}
-		return err == nil
-	}) {
-		t.Skip("Postfix does not answer here")
-	}
-}
-
 var smtpdLine = regexp.MustCompile(`postfix/smtpd\[\d+\]: (.*)`)
 
 // log returns the texts of smtpd's lines.
-func (p *realPostfix) log() []string {
-	b, _ := os.ReadFile(p.dir + "/mail.log")
-	var out []string
-	for _, m := range smtpdLine.FindAllStringSubmatch(string(b), -1) {
+func (p *realPostfix) log() (out []string) {
+	for _, m := range smtpdLine.FindAllStringSubmatch(p.Log(), -1) {
 		out = append(out, m[1])
 	}
 	return out
@@ -216,7 +122,7 @@ func (p *realPostfix) log() []string {
 
 // body returns the message that a "queued as" reply names, without Received.
 func (p *realPostfix) body(id string) string {
-	b, _ := exec.Command("postcat", "-c", p.dir+"/etc", "-h", "-b", "-q", id).Output()
+	b, _ := p.Command("postcat", "-h", "-b", "-q", id).Output()
 	text := string(b)
 	for range 3 {
 		_, text, _ = strings.Cut(text, "\n")

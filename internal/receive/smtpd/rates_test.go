@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"packetboat/test/oracle"
 )
 
 // TestNewTLSRate: sessions that begin anew are counted, resumed ones are not asked for.
@@ -21,7 +23,7 @@ func TestNewTLSRate(t *testing.T) {
 			k.want("250 2.0.0 Ok")
 		}
 	}
-	if !await(func() bool {
+	if !oracle.Await(func() bool {
 		return hasLine(w.log.all(), "warning: Refusing STARTTLS request from unknown[127.0.0.3] for service smtp")
 	}) {
 		t.Errorf("log is %q", w.log.all())
@@ -35,7 +37,7 @@ func TestStartTLSTimeout(t *testing.T) {
 	k.want("220*")
 	k.send("STARTTLS\r\n")
 	k.want("220*", "EOF")
-	if !await(func() bool { return hasLine(w.log.all(), "SSL_accept error from unknown[127.0.0.3]: *") }) {
+	if !oracle.Await(func() bool { return hasLine(w.log.all(), "SSL_accept error from unknown[127.0.0.3]: *") }) {
 		t.Errorf("log is %q", w.log.all())
 	}
 }

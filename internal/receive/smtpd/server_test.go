@@ -12,10 +12,12 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"packetboat/internal/mail"
 	"packetboat/internal/sys/dns"
+	"packetboat/test/oracle"
 )
 
 // countConn counts writes, to see that a batch's replies leave together.
@@ -195,7 +197,7 @@ func TestSessionLimit(t *testing.T) {
 	newTalk(t, dialFrom(t, "127.0.0.5", w.addr)).want("421 4.3.2 All server ports are busy", "EOF")
 	a.send("QUIT\r\n")
 	a.want("221*", "EOF")
-	await(func() bool { return w.srv.Sessions() == 1 })
+	oracle.Await(func() bool { return w.srv.Sessions() == 1 })
 	newTalk(t, dialFrom(t, "127.0.0.5", w.addr)).want("220*")
 }
 
@@ -212,7 +214,7 @@ func TestDrain(t *testing.T) {
 	between.send("MAIL FROM:<a@b.test>\r\nRCPT TO:<alice@localhost>\r\n")
 	between.want("250*", "250*")
 	var wg sync.WaitGroup
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), oracle.Patience)
 	defer cancel()
 	wg.Go(func() { w.srv.Drain(ctx) })
 	idle.want("421 4.3.2 mail.example.org Service is shutting down", "EOF")
@@ -227,50 +229,55 @@ func TestDrain(t *testing.T) {
 }
 
 func TestErrorSleep(t *testing.T) {
-	w := newWorld()
-	w.opts.SoftErrors, w.opts.ErrorSleep = 1, 200*time.Millisecond
-	w.start(t)
-	k := newTalk(t, dialFrom(t, "127.0.0.3", w.addr))
-	k.want("220*")
-	begun := time.Now()
-	k.send("FOO\r\nNOOP\r\n")
-	k.want("500*", "250*")
-	if d := time.Since(begun); d > 150*time.Millisecond {
-		t.Errorf("first error waited %v", d)
-	}
-	begun = time.Now()
-	k.send("FOO\r\n")
-	k.want("500*")
-	if d := time.Since(begun); d < 200*time.Millisecond {
-		t.Errorf("second error waited only %v", d)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.opts.SoftErrors, w.opts.ErrorSleep = 1, 200*time.Millisecond
+		k := w.bubble(t)
+		k.want("220*")
+		begun := time.Now()
+		k.send("FOO\r\nNOOP\r\n")
+		k.want("500*", "250*")
+		if d := time.Since(begun); d != 0 {
+			t.Errorf("first error waited %v", d)
+		}
+		k.send("FOO\r\n")
+		k.want("500*")
+		if d := time.Since(begun); d != 200*time.Millisecond {
+			t.Errorf("second error waited %v", d)
+		}
+	})
 }
 
 // TestSlowUpload: a client that keeps the least rate is not cut, one that drips
 // is.
 func TestSlowUpload(t *testing.T) {
-	w := newWorld()
-	w.opts.Timeout, w.opts.MinRate = 400*time.Millisecond, 10
-	w.start(t)
-	k := newTalk(t, dialFrom(t, "127.0.0.3", w.addr))
-	k.want("220*")
-	k.send("MAIL FROM:<a@b.test>\r\nRCPT TO:<alice@localhost>\r\nDATA\r\n")
-	k.want("250*", "250*", "354*")
-	for range 8 {
-		k.send("0123456789\r\n")
-		time.Sleep(100 * time.Millisecond)
-	}
-	k.send(".\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<alice@localhost>\r\nDATA\r\n")
-	k.want("250*", "250*", "250*", "354*")
-	begun := time.Now()
-	for range 20 {
-		k.send("x")
-		time.Sleep(50 * time.Millisecond)
-	}
-	k.want("421 4.4.2*", "EOF")
-	if d := time.Since(begun); d > 2*time.Second {
-		t.Errorf("a drip held the session for %v", d)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.opts.Timeout, w.opts.MinRate = 400*time.Millisecond, 10
+		k := w.bubble(t)
+		k.want("220*")
+		k.send("MAIL FROM:<a@b.test>\r\nRCPT TO:<alice@localhost>\r\nDATA\r\n")
+		k.want("250*", "250*", "354*")
+		for range 8 {
+			k.send("0123456789\r\n")
+			time.Sleep(100 * time.Millisecond)
+		}
+		k.send(".\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<alice@localhost>\r\nDATA\r\n")
+		k.want("250*", "250*", "250*", "354*")
+		begun := time.Now()
+		var drip sync.WaitGroup
+		drip.Go(func() {
+			for range 20 {
+				k.send("x")
+				time.Sleep(50 * time.Millisecond)
+			}
+		})
+		k.want("421 4.4.2*", "EOF")
+		if d := time.Since(begun); d > time.Second {
+			t.Errorf("a drip held the session for %v", d)
+		}
+		drip.Wait()
+	})
 }
 
 // slowResolver answers when it is let.

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"packetboat/test/oracle"
 )
 
 // sink is a before-queue filter: it takes everything but recipients that begin
@@ -93,7 +95,7 @@ func TestThrough(t *testing.T) {
 	c.want("250*", "250*", "354*")
 	c.send("half\r\n")
 	c.c.Close()
-	if !await(func() bool { return w.srv.Sessions() == 0 }) {
+	if !oracle.Await(func() bool { return w.srv.Sessions() == 0 }) {
 		t.Fatal("the session lives on")
 	}
 	k.mu.Lock()
@@ -119,7 +121,7 @@ func TestThroughSink(t *testing.T) {
 		t.Skip("smtp-sink is not installed")
 	}
 	dir := t.TempDir()
-	addr := freePort(t)
+	addr := oracle.Address(t)
 	args := []string{"-c", "-d", filepath.Join(dir, "m."), addr, "10"}
 	if os.Getuid() == 0 {
 		args = append([]string{"-u", "root"}, args...)
@@ -129,7 +131,7 @@ func TestThroughSink(t *testing.T) {
 		t.Skip(err)
 	}
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	if !await(func() bool {
+	if !oracle.Await(func() bool {
 		c, err := net.Dial("tcp", addr)
 		if err == nil {
 			c.Close()
@@ -147,7 +149,7 @@ func TestThroughSink(t *testing.T) {
 	c.want("250*", "250*", "250*", "354*")
 	c.send("Subject: through\r\n\r\n..\r\n.\r\nQUIT\r\n")
 	c.want("250 2.0.0 Ok", "221*")
-	if !await(func() bool {
+	if !oracle.Await(func() bool {
 		files, _ := filepath.Glob(dir + "/m.*")
 		for _, f := range files {
 			b, _ := os.ReadFile(f)
@@ -163,7 +165,7 @@ func TestThroughSink(t *testing.T) {
 
 func TestThroughNobody(t *testing.T) {
 	w := newWorld()
-	w.opts.Filter = freePort(t)
+	w.opts.Filter = oracle.Address(t)
 	w.start(t)
 	c := newTalk(t, dialFrom(t, "127.0.0.1", w.addr))
 	c.want("220*")

@@ -22,6 +22,7 @@ import (
 	"packetboat/internal/sys/cert"
 
 	"context"
+	"packetboat/test/oracle"
 )
 
 // testTLS returns a server's configuration with a fresh certificate.
@@ -65,7 +66,7 @@ type talk struct {
 }
 
 func newTalk(t *testing.T, c net.Conn) *talk {
-	c.SetDeadline(time.Now().Add(5 * time.Second))
+	c.SetDeadline(time.Now().Add(oracle.Patience))
 	return &talk{t, c, bufio.NewReader(c)}
 }
 
@@ -130,10 +131,10 @@ func TestStartTLS(t *testing.T) {
 		t.Errorf("peer is %+v", p)
 	}
 	line := "Anonymous TLS connection established from unknown[127.0.0.3]: TLSv1.3 with cipher TLS_*/*bits) key-exchange * server-signature ECDSA (P-256)"
-	if !await(func() bool { return hasLine(w.log.all(), line) }) {
+	if !oracle.Await(func() bool { return hasLine(w.log.all(), line) }) {
 		t.Errorf("no TLS line in %q", w.log.all())
 	}
-	if !await(func() bool {
+	if !oracle.Await(func() bool {
 		return hasLine(w.log.all(), "disconnect from unknown[127.0.0.3] ehlo=2 starttls=1/2 auth=1/2 mail=2 rcpt=1/2 data=1 quit=1 commands=9/12")
 	}) {
 		t.Errorf("no disconnect line in %q", w.log.all())
@@ -192,7 +193,7 @@ func TestWrapperMode(t *testing.T) {
 	if strings.Contains(string(b), "250") {
 		t.Errorf("clear text got %q", b)
 	}
-	if !await(func() bool { return hasLine(w.log.all(), "SSL_accept error from unknown[127.0.0.3]: *") }) {
+	if !oracle.Await(func() bool { return hasLine(w.log.all(), "SSL_accept error from unknown[127.0.0.3]: *") }) {
 		t.Errorf("no error line in %q", w.log.all())
 	}
 }
