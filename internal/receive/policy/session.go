@@ -28,6 +28,7 @@ type Session struct {
 	RevState   Lookup
 	Addr       netip.Addr
 	Port       uint16         // the client's; 0 = unknown
+	LogPort    bool           // Client tells it (smtpd_client_port_logging)
 	Server     netip.AddrPort // our end of the connection
 	Helo       string         // empty before HELO or EHLO
 	Proto      string         // SMTP or ESMTP
@@ -65,9 +66,17 @@ type Session struct {
 	afterClient, afterHelo, afterSender *Verdict
 }
 
-// Client returns "name[address]", as it stands in every log line.
+// Client returns "name[address]", or "name[address]:port" with LogPort, as it
+// stands in every log line.
 func (s *Session) Client() string {
-	return s.Name + "[" + s.Addr.Unmap().String() + "]"
+	client := s.Name + "[" + s.Addr.Unmap().String() + "]"
+	if !s.LogPort {
+		return client
+	}
+	if s.Port == 0 {
+		return client + ":unknown"
+	}
+	return client + ":" + portText(s.Port)
 }
 
 // ResetMail forgets the transaction: after RSET, EHLO, STARTTLS, the end of a message.

@@ -43,8 +43,8 @@ func (c *session) ehlo(cmd *syntax.Command) bool {
 		return false
 	}
 	c.offer = c.discarded()
-	if !c.offer.Empty() && !c.offer.Silent {
-		c.s.deps.Log.SMTPDDiscarding(c.offer.List())
+	if l := c.offer.List(); l != "" && !c.offer.Silent {
+		c.s.deps.Log.SMTPDDiscarding(l)
 	}
 	lines := c.keywords()
 	for i, l := range lines {

@@ -48,6 +48,7 @@ type Options struct {
 	NoVRFY          bool          `main:"disable_vrfy_command"`
 	Forbidden       []string      `main:"smtpd_forbidden_commands"`
 	NoopCommands    []string      `main:"smtpd_noop_commands"`
+	LogPort         bool          `main:"smtpd_client_port_logging"`
 	NoPeername      string        `main:"smtpd_peername_lookup"` // "no": every client is "unknown"
 	DiscardMaps     []string      `main:"smtpd_discard_ehlo_keyword_address_maps"`
 	BareNewline     string        `main:"smtpd_forbid_bare_newline"`

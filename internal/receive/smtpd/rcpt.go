@@ -81,7 +81,7 @@ func (c *session) open() bool {
 	c.tx.msg = m
 	c.st.QueueID = m.ID()
 	c.s.deps.Log.SMTPDClient(maillog.SMTPDPeer{ID: m.ID(), Client: c.st.Client(), Method: c.st.Mech, User: c.st.User,
-		Sender: c.peer.SASLFrom, OrigID: c.fwd.Ident, OrigClient: c.fwd.origin()})
+		Sender: c.peer.SASLFrom, OrigID: c.fwd.Ident, OrigClient: c.fwd.origin(c.s.opts.LogPort)})
 	return true
 }
 

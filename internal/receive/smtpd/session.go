@@ -94,7 +94,7 @@ func newSession(s *Server, conn net.Conn) *session {
 func (c *session) remote(remote netip.AddrPort) {
 	c.network, c.ownAddr = gate.Network(remote.Addr()), remote.Addr()
 	c.st = policy.Session{Name: "unknown", Reverse: "unknown", NameState: policy.NameNone,
-		RevState: policy.NameNone, Addr: remote.Addr(), Port: remote.Port(), Server: c.local,
+		RevState: policy.NameNone, Addr: remote.Addr(), Port: remote.Port(), LogPort: c.s.opts.LogPort, Server: c.local,
 		Proto: "SMTP", Where: "CONNECT"}
 	c.peer = mail.Peer{Name: "unknown", Proto: "SMTP", Addr: remote.Addr(), Port: remote.Port(), Service: c.s.opts.Service}
 }

@@ -33,7 +33,7 @@ func (c *session) openFilter() bool {
 	}
 	c.tx.msg = &through{c: c, conv: conv}
 	c.s.deps.Log.SMTPDClient(maillog.SMTPDPeer{ID: "NOQUEUE", Client: c.st.Client(), Method: c.st.Mech, User: c.st.User,
-		Sender: c.peer.SASLFrom, OrigID: c.fwd.Ident, OrigClient: c.fwd.origin()})
+		Sender: c.peer.SASLFrom, OrigID: c.fwd.Ident, OrigClient: c.fwd.origin(c.s.opts.LogPort)})
 	return true
 }
 

@@ -96,7 +96,6 @@ func (c *session) xclientCmd(cmd *syntax.Command) bool {
 		return false
 	}
 	c.reset()
-	c.where, c.st.Where = "CONNECT", "CONNECT"
 	c.denied = false
 	if v := c.connectVerdict(); v != nil {
 		c.reply(v.Reply())
@@ -233,11 +232,15 @@ func (c *session) setXForward(name, value string) (known, ok bool) {
 }
 
 // origin is the client of XFORWARD as the log has it; empty without one.
-func (f *forwarded) origin() string {
+func (f *forwarded) origin(port bool) string {
 	if f.Name == "" && f.Addr == "" {
 		return ""
 	}
-	return orUnknown(f.Name) + "[" + orUnknown(f.Addr) + "]"
+	client := orUnknown(f.Name) + "[" + orUnknown(f.Addr) + "]"
+	if port {
+		client += ":" + orUnknown(f.Port)
+	}
+	return client
 }
 
 func orUnknown(s string) string {

@@ -22,6 +22,7 @@ type client struct {
 	fresh expiry // what it passed now
 	fail  string // the reply to RCPT after a test that failed with "enforce"; empty = none
 	quick bool   // a list of good clients makes all tests pass
+	own   bool   // postscreen_discard_ehlo_keyword_address_maps knows it
 }
 
 func newClient(s *Screen, conn *handed) *client {
@@ -36,7 +37,7 @@ func newClient(s *Screen, conn *handed) *client {
 // say writes one reply. A client that does not take it is no loss.
 func (c *client) say(line string) {
 	c.conn.SetWriteDeadline(time.Now().Add(time.Second))
-	io.WriteString(c.conn, line+"\r\n")
+	io.WriteString(c.conn, c.final(line)+"\r\n")
 }
 
 // drop refuses a client and ends its connection.
@@ -184,7 +185,7 @@ func (c *client) failed(reply string) {
 // wait returns what the client says before it is greeted. It waits the whole
 // time, unless the client is known to be patient and all lists have answered.
 func (c *client) wait(sc *score) ([]byte, error) {
-	c.conn.SetReadDeadline(time.Now().Add(c.s.o.Wait))
+	c.conn.SetReadDeadline(time.Now().Add(c.s.limits().wait))
 	patient := c.known[tPregreet] >= time.Now().Unix()
 	if patient {
 		stop := make(chan struct{})

@@ -70,7 +70,20 @@ func (s *Screen) open() (err error) {
 			return fmt.Errorf("postscreen_command_filter: %w", err)
 		}
 	}
-	return nil
+	return s.openReplies()
+}
+
+// tables opens the tables of a parameter.
+func (s *Screen) tables(param string, specs []string) ([]gate.Table, error) {
+	var out []gate.Table
+	for _, spec := range specs {
+		t, err := s.table(spec)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", param, err)
+		}
+		out = append(out, t)
+	}
+	return out, nil
 }
 
 func (s *Screen) table(spec string) (gate.Table, error) {

@@ -17,10 +17,12 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"packetboat/internal/receive/gate"
 	"packetboat/internal/receive/policy/dnslist"
+	"packetboat/internal/receive/smtpd/syntax"
 	"packetboat/internal/sys/haproxy"
 	"packetboat/internal/sys/maillog"
 )
@@ -62,8 +64,14 @@ type Options struct {
 	HeloNeed bool          `main:"postscreen_helo_required"`
 	NoVRFY   bool          `main:"postscreen_disable_vrfy_command"`
 	Discard  []string      `main:"postscreen_discard_ehlo_keywords"`
-	Size     int64         `main:"message_size_limit"`
-	TLSLevel string        `main:"postscreen_tls_security_level"`
+	// By address, before Discard.
+	DiscardMaps []string `main:"postscreen_discard_ehlo_keyword_address_maps"`
+	Footer      string   `main:"postscreen_reject_footer"` // behind each 4xx and 5xx reply
+	FooterMaps  []string `main:"postscreen_reject_footer_maps"`
+	Expansion   string   `main:"postscreen_expansion_filter"` // bytes that get into it; empty = printable ASCII
+	Soft        bool     `main:"soft_bounce"`
+	Size        int64    `main:"message_size_limit"`
+	TLSLevel    string   `main:"postscreen_tls_security_level"`
 
 	Cache        string        `main:"postscreen_cache_map"`                     // "btree:PATH"; ours is PATH.list
 	Keep         time.Duration `main:"postscreen_cache_retention_time"`          // 0 = 7 days
@@ -71,6 +79,7 @@ type Options struct {
 	Queue        int           `main:"postscreen_pre_queue_limit"`               // clients under test; 0 = 100
 	Upstream     string        `main:"postscreen_upstream_proxy_protocol"`
 	UpstreamTime time.Duration `main:"postscreen_upstream_proxy_timeout"` // 0 = 5 s
+	Stress       *Options      // the same parameters with stress=yes; nil = these
 	// Respect writes ALLOWLISTED and DENYLISTED, not the words of Postfix before 3.6.
 	Respect string `main:"respectful_logging"`
 }
@@ -98,14 +107,23 @@ type Screen struct {
 	forbid  []gate.Table
 	cache   *cache
 
-	mu      sync.Mutex
-	clients map[netip.Addr]int
-	testing int
+	footers, discard []gate.Table
+	filterFooter     string
+	hidden           syntax.Keywords
+
+	stressed atomic.Bool
+	mu       sync.Mutex
+	clients  map[netip.Addr]int
+	testing  int
 }
 
 // New opens lists and cache. The error names the parameter.
 func New(o Options, d Deps) (*Screen, error) {
 	s := &Screen{o: o.withDefaults(), d: d, clients: map[netip.Addr]int{}}
+	if o.Stress != nil {
+		hard := o.Stress.withDefaults()
+		s.o.Stress = &hard
+	}
 	for name, v := range map[string]string{"denylist": s.o.Deny, "greet": s.o.Greet, "dnsbl": s.o.DNSBL,
 		"pipelining": s.o.Pipe, "non_smtp_command": s.o.Non, "bare_newline": s.o.Bare} {
 		if v != "ignore" && v != "enforce" && v != "drop" {
@@ -208,24 +226,24 @@ func (s *Screen) enter(c *client) bool {
 	crowd := s.o.Clients > 0 && n > s.o.Clients && !c.local
 	if !crowd && all <= s.o.Queue {
 		s.clients[c.addr], s.testing = n, all
+		s.weigh()
 		s.mu.Unlock()
 		return true
 	}
 	s.mu.Unlock()
 	if crowd {
-		s.d.Log.ScreenCrowd(c.end, "too many connections")
-		c.say("421 4.7.0 Error: too many connections")
-	} else {
-		s.d.Log.ScreenCrowd(c.end, "all screening ports busy")
-		c.say("421 4.3.2 All screening ports are busy")
+		s.d.Log.ScreenCrowd(c.end)
+		return c.drop("421 4.7.0 Error: too many connections")
 	}
-	return false
+	s.d.Log.ScreenBusy(c.end)
+	return c.drop("421 4.3.2 All screening ports are busy")
 }
 
 func (s *Screen) leave(c *client) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.testing--
+	s.weigh()
 	if s.clients[c.addr]--; s.clients[c.addr] <= 0 {
 		delete(s.clients, c.addr)
 	}

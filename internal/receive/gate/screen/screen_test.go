@@ -187,6 +187,8 @@ func options(service string) Options {
 	switch service {
 	case "deep":
 		o.Greet, o.PipeOn, o.NonOn, o.BareOn, o.Bare = "enforce", true, true, true, "enforce"
+	case "ignoring", "dropping", "soft", "footer", "hiding":
+		moreOptions(service, &o)
 	case "lists":
 		o.Sites = []string{"bl.test*2", "secret.bl2.test=127.0.0.[2..8]", "wl.test=127.0.[0..255].[1..3]*-3"}
 		o.Threshold, o.Good, o.DNSBL, o.PipeOn, o.Reply = 2, -2, "drop", true, "inline:{secret.bl2.test=bl2.test}"
@@ -247,10 +249,8 @@ func listen(t *testing.T, s *Screen) string {
 }
 
 func TestTalks(t *testing.T) {
-	p := ours(t, "plain", "deep")
-	for _, k := range talks() {
-		t.Run(k.name, func(t *testing.T) { p.hold(t, k) })
-	}
+	p := ours(t, "plain", "deep", "ignoring", "dropping", "soft", "footer", "hiding")
+	p.holdAll(t)
 }
 
 // TestLists: scores of block lists with weights and filters, a list of good
@@ -382,7 +382,8 @@ func TestPostscreenAgrees(t *testing.T) {
 	master := postfixMaster
 	for name, opts := range map[string]string{"plain": "", "deep": " -o postscreen_greet_action=enforce -o postscreen_pipelining_enable=yes" +
 		" -o postscreen_non_smtp_command_enable=yes -o postscreen_bare_newline_enable=yes -o postscreen_bare_newline_action=enforce" +
-		" -o postscreen_cache_map=btree:" + dir + "/data/deep"} {
+		" -o postscreen_cache_map=btree:" + dir + "/data/deep", "ignoring": moreMain("ignoring", dir), "dropping": moreMain("dropping", dir),
+		"soft": moreMain("soft", dir), "footer": moreMain("footer", dir), "hiding": moreMain("hiding", dir)} {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
@@ -400,7 +401,5 @@ func TestPostscreenAgrees(t *testing.T) {
 		t.Skipf("Postfix does not start here: %s", out)
 	}
 	t.Cleanup(func() { exec.Command("postfix", "-c", dir+"/etc", "stop").Run() })
-	for _, k := range talks() {
-		t.Run(k.name, func(t *testing.T) { p.hold(t, k) })
-	}
+	p.holdAll(t)
 }

@@ -1,9 +1,6 @@
 package syntax
 
-import (
-	"slices"
-	"strings"
-)
+import "strings"
 
 // Keywords says which EHLO keywords are left out (smtpd_discard_ehlo_keywords).
 type Keywords struct {
@@ -25,13 +22,25 @@ func NewKeywords(discard []string) Keywords {
 // Has tells whether a keyword may be offered.
 func (f Keywords) Has(keyword string) bool { return !f.All && !f.hidden[keyword] }
 
-// List names what is left out, for the log.
+// order is how the log names keywords: Postfix's, then those it does not know.
+// EHLO_MASK_SMTPUTF8 is what Postfix 3.7 writes for SMTPUTF8.
+func order() []string {
+	return []string{"8BITMIME", "AUTH", "ETRN", "PIPELINING", "SIZE", "VERP", "XCLIENT", "XFORWARD", "STARTTLS",
+		"ENHANCEDSTATUSCODES", "DSN", "SMTPUTF8", "CHUNKING", "VRFY", "REQUIRETLS", "LIMITS", "BINARYMIME", "HELP"}
+}
+
+// List names what is left out, for the log. Words that are no keywords are not told.
 func (f Keywords) List() string {
 	var out []string
-	for w := range f.hidden {
-		out = append(out, w)
+	for _, w := range order() {
+		switch {
+		case !f.hidden[w]:
+		case w == "SMTPUTF8":
+			out = append(out, "EHLO_MASK_SMTPUTF8")
+		default:
+			out = append(out, w)
+		}
 	}
-	slices.Sort(out)
 	return strings.Join(out, " ")
 }
 
