@@ -56,8 +56,27 @@ func (g *Log) ScreenReject(end, reply, from, to, proto, helo string) {
 	g.Info("NOQUEUE: reject: RCPT from %s: %s; from=<%s>, to=<%s>, proto=%s, helo=<%s>", end, reply, from, to, proto, helo)
 }
 
-// ScreenCrowd tells that a client, or all together, have too many connections.
-func (g *Log) ScreenCrowd(end, why string) { g.Info("NOQUEUE: reject: CONNECT from %s: %s", end, why) }
+// ScreenCrowd tells that a client has too many connections.
+func (g *Log) ScreenCrowd(end string) {
+	g.Info("NOQUEUE: reject: CONNECT from %s: too many connections", end)
+}
+
+// ScreenBusy tells that all clients together have too many.
+func (g *Log) ScreenBusy(end string) {
+	g.Info("reject: connect from %s: all screening ports busy", end)
+}
+
+// ScreenStress tells that there is not much room left, or enough again; what is
+// entering or leaving.
+func (g *Log) ScreenStress(what string, clients int) {
+	g.Info("%s STRESS mode with %d connections", what, clients)
+}
+
+// ScreenDiscarding tells which EHLO keywords a table hides from a client. There
+// is no colon in front of the port: so the line of postscreen(8) is.
+func (g *Log) ScreenDiscarding(addr, port, keywords string) {
+	g.Info("[%s]%s: discarding EHLO keywords: %s", addr, port, keywords)
+}
 
 // ScreenDisconnect ends the lines of a client that smtpd never sees.
 func (g *Log) ScreenDisconnect(end string) { g.Info("DISCONNECT %s", end) }
