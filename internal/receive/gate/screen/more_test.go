@@ -12,6 +12,7 @@ import (
 	"io"
 	"math/big"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"packetboat/internal/receive/gate"
 	"packetboat/internal/route/table"
 	"packetboat/internal/sys/maillog"
+	"packetboat/test/oracle"
 )
 
 // TestMore: parameters of the dialogue that the comparison with postscreen does
@@ -26,6 +28,7 @@ import (
 func TestMore(t *testing.T) {
 	deep := func(change func(o *Options)) *peer {
 		o := options("deep")
+		o.Wait = 100 * time.Millisecond
 		change(&o)
 		log := &lines{}
 		return &peer{addrs: map[string]string{"x": listen(t, screen(t, log, o))}, log: log.get}
@@ -65,6 +68,50 @@ func TestMore(t *testing.T) {
 	}
 }
 
+// TestStress: when nine tenths of the places are taken, clients wait less long for
+// their greeting; the log tells when that begins and ends.
+func TestStress(t *testing.T) {
+	o := options("plain")
+	o.Queue, o.Teaser, o.Wait = 10, "", time.Hour
+	hard := options("plain")
+	hard.Wait = 50 * time.Millisecond
+	o.Stress = &hard
+	log := &lines{}
+	addr := listen(t, screen(t, log, o))
+	var all []net.Conn
+	for i := range 10 {
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(40+i))}, Timeout: 5 * time.Second}
+		c, err := d.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		all = append(all, c)
+		if i == 8 {
+			awaitLine(t, log, "entering STRESS mode with 9 connections")
+		}
+	}
+	last := all[9]
+	last.SetDeadline(time.Now().Add(8 * time.Second))
+	if l, err := bufio.NewReader(last).ReadString('\n'); !strings.HasPrefix(l, "220 ") {
+		t.Fatalf("under stress a client waits an hour: %q %v", l, err)
+	}
+	for _, c := range all[:3] {
+		c.Close()
+	}
+	awaitLine(t, log, "leaving STRESS mode with 7 connections")
+}
+
+func awaitLine(t *testing.T, log *lines, want string) {
+	t.Helper()
+	for end := time.Now().Add(8 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if slices.Contains(log.get(), want) {
+			return
+		}
+	}
+	t.Fatalf("no %q in\n%s", want, strings.Join(log.get(), "\n"))
+}
+
 // TestStartTLS: the dialogue goes on inside TLS, without what came before in the
 // clear.
 func TestStartTLS(t *testing.T) {
@@ -88,7 +135,7 @@ func TestStartTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(5 * time.Second))
+	conn.SetDeadline(time.Now().Add(oracle.Patience))
 	r := bufio.NewReader(conn)
 	r.ReadString('\n')
 	io.WriteString(conn, "STARTTLS\r\nMAIL FROM:<evil@x.test>\r\n")

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -19,6 +18,7 @@ import (
 	"packetboat/internal/receive/gate"
 	"packetboat/internal/route/table"
 	"packetboat/internal/sys/maillog"
+	"packetboat/test/oracle"
 )
 
 // talk is one conversation: "> text" sends, "< text" expects a line, "wait"
@@ -79,13 +79,13 @@ type peer struct {
 func (p *peer) hold(t *testing.T, k talk) {
 	t.Helper()
 	skip := len(p.log())
-	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(k.from)}, Timeout: 5 * time.Second}
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(k.from)}, Timeout: oracle.Patience}
 	c, err := d.Dial("tcp", p.addrs[k.service])
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(8 * time.Second))
+	c.SetDeadline(time.Now().Add(oracle.Patience))
 	r := bufio.NewReader(c)
 	for _, st := range k.steps {
 		verb, text, _ := strings.Cut(st, " ")
@@ -110,11 +110,8 @@ func (p *peer) hold(t *testing.T, k talk) {
 		}
 	}
 	c.Close()
-	for range 200 {
-		if inOrder(p.log()[skip:], k.log) {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
+	if oracle.Await(func() bool { return inOrder(p.log()[skip:], k.log) }) {
+		return
 	}
 	t.Errorf("log is\n\t%s\nwant\n\t%s", strings.Join(p.log()[skip:], "\n\t"), strings.Join(k.log, "\n\t"))
 }
@@ -182,7 +179,7 @@ func (lists) TXT(context.Context, string) ([]string, error) { return nil, errors
 
 func options(service string) Options {
 	o := Options{Hostname: "mail.example.org", Networks: []string{"127.0.0.1/32"}, Size: 200000,
-		Access: []string{"permit_mynetworks", "inline:{127.0.0.66=reject}"}, Deny: "drop", Wait: 300 * time.Millisecond, Teaser: "patience", Greet: "drop",
+		Access: []string{"permit_mynetworks", "inline:{127.0.0.66=reject}"}, Deny: "drop", Wait: time.Second, Teaser: "patience", Greet: "drop",
 		Forbid: []string{"CONNECT", "GET", "POST"}}
 	switch service {
 	case "deep":
@@ -222,7 +219,7 @@ func screen(t *testing.T, log *lines, o Options) *Screen {
 func behind(c net.Conn) {
 	defer c.Close()
 	io.WriteString(c, "220 mail.example.org\r\n")
-	c.SetReadDeadline(time.Now().Add(time.Second))
+	c.SetReadDeadline(time.Now().Add(oracle.Patience))
 	if _, err := c.Read(make([]byte, 100)); err == nil {
 		io.WriteString(c, "221 2.0.0 Bye\r\n")
 	}
@@ -292,7 +289,7 @@ func TestCache(t *testing.T) {
 // than there are.
 func TestBounds(t *testing.T) {
 	o := options("plain")
-	o.Clients, o.Queue = 2, 3
+	o.Clients, o.Queue, o.Wait = 2, 3, oracle.Patience // all are still waiting when the last one comes
 	log := &lines{}
 	addr := listen(t, screen(t, log, o))
 	first := func(from string) string {
@@ -302,7 +299,7 @@ func TestBounds(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { c.Close() })
-		c.SetDeadline(time.Now().Add(5 * time.Second))
+		c.SetDeadline(time.Now().Add(oracle.Patience))
 		line, _ := bufio.NewReader(c).ReadString('\n')
 		return line
 	}
@@ -322,17 +319,10 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-const postfixMain = `compatibility_level = 3.6
-queue_directory = DIR/q
-data_directory = DIR/data
-maillog_file = DIR/mail.log
-maillog_file_prefixes = DIR
-myhostname = mail.example.org
+const postfixMain = `myhostname = mail.example.org
 mynetworks = 127.0.0.1/32
-inet_interfaces = 127.0.0.1
 inet_protocols = ipv4
 message_size_limit = 200000
-alias_maps =
 postscreen_access_list = permit_mynetworks, cidr:{{127.0.0.66 reject}}
 postscreen_denylist_action = drop
 postscreen_greet_wait = 1s
@@ -340,66 +330,26 @@ postscreen_greet_banner = patience
 postscreen_greet_action = drop
 `
 
-const postfixMaster = `postlog unix-dgram n - n - 1 postlogd
-pickup unix n - n 60 1 pickup
-cleanup unix n - n - 0 cleanup
-qmgr unix n - n 300 1 qmgr
-proxymap unix - - n - - proxymap
-rewrite unix - - n - - trivial-rewrite
-smtpd pass - - n - - smtpd
-dnsblog unix - - n - 0 dnsblog
-tlsproxy unix - - n - 0 tlsproxy
-anvil unix - - n - 1 anvil
-retry unix - - n - - error
-`
-
 var postscreenLine = regexp.MustCompile(`postfix/postscreen\[\d+\]: (.*)`)
 
 // TestPostscreenAgrees holds the same conversations with a real postscreen.
 func TestPostscreenAgrees(t *testing.T) {
-	if os.Getuid() != 0 || testing.Short() {
-		t.Skip("needs root, and time: Postfix starts only as root")
-	}
-	b, err := exec.Command("postconf", "-d", "-h", "mail_version").Output()
-	if err != nil || !strings.HasPrefix(string(b), "3.") {
-		t.Skip("no real Postfix here")
-	}
-	dir := t.TempDir()
-	for d := dir; strings.HasPrefix(d, os.TempDir()+"/"); d = filepath.Dir(d) {
-		os.Chmod(d, 0o755)
-	}
-	for _, d := range []string{"etc", "q", "data"} {
-		os.Mkdir(dir+"/"+d, 0o755)
-	}
-	exec.Command("chown", "postfix", dir+"/data").Run()
+	o := oracle.NewPostfix(t, "3.")
 	p := &peer{addrs: map[string]string{}, log: func() (out []string) {
-		b, _ := os.ReadFile(dir + "/mail.log")
-		for _, m := range postscreenLine.FindAllStringSubmatch(string(b), -1) {
+		for _, m := range postscreenLine.FindAllStringSubmatch(o.Log(), -1) {
 			out = append(out, m[1])
 		}
 		return out
 	}}
-	master := postfixMaster
+	master := "smtpd pass - - n - - smtpd\n"
 	for name, opts := range map[string]string{"plain": "", "deep": " -o postscreen_greet_action=enforce -o postscreen_pipelining_enable=yes" +
 		" -o postscreen_non_smtp_command_enable=yes -o postscreen_bare_newline_enable=yes -o postscreen_bare_newline_action=enforce" +
-		" -o postscreen_cache_map=btree:" + dir + "/data/deep", "ignoring": moreMain("ignoring", dir), "dropping": moreMain("dropping", dir),
-		"soft": moreMain("soft", dir), "footer": moreMain("footer", dir), "hiding": moreMain("hiding", dir)} {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		p.addrs[name] = l.Addr().String()
-		l.Close()
+		" -o postscreen_cache_map=btree:" + o.Dir + "/data/deep", "ignoring": moreMain("ignoring", o.Dir), "dropping": moreMain("dropping", o.Dir),
+		"soft": moreMain("soft", o.Dir), "footer": moreMain("footer", o.Dir), "hiding": moreMain("hiding", o.Dir)} {
+		p.addrs[name] = oracle.Address(t)
 		master += p.addrs[name] + " inet n - n - 1 postscreen" + opts + "\n"
 	}
-	os.WriteFile(dir+"/etc/main.cf", []byte(strings.ReplaceAll(postfixMain, "DIR", dir)), 0o644)
-	os.WriteFile(dir+"/etc/master.cf", []byte(master), 0o644)
-	if b, err := os.ReadFile("/etc/postfix/postfix-files"); err == nil {
-		os.WriteFile(dir+"/etc/postfix-files", b, 0o644)
-	}
-	if out, err := exec.Command("postfix", "-c", dir+"/etc", "start").CombinedOutput(); err != nil {
-		t.Skipf("Postfix does not start here: %s", out)
-	}
-	t.Cleanup(func() { exec.Command("postfix", "-c", dir+"/etc", "stop").Run() })
+	o.Lay(postfixMain, master)
+	o.Start()
 	p.holdAll(t)
 }

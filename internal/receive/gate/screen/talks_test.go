@@ -39,16 +39,19 @@ func moreMain(service, dir string) string {
 	}[service]
 }
 
-// holdAll holds conversations one after the other, and those that share no client
-// with others side by side: each waits for its greeting.
+// holdAll holds the conversations of one client one after the other, and those of
+// different clients side by side: each waits for its greeting.
 func (p *peer) holdAll(t *testing.T) {
-	for _, k := range talks() {
-		t.Run(k.name, func(t *testing.T) { p.hold(t, k) })
+	clients := map[string][]talk{}
+	for _, k := range append(talks(), moreTalks()...) {
+		clients[k.from] = append(clients[k.from], k)
 	}
 	var wg sync.WaitGroup // t.Parallel would hold no more at once than there are processors
-	for _, k := range moreTalks() {
+	for from, list := range clients {
 		wg.Go(func() {
-			t.Run(k.name, func(t *testing.T) { p.only(k.from).hold(t, k) })
+			for _, k := range list {
+				t.Run(k.name, func(t *testing.T) { p.only(from).hold(t, k) })
+			}
 		})
 	}
 	wg.Wait()
