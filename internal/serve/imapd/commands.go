@@ -1,9 +1,6 @@
 package imapd
 
 import (
-	"strconv"
-	"strings"
-
 	"packetboat/internal/serve/imapd/folders"
 	"packetboat/internal/serve/imapd/syntax"
 )
@@ -70,6 +67,10 @@ func anyCommand(name string) spec {
 		return spec{run: onNames((*folders.Commands).XList)}
 	case "LSUB":
 		return spec{run: onNames((*folders.Commands).Lsub)}
+	case "GETMETADATA":
+		return spec{run: onNames((*folders.Commands).GetMetadata)}
+	case "SETMETADATA":
+		return spec{run: onNames((*folders.Commands).SetMetadata)}
 	case "STATUS":
 		return spec{run: onNames((*folders.Commands).Status)}
 	case "APPEND":
@@ -119,46 +120,6 @@ func selectedCommand(name string) spec {
 		return spec{run: (*session).move}
 	}
 	return spec{}
-}
-
-// capabilities is what the client may use after login, in Dovecot's order. A word
-// stands here only when all of it works.
-func (s *session) capabilities() string {
-	words := "IMAP4rev1 IMAP4rev2 SASL-IR LOGIN-REFERRALS ID ENABLE IDLE SORT SORT=DISPLAY THREAD=REFERENCES THREAD=REFS THREAD=ORDEREDSUBJECT " +
-		"MULTIAPPEND URL-PARTIAL CATENATE UNSELECT CHILDREN NAMESPACE UIDPLUS LIST-EXTENDED I18NLEVEL=1 CONDSTORE QRESYNC ESEARCH ESORT SEARCHRES WITHIN " +
-		"LIST-STATUS BINARY MOVE PREVIEW STATUS=SIZE LITERAL+ COMPRESS=DEFLATE PARTIAL REPLACE " +
-		"SAVEDATE OBJECTID UTF8=ACCEPT UIDONLY " + s.appendLimit()
-	for i := range s.user.Namespaces {
-		for _, m := range s.user.Namespaces[i].Mailboxes {
-			if len(m.Use) > 0 && !strings.Contains(words, " SPECIAL-USE") {
-				words += " SPECIAL-USE" // Dovecot, too, offers it only where a folder has a use
-			}
-		}
-	}
-	if s.user.Quota != nil {
-		words += " QUOTA"
-	}
-	if more, plus := strings.CutPrefix(s.opts.Capability, "+"); plus {
-		words += " " + strings.TrimSpace(more)
-	} else if more != "" {
-		words = more
-	}
-	return words
-}
-
-// appendLimit: RFC 7889 section 2. Without a figure the client may ask for that of a mailbox.
-func (s *session) appendLimit() string {
-	if s.opts.MaxMessage > 0 {
-		return "APPENDLIMIT=" + strconv.FormatInt(s.opts.MaxMessage, 10)
-	}
-	return "APPENDLIMIT"
-}
-
-// capability: RFC 3501 section 6.1.1.
-func (s *session) capability([]syntax.Arg) error {
-	s.out.Text("* CAPABILITY ", s.capabilities())
-	s.out.Line()
-	return s.done("OK Capability completed")
 }
 
 // noop: RFC 3501 section 6.1.2.

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"packetboat/internal/store/dict"
 )
 
 // A dialogue file is what one or two clients say and what the server answers.
@@ -20,6 +22,7 @@ import (
 //	inbox mixed.eml plain.eml       the mails in INBOX; all of testdata/*.eml without it
 //	conf dot.conf maildir:~/mail    namespaces of testdata/dot.conf over a store on disk
 //	bends delay-newmail             imap_client_workarounds of both servers
+//	attributes                      with METADATA
 //	ours                            Dovecot 2.3 does not speak it: only ours is asked
 //	c -> a SELECT INBOX             the client; c2 is a second session
 //	s <- * 3 EXISTS                 the answer of both servers, or ours where
@@ -35,6 +38,7 @@ type dialogue struct {
 	bends []string // imap_client_workarounds
 	seqs  bool     // HIGHESTMODSEQ is compared
 	alone bool     // Dovecot is not asked
+	meta  bool     // with mail_attribute_dict
 	steps []step
 }
 
@@ -66,6 +70,9 @@ func parseDialogue(t *testing.T, name string) *dialogue {
 		switch {
 		case strings.HasPrefix(l, "inbox "):
 			d.inbox = strings.Fields(l)[1:]
+			d.head = append(d.head, l)
+		case l == "attributes":
+			d.meta = true
 			d.head = append(d.head, l)
 		case l == "ours":
 			d.alone = true
@@ -320,6 +327,10 @@ func (d *dialogue) ours(t *testing.T) *player {
 		return &player{t: t, modseqs: d.seqs, start: func() *peer { return startUser(t, u, Options{Workarounds: d.bends}) }}
 	}
 	st := memory(t, d.mails(t))
+	if d.meta {
+		u := User{Name: "alice", Store: st, Attributes: dict.Open(filepath.Join(t.TempDir(), "attributes"))}
+		return &player{t: t, modseqs: d.seqs, start: func() *peer { return startUser(t, u, Options{Workarounds: d.bends}) }}
+	}
 	return &player{t: t, modseqs: d.seqs, start: func() *peer { return startOurs(t, st, Options{Workarounds: d.bends}) }}
 }
 
@@ -329,16 +340,19 @@ func (d *dialogue) dovecot(t *testing.T) *player {
 		dovecotSpaces(t, home, d.conf[0], d.conf[1], d.mails(t))
 	}
 	if d.bends != nil {
-		bend(t, home, d.bends)
+		configure(t, home, "imap_client_workarounds = "+strings.Join(d.bends, " "))
+	}
+	if d.meta {
+		configure(t, home, "imap_metadata = yes\nmail_attribute_dict = file:"+home+"/attributes")
 	}
 	return &player{t: t, modseqs: d.seqs, start: func() *peer { return startDovecot(t, home) }}
 }
 
-// bend adds workarounds to the configuration of a Dovecot home.
-func bend(t *testing.T, home string, words []string) {
+// configure adds lines to the configuration of a Dovecot home.
+func configure(t *testing.T, home, lines string) {
 	f, err := os.OpenFile(home+"/dovecot.conf", os.O_APPEND|os.O_WRONLY, 0)
 	if err == nil {
-		_, err = fmt.Fprintf(f, "imap_client_workarounds = %s\n", strings.Join(words, " "))
+		_, err = fmt.Fprintln(f, lines)
 		f.Close()
 	}
 	if err != nil {

@@ -19,6 +19,7 @@ import (
 
 	"packetboat/internal/serve/imapd/tree"
 	"packetboat/internal/store"
+	"packetboat/internal/store/dict"
 	"packetboat/internal/sys/maillog"
 )
 
@@ -42,7 +43,8 @@ type User struct {
 	Store store.Store // the only namespace, without prefix, separated by "/"; or else
 	// Namespaces are all namespaces; sessions share their stores.
 	Namespaces []tree.Namespace
-	Quota      Quota // nil = there is none, and no command for it
+	Attributes *dict.File // mail_attribute_dict, where imap_metadata is on; nil = no METADATA
+	Quota      Quota      // nil = there is none, and no command for it
 }
 
 // tree returns the names of a user.

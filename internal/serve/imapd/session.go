@@ -130,7 +130,7 @@ func serve(conn net.Conn, u User, o Options, st Start) error {
 	o = o.withDefaults()
 	s := &session{user: u, tree: u.tree(), opts: o, start: st}
 	s.out = wire.Output{Conn: conn, Timeout: o.WriteTimeout}
-	s.folders = folders.Commands{Session: host{s}, Tree: s.tree, Out: &s.out, Limit: o.MaxMessage}
+	s.folders = folders.Commands{Session: host{s}, Tree: s.tree, Out: &s.out, Limit: o.MaxMessage, Attributes: u.Attributes}
 	s.in = &input{conn: conn, out: &s.out, timeout: o.IdleTimeout, pending: st.Pending}
 	s.p = syntax.Parser{R: bufio.NewReaderSize(s.in, inSize), Limit: o.MaxLine, Continue: s.askLiteral}
 	defer conn.Close()

@@ -10,6 +10,7 @@ import (
 	"packetboat/internal/serve/imapd/syntax"
 	"packetboat/internal/serve/imapd/tree"
 	"packetboat/internal/serve/imapd/wire"
+	"packetboat/internal/store/dict"
 	"packetboat/internal/store/names"
 )
 
@@ -38,9 +39,10 @@ type Session interface {
 // Commands are the commands of one session.
 type Commands struct {
 	Session
-	Tree  *tree.Tree
-	Limit int64        // octets of one APPEND (RFC 7889); 0 = none
-	Out   *wire.Output // Out.UTF8 says how names are written, and read
+	Tree       *tree.Tree
+	Attributes *dict.File   // mail_attribute_dict; nil = no METADATA
+	Limit      int64        // octets of one APPEND (RFC 7889); 0 = none
+	Out        *wire.Output // Out.UTF8 says how names are written, and read
 }
 
 // MailboxName returns the name in UTF-8 that an argument means. With

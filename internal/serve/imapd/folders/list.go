@@ -34,10 +34,15 @@ func (c *Commands) list(args []syntax.Arg, word string) error {
 		c.listLine("LIST", `\Noselect`, c.Tree.Root(l.Ref))
 		return c.Done("OK List completed")
 	}
+	about, err := entryList(syntax.Arg{Kind: syntax.List, List: l.RetMetadata})
+	if err != nil {
+		return err
+	}
 	entries, err := c.Tree.List(l.Whole())
 	if err != nil {
 		return c.Failed(err, l.Ref, "")
 	}
+	c.addUses(entries)
 	if c.Out.UTF8 { // patterns are taken for modified UTF-7
 		l.Ref = names.Encode(l.Ref)
 		for i := range l.Patterns {
@@ -54,6 +59,9 @@ func (c *Commands) list(args []syntax.Arg, word string) error {
 		if l.RetStatus != nil && !f.NoSelect && !f.Missing {
 			c.listStatus(f.Name, want)
 		}
+		if len(about) > 0 && !f.NoSelect && !f.Missing {
+			c.listMetadata(f.Name, about)
+		}
 	}
 	return c.Done("OK List completed")
 }
@@ -63,6 +71,13 @@ func (c *Commands) list(args []syntax.Arg, word string) error {
 func (c *Commands) listStatus(name string, want statusSet) {
 	if seen, err := c.peek(name, want); err == nil {
 		c.writeStatus(name, name, seen, want)
+	}
+}
+
+// listMetadata writes entries of a folder that LIST has found: RFC 9590.
+func (c *Commands) listMetadata(name string, entries []string) {
+	if found, err := c.metadata(name, entries, &wish{maxSize: -1}); err == nil {
+		c.writeMetadata(name, found)
 	}
 }
 

@@ -30,8 +30,18 @@ func (c *Commands) Create(args []syntax.Arg) error {
 	var children bool
 	a.Text, children = c.cutSeparator(a.Text)
 	name, err := c.MailboxName(a)
+	var use string
+	if err == nil {
+		use, err = c.createUse(args[1:])
+	}
 	if err == nil {
 		err = c.Tree.Create(name, children)
+	}
+	if err == nil {
+		err = c.keepUse(name, use)
+	}
+	if bad, ok := errors.AsType[syntax.Error](err); ok {
+		return bad
 	}
 	if err != nil {
 		return c.Failed(err, name, "")
@@ -42,12 +52,21 @@ func (c *Commands) Create(args []syntax.Arg) error {
 // newID returns the response code that tells the id of a mailbox just made: RFC 8474
 // section 4.1. One that cannot be opened, a place for folders only, has none.
 func (c *Commands) newID(name string) string {
+	id := c.idOf(name)
+	if id == "" {
+		return ""
+	}
+	return "[MAILBOXID (" + id + ")] "
+}
+
+// idOf returns the id of a mailbox, empty where it cannot be opened.
+func (c *Commands) idOf(name string) string {
 	box, err := c.Tree.Open(name)
 	if err != nil {
 		return ""
 	}
 	defer box.Close()
-	return "[MAILBOXID (" + ident.Of(box) + ")] "
+	return ident.Of(box)
 }
 
 func (c *Commands) cutSeparator(name []byte) ([]byte, bool) {
@@ -65,12 +84,17 @@ func (c *Commands) Delete(args []syntax.Arg) error {
 		return err
 	}
 	name, err := c.MailboxName(a)
+	var id string
 	if err == nil {
+		if c.Attributes != nil {
+			id = c.idOf(name)
+		}
 		err = c.Tree.Delete(name)
 	}
 	if err != nil {
 		return c.Failed(err, name, "[NONEXISTENT] ")
 	}
+	c.forgetMetadata(id)
 	if c.isSelected(name) {
 		// What the client still sees is gone: as Dovecot, the session ends.
 		c.Reply("OK Delete completed")

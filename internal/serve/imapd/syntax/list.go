@@ -20,6 +20,7 @@ type ListArgs struct {
 	RetSubscribed bool
 	RetSpecialUse bool
 	RetStatus     []Arg // items of STATUS (RFC 5819); nil = not asked for
+	RetMetadata   []Arg // names of entries (RFC 9590)
 }
 
 // ParseList reads the arguments of LIST; those of LSUB and XLIST have no options.
@@ -105,6 +106,9 @@ func (l *ListArgs) returns(list []Arg) error {
 		case a.Is("STATUS") && i+1 < len(list) && list[i+1].Kind == List:
 			i++
 			l.RetStatus = append([]Arg{}, list[i].List...)
+		case a.Is("METADATA") && i+1 < len(list) && list[i+1].Kind == List:
+			i++
+			l.RetMetadata = list[i].List
 		default:
 			return Error("Unknown return options")
 		}
