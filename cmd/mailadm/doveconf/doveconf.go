@@ -70,6 +70,9 @@ func Run(args []string, stdout, stderr io.Writer) int {
 	}
 	d, err := load(o)
 	if err != nil {
+		if d != nil {
+			warn(d, stderr)
+		}
 		report(err, stderr)
 		return exitConfig
 	}

@@ -128,5 +128,8 @@ func TestMainAgainstOriginal(t *testing.T) {
 		"myorigin = /nosuch\n", "mynetworks_style = bad\n", "inet_protocols = IPV4, x\n", "inet_protocols = IPV4\n", "mynetworks_style = Host, class\n", "a{b} = c\nrelayhost = $a{b}\n", "mydomain = ex.org\nmyhostname = mail.$mydomain\n", "relayhost = ${x?}${x:}$(x?{a}:{b})\n"} {
 		list = append(list, question{main, "", []string{"-n"}}, question{main, "", []string{"-nx"}})
 	}
+	for _, options := range []string{"-", "- x", "-v - x -o q=r", "-o y=z - w"} {
+		list = append(list, question{"", "x inet n - n - - smtpd " + options + " -o a=b\n", []string{"-P"}})
+	}
 	agree(t, list)
 }

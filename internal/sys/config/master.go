@@ -249,6 +249,10 @@ func (s *Service) readOptions() {
 		if arg == "" || arg[0] != '-' || arg == "--" {
 			return
 		}
+		if arg == "-" { // Postfix's postconf takes it for an option that has a value
+			i++
+			continue
+		}
 		if arg != "-o" {
 			s.Verbose += strings.Count(arg, "v")
 			continue

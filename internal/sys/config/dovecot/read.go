@@ -20,25 +20,28 @@ const (
 
 // frame is an open section.
 type frame struct {
-	block  *Block
-	filter Filter
-	outer  *Block // the filter's or root's block, where $names are looked up
-	path   string // of the block in the table: "", "service", "service/unix_listener"
-	kind   string
-	line   int
-	file   string
+	block   *Block
+	filter  Filter
+	outer   *Block // the filter's or root's block, where $names are looked up
+	path    string // of the block in the table: "", "service", "service/unix_listener"
+	kind    string
+	line    int
+	setting bool // it is a setting, written as a section of 2.4 in a file of 2.3
+	file    string
 }
 
 // reader reads one dovecot.conf and what it includes.
 type reader struct {
 	lex.Reader
+	sound  int // warnings before the first error
 	d      *Config
 	stack  []frame
 	legacy legacyState
 }
 
 // Parse reads the text of a dovecot.conf, whose name in messages and for
-// relative includes is path.
+// relative includes is path. With an error there may be a Config all the same: it
+// has the warnings that came before it and nothing else.
 func Parse(path, text string) (*Config, error) {
 	if _, line := newer.Version(text); line > 0 {
 		return parseNewer(path, text)
@@ -58,7 +61,7 @@ func Parse(path, text string) (*Config, error) {
 func (r *reader) result() (*Config, error) {
 	r.d.Warnings = r.Warnings
 	if len(r.Errors) > 0 {
-		return nil, errors.Join(r.Errors...)
+		return &Config{Path: r.d.Path, Warnings: r.Warnings[:r.sound]}, errors.Join(r.Errors...)
 	}
 	return r.d, nil
 }
@@ -99,6 +102,9 @@ func (r *reader) top() *frame { return &r.stack[len(r.stack)-1] }
 
 // apply acts on one logical line.
 func (r *reader) apply(l lex.Line) error {
+	if len(r.Errors) == 0 {
+		r.sound = len(r.Warnings)
+	}
 	if r.legacyLine(l) {
 		return nil
 	}
@@ -113,6 +119,9 @@ func (r *reader) meaning(l lex.Line) error {
 	case lex.End:
 		if len(r.stack) == 1 {
 			return r.Fail("Unexpected '}'", "there is no open section to close")
+		}
+		if t := r.top(); t.setting && len(r.Errors) == 0 {
+			r.Errors = append(r.Errors, &base.Error{File: t.file, Line: t.line, Text: "Unknown setting: " + t.kind + " { }", Hint: newerHint})
 		}
 		r.stack = r.stack[:len(r.stack)-1]
 	case lex.Value, lex.File, lex.Variable:
@@ -150,6 +159,9 @@ func (r *reader) openBlock(f *frame, kind, name string) error {
 			f.block, f.path = &Block{Kind: kind}, path
 			if inMap {
 				return r.Fail("Section not allowed here", "")
+			}
+			if f.setting = ok; ok {
+				return nil // what stands inside is the error, as Dovecot sees it
 			}
 			return r.Fail("Unknown setting: "+r.fullPath(kind)+" { "+kind, "no section of that name belongs here")
 		}
@@ -314,6 +326,9 @@ func (r *reader) setting(l lex.Line) error {
 	return r.put(t, v)
 }
 
+// newerHint is what to do about a setting that is written as a section.
+const newerHint = "such sections are the syntax of Dovecot 2.4, whose files begin with dovecot_config_version = 2.4.0; in 2.3's it is a setting: name = value"
+
 // put checks a value against the table and stores it.
 func (r *reader) put(t *frame, v Value) error {
 	if len(t.block.Values) > maxSettings {
@@ -327,6 +342,9 @@ func (r *reader) put(t *frame, v Value) error {
 	p, ok := Lookup(t.path, v.Name)
 	if ok && p.Type == "alias" {
 		p, ok = Lookup(t.path, p.Default)
+	}
+	if !ok && t.setting {
+		return r.Fail("Unknown setting: "+r.fullPath(v.Name), newerHint)
 	}
 	if !ok {
 		if !isBlock(t.path) && t.path != "" {
