@@ -98,15 +98,17 @@ func (s *session) mail(args string) {
 		s.refuse("501 5.5.4 Syntax: MAIL FROM:<address>")
 		return
 	}
+	size := int64(0)
 	for _, p := range params {
 		name, value, _ := strings.Cut(p, "=")
 		switch strings.ToUpper(name) {
 		case "SIZE":
 			n, err := strconv.ParseInt(value, 10, 64)
-			if err != nil {
+			if err != nil || n < 0 {
 				s.refuse("501 5.5.4 Bad message size syntax")
 				return
 			}
+			size = n
 			if s.o.Size > 0 && n > s.o.Size {
 				s.refuse("552 5.3.4 Message size exceeds fixed limit")
 				return
@@ -117,7 +119,7 @@ func (s *session) mail(args string) {
 			return
 		}
 	}
-	s.sender, s.rcpts = &addr, nil
+	s.sender, s.rcpts, s.size = &addr, nil, size
 	s.say("250 2.1.0 Ok")
 }
 
@@ -135,7 +137,7 @@ func (s *session) rcpt(args string) {
 		s.refuse("501 5.1.3 Syntax: RCPT TO:<address>")
 		return
 	}
-	r := &Rcpt{Addr: addr}
+	r := &Rcpt{Addr: addr, Size: s.size}
 	for _, p := range params {
 		name, value, _ := strings.Cut(p, "=")
 		if err := r.param(strings.ToUpper(name), value); err != nil {
@@ -158,6 +160,10 @@ func (r *Rcpt) param(name, value string) (err error) {
 		r.Orig, err = mail.Unxtext(value)
 	case "XDLVR":
 		r.Delivered, err = mail.Unxtext(value)
+	case "XFOLDER":
+		r.Folder, err = mail.Unxtext(value)
+	case "XQUOTA":
+		r.Ask = true
 	case "ORCPT":
 		r.ORCPT = value
 	case "NOTIFY":

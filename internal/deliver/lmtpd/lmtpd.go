@@ -55,6 +55,11 @@ type Rcpt struct {
 	Orig      string // XORIG: for X-Original-To
 	Delivered string // XDLVR: for Delivered-To
 	ORCPT     string // RFC 3461, as it came
+	Folder    string // XFOLDER: of the mailbox, where it is not the inbox
+	// Ask says that nothing will be delivered: XQUOTA asks whether a message of Size
+	// octets would be taken.
+	Ask  bool
+	Size int64 // octets that MAIL has announced; 0 = not known
 	// Status is the answer, filled by Backend.Deliver; nil counts as success.
 	Status *mail.Status
 	// Box is the backend's own.
@@ -105,6 +110,7 @@ type session struct {
 
 	greeted bool
 	sender  *mail.Address
+	size    int64 // that MAIL announced
 	rcpts   []*Rcpt
 	bdat    *Message // a message whose chunks come in
 	errors  int
