@@ -15,6 +15,7 @@ import (
 	"packetboat/internal/route/rewrite"
 	"packetboat/internal/route/table"
 	"packetboat/internal/send/remote"
+	"packetboat/internal/send/remote/mechs"
 	"packetboat/internal/sys/config"
 )
 
@@ -226,7 +227,7 @@ func (e *engine) sasl(m *config.Main, p *clientParams, o *remote.Options) error 
 	}
 	for name, words := range map[string][]string{"smtp_sasl_security_options": s.Clear,
 		"smtp_sasl_tls_security_options": s.TLS, "smtp_sasl_tls_verified_security_options": s.Verified} {
-		if err := remote.CheckSecurity(words); err != nil {
+		if err := mechs.CheckSecurity(words); err != nil {
 			return configError(m, name, err.Error(), "use noplaintext, noactive, nodictionary, noanonymous, forward_secrecy, mutual_auth")
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 
+	"packetboat/internal/send/remote/certs"
 	"packetboat/internal/sys/dns"
 	"packetboat/internal/trust/dane"
 )
@@ -24,7 +25,7 @@ func (t *Transport) daneState(ctx context.Context, p policy, h host) (policy, er
 		t.log.Warn("%s: dane configured with dnssec lookups disabled", h)
 		return p, errBadPolicy()
 	}
-	if h.unix != "" || isAddress(h.name) || h.insecureMX && only {
+	if h.unix != "" || certs.IsAddress(h.name) || h.insecureMX && only {
 		return weaker(levelMay, "non DNSSEC destination")
 	}
 	secure, err := t.opts.Resolver.SecureAddrs(ctx, h.name)

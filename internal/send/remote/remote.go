@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"packetboat/internal/mail"
+	"packetboat/internal/send/remote/certs"
 	"packetboat/internal/send/remote/convert"
 	"packetboat/internal/sys/dns"
 	"packetboat/internal/sys/maillog"
@@ -157,7 +158,7 @@ func (o *Options) setTLS() {
 	if o.SecureMatch == "" {
 		o.SecureMatch = "nexthop, dot-nexthop"
 	}
-	if digests()[strings.ToLower(o.FingerprintDigest)] == nil {
+	if certs.Digests()[strings.ToLower(o.FingerprintDigest)] == nil {
 		o.FingerprintDigest = "sha256"
 	}
 }
@@ -171,7 +172,7 @@ func (o *Options) Check() (param, why string) {
 		return "smtp_tls_security_level", "invalid tls security level: \"" + o.TLSLevel + "\""
 	case o.TLSWrapper && o.TLSPolicy == nil && l < levelEncrypt:
 		return "smtp_tls_wrappermode", "smtp_tls_wrappermode requires \"smtp_tls_security_level = encrypt\" (or stronger)"
-	case o.FingerprintDigest != "" && digests()[strings.ToLower(o.FingerprintDigest)] == nil:
+	case o.FingerprintDigest != "" && certs.Digests()[strings.ToLower(o.FingerprintDigest)] == nil:
 		return "smtp_tls_fingerprint_digest", "Digest algorithm \"" + o.FingerprintDigest + "\" not found"
 	}
 	for param, list := range map[string]string{"smtp_tls_protocols": o.TLSProtocols, "smtp_tls_mandatory_protocols": o.MandatoryTLS} {

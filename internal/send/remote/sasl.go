@@ -2,21 +2,16 @@ package remote
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/md5"
 	"encoding/base64"
-	"encoding/hex"
-	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/emersion/go-sasl"
-	"github.com/xdg-go/scram"
 
 	"packetboat/internal/mail"
+	"packetboat/internal/send/remote/mechs"
 )
 
 // SASL is what a client needs to log in: smtp_sasl_password_maps and what
@@ -40,68 +35,9 @@ type SASL struct {
 
 // The figures of a login.
 const (
-	maxSteps      = 100       // challenges of one login (smtp_sasl_glue.c)
-	maxIterations = 1_000_000 // rounds of SCRAM that a host may ask for: less than a second's work
-	maxMechanisms = 2048      // octets of the list that a host offers
+	maxSteps      = 100  // challenges of one login (smtp_sasl_glue.c)
+	maxMechanisms = 2048 // octets of the list that a host offers
 )
-
-// The ways a login fails on our side, in the words of sasl_errstring(3).
-var (
-	errNoMechanism = errors.New("no mechanism available")
-	errProtocol    = errors.New("bad protocol / cancel")
-	errStep        = errors.New("generic failure")
-	errMutual      = errors.New("server failed mutual authentication step")
-)
-
-// property is a set of what a mechanism can keep to; smtp_sasl_security_options
-// asks for them.
-type property uint8
-
-const (
-	noPlaintext property = 1 << iota
-	noActive
-	noDictionary
-	noAnonymous
-	forwardSecrecy
-	mutualAuth
-)
-
-// properties are the words of smtp_sasl_security_options.
-func properties() map[string]property {
-	return map[string]property{"noplaintext": noPlaintext, "noactive": noActive, "nodictionary": noDictionary,
-		"noanonymous": noAnonymous, "forward_secrecy": forwardSecrecy, "mutual_auth": mutualAuth}
-}
-
-// CheckSecurity tells whether every word of a list of smtp_sasl_security_options
-// is known. cmd/mtad calls it at the start: Postfix dies of it at the first mail.
-func CheckSecurity(words []string) error {
-	for _, w := range words {
-		if _, ok := properties()[strings.ToLower(w)]; !ok {
-			return fmt.Errorf("unknown SASL security options value %q in %q", w, strings.Join(words, ", "))
-		}
-	}
-	return nil
-}
-
-// mechanism is one way to log in.
-type mechanism struct {
-	name string
-	has  property
-	make func(user, secret string) sasl.Client
-}
-
-// mechanisms are those that we speak, the best first.
-func mechanisms() []mechanism {
-	const strong = noPlaintext | noActive | noAnonymous | mutualAuth
-	return []mechanism{
-		{"SCRAM-SHA-512", strong, newSCRAM("SCRAM-SHA-512", scram.SHA512)},
-		{"SCRAM-SHA-256", strong, newSCRAM("SCRAM-SHA-256", scram.SHA256)},
-		{"SCRAM-SHA-1", strong, newSCRAM("SCRAM-SHA-1", scram.SHA1)},
-		{"CRAM-MD5", noPlaintext | noAnonymous, func(u, p string) sasl.Client { return &cramMD5{user: u, secret: p} }},
-		{"PLAIN", noAnonymous, func(u, p string) sasl.Client { return plain{sasl.NewPlainClient("", u, p)} }},
-		{"LOGIN", noAnonymous, func(u, p string) sasl.Client { return &login{answers: []string{u, p}} }},
-	}
-}
 
 // credentials looks up user and password: the sender's, the host's, then the
 // next hop's (smtp_sasl_passwd_lookup). Nothing found means that host and client
@@ -182,7 +118,7 @@ func (s *session) compatible(ctx context.Context, offered string) (list []string
 }
 
 // demanded returns the properties that this connection's security asks for.
-func (s *session) demanded() (p property) {
+func (s *session) demanded() mechs.Property {
 	words := s.t.opts.SASL.Clear
 	switch {
 	case s.matched:
@@ -190,22 +126,19 @@ func (s *session) demanded() (p property) {
 	case s.isTLS:
 		words = s.t.opts.SASL.TLS
 	}
-	for _, w := range words {
-		p |= properties()[strings.ToLower(w)]
-	}
-	return p
+	return mechs.Wanted(words)
 }
 
 // choose takes the best mechanism that the host offers and that is good enough.
-func (s *session) choose(list []string) (mechanism, error) {
+func (s *session) choose(list []string) (mechs.Mechanism, error) {
 	want := s.demanded()
-	for _, m := range mechanisms() {
-		if m.has&want == want && slices.Contains(list, m.name) {
+	for _, m := range mechs.All() {
+		if m.Has&want == want && slices.Contains(list, m.Name) {
 			return m, nil
 		}
 	}
 	s.t.log.Warn("SASL authentication failure: No worthy mechs found")
-	return mechanism{}, errNoMechanism
+	return mechs.Mechanism{}, mechs.ErrNone
 }
 
 // cannot is the status of a login that fails on our side.
@@ -220,10 +153,10 @@ func (s *session) authenticate(list []string) error {
 	if err != nil {
 		return s.cannot(err)
 	}
-	c := m.make(s.terms.user, s.terms.secret)
+	c := m.Make(s.terms.user, s.terms.secret)
 	name, first, err := c.Start()
 	if err != nil {
-		return s.cannot(errProtocol)
+		return s.cannot(mechs.ErrProtocol)
 	}
 	line := "AUTH " + name
 	if len(first) > 0 {
@@ -256,7 +189,7 @@ func respond(c sasl.Client, r reply) (string, error) {
 	}
 	challenge, err := base64.StdEncoding.DecodeString(text)
 	if err != nil {
-		return "", errProtocol
+		return "", mechs.ErrProtocol
 	}
 	answer, err := c.Next(challenge)
 	return base64.StdEncoding.EncodeToString(answer), err
@@ -266,8 +199,8 @@ func respond(c sasl.Client, r reply) (string, error) {
 func (s *session) outcome(r reply, c sasl.Client) error {
 	if r.code/100 == 2 {
 		// A host that skips its half of SCRAM may not know the password at all.
-		if p, ok := c.(interface{ proven() bool }); ok && !p.proven() {
-			return s.cannot(errMutual)
+		if !mechs.Proven(c) {
+			return s.cannot(mechs.ErrMutual)
 		}
 		return nil
 	}
@@ -277,113 +210,4 @@ func (s *session) outcome(r reply, c sasl.Client) error {
 		st.Outcome, st.Code = mail.Deferred, "4"+st.Code[1:]
 	}
 	return st
-}
-
-// plain is PLAIN (RFC 4616): everything is said at once.
-type plain struct{ sasl.Client }
-
-// Next refuses the second question, of which there is none in PLAIN.
-func (plain) Next([]byte) ([]byte, error) { return nil, errStep }
-
-// login is LOGIN: the host asks for the name, then for the password. Hosts word
-// the questions as they like, so their order counts. There is no first answer:
-// some hosts do not take one.
-type login struct{ answers []string }
-
-// Start names the mechanism.
-func (l *login) Start() (string, []byte, error) { return "LOGIN", nil, nil }
-
-// Next gives the next answer.
-func (l *login) Next([]byte) ([]byte, error) {
-	if len(l.answers) == 0 {
-		return nil, errStep
-	}
-	a := l.answers[0]
-	l.answers = l.answers[1:]
-	return []byte(a), nil
-}
-
-// cramMD5 is CRAM-MD5 (RFC 2195).
-type cramMD5 struct {
-	user, secret string
-	done         bool
-}
-
-// Start names the mechanism.
-func (c *cramMD5) Start() (string, []byte, error) { return "CRAM-MD5", nil, nil }
-
-// Next answers the one challenge.
-func (c *cramMD5) Next(challenge []byte) ([]byte, error) {
-	if c.done {
-		return nil, errStep
-	}
-	// An empty challenge would make a digest that is good for ever.
-	if len(challenge) == 0 {
-		return nil, errProtocol
-	}
-	c.done = true
-	h := hmac.New(md5.New, []byte(c.secret))
-	h.Write(challenge)
-	return []byte(c.user + " " + hex.EncodeToString(h.Sum(nil))), nil
-}
-
-// scramClient is SCRAM (RFC 5802, RFC 7677).
-type scramClient struct {
-	name string
-	conv *scram.ClientConversation
-	err  error
-}
-
-func newSCRAM(name string, hash scram.HashGeneratorFcn) func(user, secret string) sasl.Client {
-	return func(user, secret string) sasl.Client {
-		c, err := hash.NewClient(user, secret, "")
-		if err != nil {
-			return &scramClient{name: name, err: err}
-		}
-		return &scramClient{name: name, conv: c.NewConversation()}
-	}
-}
-
-// Start makes the client's first message.
-func (c *scramClient) Start() (string, []byte, error) {
-	if c.err != nil {
-		return "", nil, c.err
-	}
-	first, err := c.conv.Step("")
-	return c.name, []byte(first), err
-}
-
-// Next answers the host's first message and checks its last one.
-func (c *scramClient) Next(challenge []byte) ([]byte, error) {
-	if c.conv.Done() {
-		return nil, errStep
-	}
-	if iterations(string(challenge)) > maxIterations {
-		return nil, errProtocol
-	}
-	answer, err := c.conv.Step(string(challenge))
-	switch {
-	case err != nil && strings.HasPrefix(string(challenge), "v="):
-		return nil, errMutual
-	case err != nil:
-		return nil, errProtocol
-	}
-	return []byte(answer), nil
-}
-
-// proven tells whether the host has shown that it knows the password.
-func (c *scramClient) proven() bool { return c.conv.Valid() }
-
-// iterations reads i= of a SCRAM message, the work that the host asks us to do.
-func iterations(s string) int {
-	for _, f := range strings.Split(s, ",") {
-		if v, ok := strings.CutPrefix(f, "i="); ok {
-			n, err := strconv.Atoi(v)
-			if err != nil {
-				return maxIterations + 1
-			}
-			return n
-		}
-	}
-	return 0
 }
