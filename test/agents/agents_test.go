@@ -6,7 +6,6 @@ package agents
 import (
 	"fmt"
 	"io/fs"
-	"net"
 	"net/textproto"
 	"os"
 	"os/exec"
@@ -15,7 +14,8 @@ import (
 	"sort"
 	"strings"
 	"testing"
-	"time"
+
+	"packetboat/test/oracle"
 )
 
 // world is the folder in which both systems live, one after the other. It is the
@@ -211,44 +211,38 @@ func (w *world) run(system string) map[string]string {
 		sendmail = filepath.Join(w.bin, "sendmail")
 	}
 	w.write(w.dir+"/bin/resend", "#!/bin/sh\nunset MAIL_CONFIG\n(echo 'X-Filtered: yes'; cat) | "+sendmail+" -G -i \"$@\"\n", 0, 0o755)
-	start := []string{"postfix", "-c", w.dir + "/etc", "start"}
-	if system == "packetboat" {
-		start = []string{filepath.Join(w.bin, "mtad"), "-c", w.dir + "/etc"}
-	}
-	cmd := exec.Command(start[0], start[1:]...)
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TZ=UTC", "LANG=C", "MAIL_CONFIG=" + w.dir + "/etc"}
-	if out, err := cmd.CombinedOutput(); err != nil {
-		w.t.Fatalf("%s does not start: %v %s %s", system, err, out, read(w.dir+"/mail.log"))
-	}
-	for range 100 {
-		if c, err := net.Dial("tcp", "127.0.0.1:2525"); err == nil {
-			c.Close()
-			break
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
+	stop := w.start(system)
 	for _, c := range cases() {
 		w.send(c)
 	}
 	w.settle()
-	w.stop(system)
+	stop()
 	got := w.snapshot()
 	got["log"] = read(w.dir + "/mail.log")
 	return got
 }
 
-func (w *world) stop(system string) {
+// start starts a system and returns what stops it, with a log that is complete.
+func (w *world) start(system string) (stop func()) {
+	env := []string{"PATH=" + os.Getenv("PATH"), "TZ=UTC", "LANG=C", "MAIL_CONFIG=" + w.dir + "/etc"}
 	if system == "postfix" {
-		w.must("postfix", "-c", w.dir+"/etc", "stop")
-		return
+		p := oracle.At(w.t, w.dir)
+		p.Env = env
+		p.Start()
+		return func() { p.Logged(); p.Stop() }
 	}
-	pid := strings.TrimSpace(read(w.dir + "/q/pid/master.pid"))
-	w.must("kill", pid)
-	for range 200 {
-		if _, err := os.Stat("/proc/" + pid); err != nil {
-			return
+	cmd := exec.Command(filepath.Join(w.bin, "mtad"), "-c", w.dir+"/etc")
+	cmd.Env = env
+	if out, err := cmd.CombinedOutput(); err != nil {
+		w.t.Fatalf("%s does not start: %v %s %s", system, err, out, read(w.dir+"/mail.log"))
+	}
+	oracle.Answers("127.0.0.1:2525")
+	return func() {
+		pid := strings.TrimSpace(read(w.dir + "/q/pid/master.pid"))
+		w.must("kill", pid)
+		if !oracle.Await(func() bool { _, err := os.Stat("/proc/" + pid); return err != nil }) {
+			w.t.Error("mtad does not end")
 		}
-		time.Sleep(50 * time.Millisecond)
 	}
 }
 
@@ -286,22 +280,22 @@ func (w *world) send(c testCase) {
 	say(221, "QUIT")
 }
 
-// settle waits until nothing more is written to the log.
+// settle waits until no message is on its way any more: each is delivered, or waits
+// in deferred. A message that another one leads to (a bounce, a copy that a command
+// sent) stands in the queue before the other leaves it, but maybe not where this
+// looks next; so it looks several times.
 func (w *world) settle() {
-	quiet, last := 0, -1
-	for range 400 {
-		time.Sleep(50 * time.Millisecond)
-		log := read(w.dir + "/mail.log")
-		n := len(log)
-		if n == last {
-			quiet++
-		} else {
-			quiet = 0
+	still := 0
+	if !oracle.Await(func() bool {
+		still++
+		for _, folder := range []string{"maildrop", "incoming", "active"} {
+			if list, _ := os.ReadDir(filepath.Join(w.dir, "q", folder)); len(list) > 0 {
+				still = 0
+			}
 		}
-		last = n
-		if quiet > 50 && complete(log) {
-			return
-		}
+		return still >= 5 && complete(read(w.dir+"/mail.log"))
+	}) {
+		w.t.Errorf("mail is still on its way:\n%s", read(w.dir+"/mail.log"))
 	}
 }
 

@@ -52,6 +52,7 @@ tlsproxy unix - - n - 0 tlsproxy
 // and mail.log.
 type Postfix struct {
 	Dir   string
+	Env   []string // of its commands; nil = that of the test
 	t     testing.TB
 	marks atomic.Int64
 }
@@ -94,6 +95,10 @@ func NewPostfix(t testing.TB, version string) *Postfix {
 	return p
 }
 
+// At returns a Postfix for a folder that the test lays out by itself, as NewPostfix
+// and Lay do.
+func At(t testing.TB, dir string) *Postfix { return &Postfix{Dir: dir, t: t} }
+
 // Write writes a file below the folder; DIR in its text is the folder's name.
 func (p *Postfix) Write(name, text string) {
 	p.t.Helper()
@@ -133,11 +138,11 @@ func (p *Postfix) Start() {
 // Stop stops it and waits until its processes are gone, so that nothing writes
 // into folders that are removed.
 func (p *Postfix) Stop() {
-	p.Command("postfix", "stop").Run()
 	pid := strings.TrimSpace(read(p.Dir + "/q/pid/master.pid"))
-	if pid == "" {
+	if pid == "" || !group(pid) {
 		return
 	}
+	p.Command("postfix", "stop").Run()
 	if !Await(func() bool { return !group(pid) }) {
 		p.t.Errorf("Postfix (%s) does not stop", p.Dir)
 	}
@@ -160,7 +165,9 @@ func group(pid string) bool {
 
 // Command returns a command of Postfix for this configuration.
 func (p *Postfix) Command(name string, args ...string) *exec.Cmd {
-	return exec.Command(name, append([]string{"-c", p.Dir + "/etc"}, args...)...)
+	cmd := exec.Command(name, append([]string{"-c", p.Dir + "/etc"}, args...)...)
+	cmd.Env = p.Env
+	return cmd
 }
 
 // Log returns what stands in the log now.
