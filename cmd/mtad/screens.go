@@ -31,6 +31,11 @@ func (e *engine) openScreen(svc config.Service) (*screen.Screen, error) {
 	if err := wiring.Decode(m, &o, &behind); err != nil {
 		return nil, err
 	}
+	// What postconf(5) makes stricter under stress.
+	o.Stress = new(screen.Options)
+	if err := m.With(config.Setting{Name: "stress", Value: "yes"}).Decode(o.Stress); err != nil {
+		return nil, err
+	}
 	server, err := e.passService(behind.Service)
 	if err != nil {
 		return nil, err

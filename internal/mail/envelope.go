@@ -81,6 +81,10 @@ type Peer struct {
 	TLS      string // empty in the clear; else "TLSv1.3 with cipher ..." for the Received header
 	SASL     string // mechanism, empty without AUTH
 	User     string // authenticated user
+	// What is known of a client's certificate while the message comes in: a CA of
+	// ours vouches for it; relay_clientcerts names it. The queue does not keep it.
+	CertVerified, CertListed bool
+
 	SASLFrom string // MAIL FROM ... AUTH=, xtext decoded (RFC 4954 section 5)
 }
 

@@ -9,9 +9,6 @@ package intake
 
 import (
 	"fmt"
-	"net"
-	"net/netip"
-	"strings"
 
 	"packetboat/internal/mail"
 	"packetboat/internal/queue"
@@ -26,7 +23,7 @@ type Intake struct {
 	log        *maillog.Log
 	queued     func(id string, env *mail.Envelope, size int64)
 	kinds      map[string]headerKind
-	interfaces map[netip.Addr]bool
+	users      clients // of local_header_rewrite_clients
 
 	addresses                                mapper
 	header, mime, nested, body, milterHeader *checks.Maps
@@ -87,6 +84,9 @@ func (in *Intake) open() error {
 	if in.strip, err = newCharset(c.StripChars); err != nil {
 		return fmt.Errorf("message_strip_characters: %w", err)
 	}
+	if err = in.users.open(&in.o); err != nil {
+		return fmt.Errorf("local_header_rewrite_clients: %w", err)
+	}
 	in.report = c.faults()
 	return in.addresses.open(in, topts)
 }
@@ -116,14 +116,10 @@ func (in *Intake) defaults() {
 	o.EmptyRecipient = orElse(o.EmptyRecipient, "MAILER-DAEMON")
 	o.MailName = orElse(o.MailName, "Postfix")
 	o.Hostname = orElse(o.Hostname, "localhost")
-	if o.RewriteClients == nil {
-		o.RewriteClients = []string{"permit_inet_interfaces"}
-	}
 	if o.DropHeaders == nil {
 		o.DropHeaders = []string{"bcc", "content-length", "resent-bcc", "return-path"}
 	}
 	in.kinds = headerKinds(o.DropHeaders)
-	in.interfaces = localAddresses()
 	in.everywhere = &Source{}
 }
 
@@ -133,44 +129,6 @@ func orElse[T comparable](v, otherwise T) T {
 		return otherwise
 	}
 	return v
-}
-
-// localAddresses returns the addresses of this machine, for permit_inet_interfaces.
-func localAddresses() map[netip.Addr]bool {
-	set := map[netip.Addr]bool{}
-	addrs, _ := net.InterfaceAddrs() // none: then nobody is local
-	for _, a := range addrs {
-		if p, err := netip.ParsePrefix(a.String()); err == nil {
-			set[p.Addr().Unmap()] = true
-		}
-	}
-	return set
-}
-
-// local tells whether the headers of what p sends are completed and rewritten
-// as a local user's (local_header_rewrite_clients of postconf(5)). Mail that
-// came over no network always is.
-func (in *Intake) local(p mail.Peer) bool {
-	if !p.Addr.IsValid() {
-		return true
-	}
-	for _, rule := range in.o.RewriteClients {
-		switch strings.ToLower(rule) {
-		case "permit_inet_interfaces":
-			if in.interfaces[p.Addr.Unmap()] {
-				return true
-			}
-		case "permit_mynetworks":
-			if in.o.Networks != nil && in.o.Networks(p.Addr.Unmap()) {
-				return true
-			}
-		case "permit_sasl_authenticated":
-			if p.SASL != "" {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // Open makes the queue file, with its id, for a message that begins. The error

@@ -223,7 +223,8 @@ func TestStrangers(t *testing.T) {
 }
 
 func TestLocalRewriteClients(t *testing.T) {
-	r := newRig(Options{RewriteClients: []string{"permit_mynetworks", "permit_sasl_authenticated"},
+	r := newRig(Options{RewriteClients: []string{"permit_mynetworks", "permit_sasl_authenticated", "check_address_map", "inline:{192.0.2.7=x}",
+		"cidr:{{2001:db8::/32 x}}", "permit_tls_clientcerts"},
 		Networks: func(a netip.Addr) bool { return a == netip.MustParseAddr("192.0.2.1") }})
 	for _, c := range []struct {
 		peer mail.Peer
@@ -235,10 +236,37 @@ func TestLocalRewriteClients(t *testing.T) {
 		{mail.Peer{Addr: netip.MustParseAddr("192.0.2.2")}, false},
 		{mail.Peer{Addr: netip.MustParseAddr("127.0.0.1")}, false},
 		{mail.Peer{Addr: netip.MustParseAddr("192.0.2.2"), SASL: "PLAIN"}, true},
+		{mail.Peer{Addr: netip.MustParseAddr("192.0.2.7")}, true},
+		{mail.Peer{Addr: netip.MustParseAddr("2001:db8::7")}, true},
+		{mail.Peer{Addr: netip.MustParseAddr("2001:db9::7")}, false},
+		{mail.Peer{Addr: netip.MustParseAddr("192.0.2.2"), CertListed: true}, true},
+		{mail.Peer{Addr: netip.MustParseAddr("192.0.2.2"), CertVerified: true}, false},
 	} {
-		if got := r.local(c.peer); got != c.want {
-			t.Errorf("%+v: %v", c.peer, got)
+		if got, err := r.local(c.peer); got != c.want || err != nil {
+			t.Errorf("%+v: %v %v", c.peer, got, err)
 		}
+	}
+	r = newRig(Options{RewriteClients: []string{"permit_tls_all_clientcerts"}})
+	if ok, _ := r.local(mail.Peer{Addr: netip.MustParseAddr("192.0.2.2"), CertVerified: true}); !ok {
+		t.Error("permit_tls_all_clientcerts does not permit a certificate that a CA vouches for")
+	}
+	for _, bad := range [][]string{{"check_address_map", "nosuch:x"}, {"mynetworks"}} {
+		if err := new(clients).open(&Options{RewriteClients: bad}); err == nil {
+			t.Errorf("%s is taken", bad)
+		}
+	}
+	// A table that cannot be asked: the message has to wait.
+	r = newRig(Options{RewriteClients: []string{"tcp:127.0.0.1:1"}})
+	m, err := r.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Abort()
+	env := local("bob")
+	env.Peer.Addr = netip.MustParseAddr("192.0.2.2")
+	var st *mail.Status
+	if err := m.Start(env); !errors.As(err, &st) || !st.Temporary() {
+		t.Errorf("a table without an answer: %v", err)
 	}
 }
 

@@ -106,7 +106,13 @@ func (m *Message) Start(env *mail.Envelope) error {
 	if env.Arrived.IsZero() {
 		env.Arrived = time.Now()
 	}
-	m.local = !m.remote && m.in.local(env.Peer)
+	if !m.remote {
+		var err error
+		if m.local, err = m.in.local(env.Peer); err != nil {
+			m.in.log.Warn("local_header_rewrite_clients: %s", err)
+			return &mail.Status{Outcome: mail.Deferred, Code: "4.3.0", Reply: 451, Text: writeText}
+		}
+	}
 	m.domain = m.in.o.RemoteDomain
 	if m.local {
 		m.domain = m.in.o.Origin

@@ -115,14 +115,25 @@ func (e *eval) clientCerts(ctx context.Context, st *step, all bool) result {
 		e.noCert(st)
 		return dunno
 	}
-	for _, key := range []string{e.s.Fingerprint, e.s.PubkeyFingerprint} {
-		_, found, err := e.p.certs.Lookup(ctx, key)
-		if err != nil {
-			return e.tableFault("relay_clientcerts", err)
-		}
-		if found {
-			return e.permitClient(ctx, st)
-		}
+	switch found, err := e.p.CertListed(ctx, e.s); {
+	case err != nil:
+		return e.tableFault("relay_clientcerts", err)
+	case found:
+		return e.permitClient(ctx, st)
 	}
 	return dunno
+}
+
+// CertListed tells whether relay_clientcerts names the client's certificate or
+// its key. smtpd asks for local_header_rewrite_clients.
+func (p *Policy) CertListed(ctx context.Context, s *Session) (bool, error) {
+	for _, key := range []string{s.Fingerprint, s.PubkeyFingerprint} {
+		if key == "" {
+			continue
+		}
+		if _, found, err := p.certs.Lookup(ctx, key); found || err != nil {
+			return found, err
+		}
+	}
+	return false, nil
 }

@@ -296,6 +296,12 @@ func services() map[string]func(w *world) {
 		"rates": func(w *world) {
 			w.opts.MsgRate, w.opts.RcptRate, w.opts.ClientExempt = 2, 3, []string{"127.0.0.9"}
 		},
+		"ports": func(w *world) {
+			w.opts.LogPort, w.opts.XClient, w.opts.XForward = true, []string{"127.0.0.3"}, []string{"127.0.0.3"}
+			w.pol.DelayReject, w.pol.Footer = "no", `\c; told to $client`
+			w.pol.Client = []string{"permit_mynetworks", "check_client_access", "inline:{{127.0.0.66 = REJECT}, {192.0.2.66 = REJECT}}"}
+			w.opts.DiscardMaps = []string{"inline:{{127.0.0.4 = verp chunking xclient smtputf8 auth nonsense starttls dsn}}"}
+		},
 		"conns": func(w *world) { w.opts.ConnRate = 2 },
 		"cmds": func(w *world) {
 			w.opts.CommandFilter, w.opts.NoopCommands = "pcre:"+w.tables+"/filter", words2("FROB, XYZZY")

@@ -99,6 +99,10 @@ func (c *session) clientCert(state *tls.ConnectionState) bool {
 	}
 	c.st.Verified, c.st.Fingerprint, c.st.PubkeyFingerprint = who.Verified, who.Finger, who.PubKey
 	c.st.Subject, c.st.Issuer = who.Subject, who.Issuer
+	c.peer.CertVerified = who.Verified
+	if c.peer.CertListed, err = c.s.deps.Policy.CertListed(c.ctx, &c.st); err != nil {
+		c.s.deps.Log.SMTPDConfig("relay_clientcerts", err)
+	}
 	trust := "Anonymous"
 	if who.Present {
 		trust = "Untrusted"
