@@ -5,6 +5,7 @@ import (
 
 	"packetboat/internal/mail"
 	"packetboat/internal/receive/gate"
+	"packetboat/internal/receive/smtpd/origin"
 	"packetboat/internal/receive/smtpd/syntax"
 	"packetboat/internal/sys/maillog"
 )
@@ -81,7 +82,7 @@ func (c *session) open() bool {
 	c.tx.msg = m
 	c.st.QueueID = m.ID()
 	c.s.deps.Log.SMTPDClient(maillog.SMTPDPeer{ID: m.ID(), Client: c.st.Client(), Method: c.st.Mech, User: c.st.User,
-		Sender: c.peer.SASLFrom, OrigID: c.fwd.Ident, OrigClient: c.fwd.origin(c.s.opts.LogPort)})
+		Sender: c.peer.SASLFrom, OrigID: c.fwd.Ident, OrigClient: origin.Client(&c.fwd.Origin, c.s.opts.LogPort)})
 	return true
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"packetboat/internal/mail"
+	"packetboat/internal/receive/smtpd/origin"
 	"packetboat/internal/receive/smtpd/prefilter"
 	"packetboat/internal/receive/smtpd/syntax"
 	"packetboat/internal/sys/maillog"
@@ -33,7 +34,7 @@ func (c *session) openFilter() bool {
 	}
 	c.tx.msg = &through{c: c, conv: conv}
 	c.s.deps.Log.SMTPDClient(maillog.SMTPDPeer{ID: "NOQUEUE", Client: c.st.Client(), Method: c.st.Mech, User: c.st.User,
-		Sender: c.peer.SASLFrom, OrigID: c.fwd.Ident, OrigClient: c.fwd.origin(c.s.opts.LogPort)})
+		Sender: c.peer.SASLFrom, OrigID: c.fwd.Ident, OrigClient: origin.Client(&c.fwd.Origin, c.s.opts.LogPort)})
 	return true
 }
 

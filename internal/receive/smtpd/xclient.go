@@ -7,6 +7,7 @@ import (
 	"packetboat/internal/mail"
 	"packetboat/internal/receive/gate"
 	"packetboat/internal/receive/policy"
+	"packetboat/internal/receive/smtpd/origin"
 	"packetboat/internal/receive/smtpd/syntax"
 )
 
@@ -19,11 +20,8 @@ const (
 // maxAttribute is the longest value of an attribute in octets.
 const maxAttribute = 255
 
-// The values of an attribute that is not known.
-const (
-	unavailable = "[UNAVAILABLE]"
-	tempUnavail = "[TEMPUNAVAIL]"
-)
+// tempUnavail is the value of a name that may be known later.
+const tempUnavail = "[TEMPUNAVAIL]"
 
 // forwarded is what XFORWARD said: who gave the next message to the client, which
 // is a content filter. It stands in the log and in the envelope.
@@ -111,7 +109,7 @@ func (c *session) xclientCmd(cmd *syntax.Command) bool {
 }
 
 func (c *session) setXClient(name, value string) (known, ok bool) {
-	gone := strings.EqualFold(value, unavailable)
+	gone := strings.EqualFold(value, syntax.Unavailable)
 	switch name {
 	case "NAME":
 		return true, setName(&c.st.Name, &c.st.NameState, value) && c.samePeer()
@@ -171,7 +169,7 @@ func (c *session) samePeer() bool {
 
 func setName(name *string, state *policy.Lookup, value string) bool {
 	switch {
-	case strings.EqualFold(value, unavailable):
+	case strings.EqualFold(value, syntax.Unavailable):
 		*name, *state = "unknown", policy.NameNone
 	case strings.EqualFold(value, tempUnavail):
 		*name, *state = "unknown", policy.NameTry
@@ -185,67 +183,9 @@ func setName(name *string, state *policy.Lookup, value string) bool {
 
 // xforwardCmd takes what a content filter knows of the client before it.
 func (c *session) xforwardCmd(cmd *syntax.Command) bool {
-	if !c.attributes(cmd, c.setXForward) {
+	if !c.attributes(cmd, func(name, value string) (known, ok bool) { return origin.Set(&c.fwd.Origin, name, value) }) {
 		return false
 	}
 	c.reply("250 2.0.0 Ok")
 	return true
-}
-
-func (c *session) setXForward(name, value string) (known, ok bool) {
-	gone := strings.EqualFold(value, unavailable)
-	if gone {
-		value = "unknown"
-	}
-	switch name {
-	case "NAME":
-		c.fwd.Name = syntax.Neuter(value)
-		return true, gone || syntax.ValidSite(value)
-	case "ADDR":
-		a, ok := syntax.ParseAddr(value)
-		c.fwd.Addr = value
-		if ok {
-			c.fwd.Addr = a.String()
-		}
-		return true, ok || gone
-	case "PORT":
-		_, err := strconv.ParseUint(value, 10, 16)
-		c.fwd.Port = value
-		return true, err == nil || gone
-	case "HELO":
-		c.fwd.Helo = syntax.Neuter(value)
-		return true, true
-	case "PROTO":
-		c.fwd.Proto = syntax.Neuter(value)
-		return true, true
-	case "IDENT":
-		c.fwd.Ident = syntax.Neuter(value)
-		if gone {
-			c.fwd.Ident = ""
-		}
-		return true, true
-	case "SOURCE":
-		c.fwd.Source = strings.ToUpper(value)
-		return true, gone || strings.EqualFold(value, "LOCAL") || strings.EqualFold(value, "REMOTE")
-	}
-	return false, false
-}
-
-// origin is the client of XFORWARD as the log has it; empty without one.
-func (f *forwarded) origin(port bool) string {
-	if f.Name == "" && f.Addr == "" {
-		return ""
-	}
-	client := orUnknown(f.Name) + "[" + orUnknown(f.Addr) + "]"
-	if port {
-		client += ":" + orUnknown(f.Port)
-	}
-	return client
-}
-
-func orUnknown(s string) string {
-	if s == "" {
-		return "unknown"
-	}
-	return s
 }

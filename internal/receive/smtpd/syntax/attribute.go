@@ -5,6 +5,9 @@ import (
 	"strings"
 )
 
+// Unavailable is the value of an attribute of XCLIENT or XFORWARD that is not known.
+const Unavailable = "[UNAVAILABLE]"
+
 // JoinColons puts words back together that were parted behind a colon.
 func JoinColons(args []Token) string {
 	var b strings.Builder
