@@ -3,12 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
-	"math"
-	"net"
-	"net/netip"
 	"strings"
 
-	"packetboat/cmd/internal/wiring"
 	"packetboat/internal/mail"
 	"packetboat/internal/send/local"
 	"packetboat/internal/send/remote"
@@ -94,57 +90,27 @@ func (b broken) Deliver(_ context.Context, job *mail.Job) {
 	}
 }
 
-// lmtpNames are the parameters of smtp(8) whose twins of lmtp(8) are decoded
-// into the same options.
-var lmtpNames = [...]string{"connect_timeout", "helo_timeout", "mail_timeout", "rcpt_timeout", "data_init_timeout",
-	"data_xfer_timeout", "data_done_timeout", "quit_timeout", "mx_address_limit", "mx_session_limit", "line_length_limit",
-	"address_preference", "bind_address", "bind_address6", "skip_5xx_greeting",
-	"starttls_timeout", "tls_security_level", "tls_wrappermode", "tls_loglevel", "tls_protocols", "tls_mandatory_protocols",
-	"tls_exclude_ciphers", "tls_mandatory_exclude_ciphers", "tls_verify_cert_match", "tls_secure_cert_match",
-	"tls_fingerprint_cert_match", "tls_fingerprint_digest", "tls_scert_verifydepth", "tls_servername", "tls_policy_maps",
-	"tls_per_site", "tls_trust_anchor_file", "tls_CAfile", "tls_CApath", "tls_cert_file", "tls_key_file", "tls_chain_files",
-	"use_tls", "enforce_tls", "tls_enforce_peername", "sasl_auth_enable", "sasl_password_maps", "sasl_security_options",
-	"sasl_tls_security_options", "sasl_tls_verified_security_options", "sasl_mechanism_filter", "sasl_type",
-	"sasl_auth_soft_bounce", "sasl_auth_cache_name", "sender_dependent_authentication"}
-
+// remote makes a transport of an smtp or lmtp service.
 func (e *engine) remote(svc config.Service, m *config.Main) (sched.Transport, error) {
-	var o remote.Options
-	o.LMTP = svc.Command == "lmtp"
-	if o.LMTP {
-		var over []config.Setting
-		for _, n := range lmtpNames {
-			over = append(over, config.Setting{Name: "smtp_" + n, Value: m.Get("lmtp_" + strings.Replace(n, "helo", "lhlo", 1))})
-		}
-		m = m.With(over...)
-	}
-	if err := m.Decode(&o); err != nil {
+	o, err := e.kit.Client(svc, m)
+	if err != nil {
 		return nil, err
 	}
-	o.Log, o.Own = e.logs, ownAddrs
-	if err := e.tables(m, &o); err != nil {
-		return nil, err
-	}
-	if err := e.security(m, &o); err != nil {
-		return nil, err
-	}
-	if o.LineLimit == 0 { // postconf(5): 0 switches the limit off; in Options it is the default
-		o.LineLimit = math.MaxInt
-	}
-	o.Program = wiring.ProgramName(e.main, m, svc.Command)
+	o.Pass = e.pass
 	return remote.New(o), nil
 }
 
-// ownAddrs returns the addresses of this machine, to find mail that comes back
-// to us through the MX of another domain.
-func ownAddrs() (out []netip.Addr) {
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		return nil
+// pass hands a job to another transport (best_mx_transport): "name" or
+// "name:nexthop".
+func (e *engine) pass(ctx context.Context, transport string, job *mail.Job) bool {
+	name, hop, _ := strings.Cut(transport, ":")
+	t, ok := e.byName[name]
+	if !ok {
+		return false
 	}
-	for _, a := range addrs {
-		if p, err := netip.ParsePrefix(a.String()); err == nil {
-			out = append(out, p.Addr().Unmap())
-		}
+	if hop != "" {
+		job.Nexthop = hop
 	}
-	return out
+	t.Deliver(ctx, job)
+	return true
 }

@@ -1,4 +1,4 @@
-package main
+package wiring
 
 import (
 	"context"
@@ -45,7 +45,7 @@ type clientParams struct {
 
 // security fills what a client's TLS and SASL need, and refuses by name what
 // cannot be obeyed: nothing that was written to make mail safer is passed over.
-func (e *engine) security(m *config.Main, o *remote.Options) error {
+func (k *Kit) security(m *config.Main, o *remote.Options) error {
 	var p clientParams
 	if err := m.Decode(&p); err != nil {
 		return err
@@ -56,7 +56,7 @@ func (e *engine) security(m *config.Main, o *remote.Options) error {
 	o.TLSLevel = p.level(o.TLSLevel)
 	o.TLSLog = logLevel(p.LogLevel)
 	if p.PolicyMaps != "" {
-		maps, err := e.clientTables(m, p.PolicyMaps)
+		maps, err := k.clientTables(m, p.PolicyMaps)
 		if err != nil {
 			return configError(m, "smtp_tls_policy_maps", err.Error(), "correct the table")
 		}
@@ -66,12 +66,12 @@ func (e *engine) security(m *config.Main, o *remote.Options) error {
 		return configError(m, param, why, `use none, may, encrypt, fingerprint, verify, secure, dane or dane-only`)
 	}
 	if p.uses(o) {
-		o.Roots = e.authorities(&p)
-		if err := e.clientCert(m, &p, o); err != nil {
+		o.Roots = k.authorities(&p)
+		if err := k.clientCert(m, &p, o); err != nil {
 			return err
 		}
 	}
-	return e.sasl(m, &p, o)
+	return k.sasl(m, &p, o)
 }
 
 // configError names a parameter of a client; for LMTP it is known by its twin's
@@ -131,9 +131,9 @@ var hashName = regexp.MustCompile(`^[0-9a-f]{8}\.[0-9]+$`)
 
 // authorities reads the certificates that are trusted. As in Postfix the
 // system's are added only to others, and only with tls_append_default_CA.
-func (e *engine) authorities(p *clientParams) *x509.CertPool {
+func (k *Kit) authorities(p *clientParams) *x509.CertPool {
 	if len(p.TrustAnchors) > 0 { // they alone count then; a certificate of any rank is one
-		return e.anchors(p.TrustAnchors)
+		return k.anchors(p.TrustAnchors)
 	}
 	if p.CAFile == "" && p.CAPath == "" {
 		return nil
@@ -145,37 +145,37 @@ func (e *engine) authorities(p *clientParams) *x509.CertPool {
 		}
 	}
 	if p.CAFile != "" {
-		if b, err := e.link.readKey(p.CAFile); err != nil {
-			e.log.Warn("cannot load Certification Authority data, CAfile=\"%s\": %s", p.CAFile, err.Error())
+		if b, err := k.readKey(p.CAFile); err != nil {
+			k.clientLog().Warn("cannot load Certification Authority data, CAfile=\"%s\": %s", p.CAFile, err.Error())
 		} else if !pool.AppendCertsFromPEM(b) {
-			e.log.Warn("cannot load Certification Authority data, CAfile=\"%s\": no certificate in it", p.CAFile)
+			k.clientLog().Warn("cannot load Certification Authority data, CAfile=\"%s\": no certificate in it", p.CAFile)
 		}
 	}
 	if p.CAPath != "" {
-		e.folder(pool, p.CAPath)
+		k.folder(pool, p.CAPath)
 	}
 	return pool
 }
 
 // anchors reads the files of smtp_tls_trust_anchor_file. One that cannot be read
 // leaves nothing to trust, and mail waits.
-func (e *engine) anchors(files []string) *x509.CertPool {
+func (k *Kit) anchors(files []string) *x509.CertPool {
 	pool := x509.NewCertPool()
 	for _, f := range files {
-		if b, err := e.link.readKey(f); err != nil {
-			e.log.Warn("error opening trust anchor file: %s: %s", f, err.Error())
+		if b, err := k.readKey(f); err != nil {
+			k.clientLog().Warn("error opening trust anchor file: %s: %s", f, err.Error())
 		} else if !pool.AppendCertsFromPEM(b) {
-			e.log.Warn("no trust anchor in %s", f)
+			k.clientLog().Warn("no trust anchor in %s", f)
 		}
 	}
 	return pool
 }
 
 // folder reads the certificates of a CApath.
-func (e *engine) folder(pool *x509.CertPool, path string) {
+func (k *Kit) folder(pool *x509.CertPool, path string) {
 	entries, err := os.ReadDir(path)
 	if err != nil {
-		e.log.Warn("cannot load Certification Authority data, CApath=\"%s\": %s", path, err.Error())
+		k.clientLog().Warn("cannot load Certification Authority data, CApath=\"%s\": %s", path, err.Error())
 		return
 	}
 	for _, f := range entries {
@@ -189,7 +189,7 @@ func (e *engine) folder(pool *x509.CertPool, path string) {
 }
 
 // clientCert reads the certificate that is shown to hosts that ask for one.
-func (e *engine) clientCert(m *config.Main, p *clientParams, o *remote.Options) error {
+func (k *Kit) clientCert(m *config.Main, p *clientParams, o *remote.Options) error {
 	name, files := "smtp_tls_chain_files", p.Chain
 	if len(files) == 0 && p.Cert != "" && p.Cert != "none" {
 		name, files = "smtp_tls_cert_file", []string{p.Cert}
@@ -202,7 +202,7 @@ func (e *engine) clientCert(m *config.Main, p *clientParams, o *remote.Options) 
 	}
 	var all []byte
 	for _, f := range files {
-		b, err := e.link.readKey(f)
+		b, err := k.readKey(f)
 		if err != nil {
 			return configError(m, name, err.Error(), "correct the path")
 		}
@@ -217,7 +217,7 @@ func (e *engine) clientCert(m *config.Main, p *clientParams, o *remote.Options) 
 }
 
 // sasl opens the tables of a client that logs in.
-func (e *engine) sasl(m *config.Main, p *clientParams, o *remote.Options) error {
+func (k *Kit) sasl(m *config.Main, p *clientParams, o *remote.Options) error {
 	if !p.Auth {
 		return nil
 	}
@@ -231,32 +231,32 @@ func (e *engine) sasl(m *config.Main, p *clientParams, o *remote.Options) error 
 			return configError(m, name, err.Error(), "use noplaintext, noactive, nodictionary, noanonymous, forward_secrecy, mutual_auth")
 		}
 	}
-	maps, err := e.clientTables(m, p.PasswordMaps)
+	maps, err := k.clientTables(m, p.PasswordMaps)
 	if err != nil {
 		return configError(m, "smtp_sasl_password_maps", err.Error(), "correct the table")
 	}
 	s.Passwords = maps
 	if p.BySender {
-		s.Sender = e.senderPassword(maps, p.Delimiters)
+		s.Sender = k.senderPassword(maps, p.Delimiters)
 	}
 	if len(p.Filter) > 0 {
-		list, err := table.OpenList(p.Filter, table.Exact, e.kit.Tables(m))
+		list, err := table.OpenList(p.Filter, table.Exact, k.Tables(m))
 		if err != nil {
 			return configError(m, "smtp_sasl_mechanism_filter", err.Error(), "name mechanisms, as plain, login")
 		}
 		s.Allowed = list.Match
 	}
 	if p.FailureCache != "" {
-		e.log.Warn("smtp_sasl_auth_cache_name is not supported: a refused password is tried again with each message")
+		k.clientLog().Warn("smtp_sasl_auth_cache_name is not supported: a refused password is tried again with each message")
 	}
 	o.SASL = &s
 	return nil
 }
 
 // senderPassword looks passwords up by the sender's address (mail_addr_find(3)).
-func (e *engine) senderPassword(maps table.Maps, delims string) func(context.Context, mail.Address) (string, bool, error) {
+func (k *Kit) senderPassword(maps table.Maps, delims string) func(context.Context, mail.Address) (string, bool, error) {
 	return func(ctx context.Context, a mail.Address) (string, bool, error) {
-		r, err := e.router.Resolve(a)
+		r, err := k.Router.Resolve(a)
 		local := err == nil && r.Class == rewrite.Local
 		v, _, ok, err := maps.FindKeys(ctx, table.MailKeys(a, delims, local))
 		return v, ok, err
@@ -264,12 +264,12 @@ func (e *engine) senderPassword(maps table.Maps, delims string) func(context.Con
 }
 
 // clientTables opens the tables of a client, which may be readable for root alone.
-func (e *engine) clientTables(m *config.Main, list string) (table.Maps, error) {
+func (k *Kit) clientTables(m *config.Main, list string) (table.Maps, error) {
 	specs, err := table.CutList(list)
 	if err != nil {
 		return nil, err
 	}
-	o := e.kit.Tables(m)
+	o := k.Tables(m)
 	o.Missing = nil
 	return table.OpenAll(specs, o)
 }

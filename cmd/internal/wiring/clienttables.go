@@ -1,10 +1,9 @@
-package main
+package wiring
 
 import (
 	"context"
 	"strings"
 
-	"packetboat/internal/mail"
 	"packetboat/internal/route/checks"
 	"packetboat/internal/route/table"
 	"packetboat/internal/send/remote"
@@ -42,7 +41,7 @@ func outgoingTwins(m *config.Main) *config.Main {
 
 // tables opens the tables of one client service; o has the parameters that need
 // none.
-func (e *engine) tables(m *config.Main, o *remote.Options) (err error) {
+func (k *Kit) tables(m *config.Main, o *remote.Options) (err error) {
 	var p outgoing
 	if o.LMTP {
 		m = outgoingTwins(m)
@@ -53,9 +52,9 @@ func (e *engine) tables(m *config.Main, o *remote.Options) (err error) {
 	if err := m.Decode(&p); err != nil {
 		return err
 	}
-	opts := e.kit.Tables(m)
-	o.Resolver, o.Pass = e.names, e.pass
-	if o.Convert.Generic, err = e.router.Generic("smtp_generic_maps", p.Generic, opts); err != nil {
+	opts := k.Tables(m)
+	o.Resolver = k.Names
+	if o.Convert.Generic, err = k.Router.Generic("smtp_generic_maps", p.Generic, opts); err != nil {
 		return configError(m, "smtp_generic_maps", err.Error(), "correct the table")
 	}
 	for _, c := range []struct {
@@ -82,11 +81,11 @@ func (e *engine) tables(m *config.Main, o *remote.Options) (err error) {
 			*t.to = maps
 		}
 	}
-	return e.dnsFilter(m, p.DNS, opts, o)
+	return k.dnsFilter(m, p.DNS, opts, o)
 }
 
 // dnsFilter is smtp_dns_reply_filter, whose only action is IGNORE.
-func (e *engine) dnsFilter(m *config.Main, specs []string, opts table.Options, o *remote.Options) error {
+func (k *Kit) dnsFilter(m *config.Main, specs []string, opts table.Options, o *remote.Options) error {
 	maps, err := table.OpenAll(specs, opts)
 	if err != nil {
 		return configError(m, "smtp_dns_reply_filter", err.Error(), "correct the table")
@@ -94,30 +93,15 @@ func (e *engine) dnsFilter(m *config.Main, specs []string, opts table.Options, o
 	if len(maps) == 0 {
 		return nil
 	}
-	o.Resolver = e.names.Filtered(func(record string) bool {
+	o.Resolver = k.Names.Filtered(func(record string) bool {
 		v, found, err := maps.Lookup(context.Background(), record)
 		switch {
 		case err != nil:
-			e.log.Warn("smtp_dns_reply_filter: lookup error for %q", record)
+			k.clientLog().Warn("smtp_dns_reply_filter: lookup error for %q", record)
 		case found && !strings.EqualFold(strings.TrimSpace(v), "IGNORE"):
-			e.log.Warn("smtp_dns_reply_filter: unknown DNS filter action: %q", v)
+			k.clientLog().Warn("smtp_dns_reply_filter: unknown DNS filter action: %q", v)
 		}
 		return err == nil && found && strings.EqualFold(strings.TrimSpace(v), "IGNORE")
 	})
 	return nil
-}
-
-// pass hands a job to another transport (best_mx_transport): "name" or
-// "name:nexthop".
-func (e *engine) pass(ctx context.Context, transport string, job *mail.Job) bool {
-	name, hop, _ := strings.Cut(transport, ":")
-	t, ok := e.byName[name]
-	if !ok {
-		return false
-	}
-	if hop != "" {
-		job.Nexthop = hop
-	}
-	t.Deliver(ctx, job)
-	return true
 }
