@@ -75,6 +75,8 @@ func anyCommand(name string) spec {
 		return spec{run: onNames((*folders.Commands).Status)}
 	case "APPEND":
 		return spec{run: (*session).append, stream: true}
+	case "CANCELUPDATE":
+		return spec{run: (*session).cancelUpdate}
 	case "COMPRESS":
 		return spec{run: (*session).compress}
 	case "GETQUOTA":

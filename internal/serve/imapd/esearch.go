@@ -7,7 +7,7 @@ import "packetboat/internal/serve/imapd/syntax"
 func (s *session) writeResult(want syntax.Result, list []int) {
 	if want.Save {
 		s.save(want, list)
-		if !want.Min && !want.Max && !want.All && !want.Count && !want.Partial {
+		if !want.Min && !want.Max && !want.All && !want.Count && !want.Partial && !want.Update {
 			return // RFC 5182 section 2.1: nothing else was asked for
 		}
 	}

@@ -3,6 +3,7 @@ package imapd
 import (
 	"packetboat/internal/serve/imapd/search"
 	"packetboat/internal/serve/imapd/syntax"
+	"packetboat/internal/serve/imapd/view"
 	"packetboat/internal/serve/imapd/wire"
 )
 
@@ -16,9 +17,12 @@ func (s *session) search(args []syntax.Arg) error {
 	if s.modern && !want.Extended { // RFC 9051 section 6.4.4: SEARCH is answered with ESEARCH
 		want.Extended, want.All = true, true
 	}
-	list, answered, err := s.matches(args, &want)
+	list, key, answered, err := s.matches(args, &want)
 	if answered || err != nil {
 		return err
+	}
+	if want.Update {
+		s.keepContext(key, list)
 	}
 	if want.Extended {
 		s.writeResult(want, list)
@@ -30,31 +34,34 @@ func (s *session) search(args []syntax.Arg) error {
 
 // matches returns the messages that the keys describe. answered says that the
 // command has had its answer: it was refused.
-func (s *session) matches(args []syntax.Arg, want *syntax.Result) (list []int, answered bool, err error) {
-	if s.utf8 && len(args) > 0 && args[0].Is("CHARSET") && s.cmd.name != "SORT" && s.cmd.name != "THREAD" {
-		return nil, false, syntax.Error("CHARSET is not allowed once UTF8=ACCEPT is enabled") // RFC 6855 section 3
+func (s *session) matches(args []syntax.Arg, want *syntax.Result) (list []int, key syntax.Key, answered bool, err error) {
+	if want.Update && s.hasContext(s.cmd.tag) {
+		return nil, key, false, syntax.Error("Duplicate search update tag")
 	}
-	key, err := syntax.ParseSearch(args)
+	if s.utf8 && len(args) > 0 && args[0].Is("CHARSET") && s.cmd.name != "SORT" && s.cmd.name != "THREAD" {
+		return nil, key, false, syntax.Error("CHARSET is not allowed once UTF8=ACCEPT is enabled") // RFC 6855 section 3
+	}
+	key, err = syntax.ParseSearch(args)
 	if err == nil && s.uidOnly && key.HasNumbers() {
 		s.reply("BAD [UIDREQUIRED] Message numbers are not allowed once UIDONLY is enabled")
-		return nil, true, nil
+		return nil, key, true, nil
 	}
 	if want.Save && err == syntax.ErrCharset {
 		s.saved = nil // RFC 5182 section 2.1: a NO empties the variable
 	}
 	if err == syntax.ErrCharset {
-		return nil, true, s.failed(refusal(err.Error()), "", "")
+		return nil, key, true, s.failed(refusal(err.Error()), "", "")
 	}
 	if err != nil {
-		return nil, false, err
+		return nil, key, false, err
 	}
 	if want.ModSeq = key.HasModSeq(); want.ModSeq {
 		s.enableCondstore()
 	}
 	sr := s.searcher()
-	if sr.Prepare(key) {
+	if sr.Prepare(key.Clone()) {
 		if err := s.know(nil); err != nil {
-			return nil, true, s.failed(err, s.view.Name, "")
+			return nil, key, true, s.failed(err, s.view.Name, "")
 		}
 	}
 	for i := range s.view.Msgs {
@@ -63,14 +70,16 @@ func (s *session) matches(args []syntax.Arg, want *syntax.Result) (list []int, a
 		}
 	}
 	if sr.Expired() {
-		return nil, true, s.failed(refusal("[LIMIT] Search takes too long"), "", "")
+		return nil, key, true, s.failed(refusal("[LIMIT] Search takes too long"), "", "")
 	}
-	return list, false, nil
+	return list, key, false, nil
 }
 
 // searcher returns what evaluates searches over the selected mailbox.
-func (s *session) searcher() *search.Searcher {
-	return &search.Searcher{View: &s.view, Saved: s.saved, Source: search.Source{Box: s.box, Read: s.box.Read, Load: s.load, Index: s.index()}}
+func (s *session) searcher() *search.Searcher { return s.searcherOf(&s.view) }
+
+func (s *session) searcherOf(v *view.View) *search.Searcher {
+	return &search.Searcher{View: v, Saved: s.saved, Source: search.Source{Box: s.box, Read: s.box.Read, Load: s.load, Index: s.index()}}
 }
 
 // number returns what the client calls message i.

@@ -110,7 +110,7 @@ func (s *session) closeBox() {
 	if err := s.box.Close(); err != nil {
 		s.opts.Log.IMAPError(s.logName(), "Closing mailbox "+s.view.Name, err)
 	}
-	s.box, s.view, s.saved = nil, view.View{}, nil
+	s.box, s.view, s.saved, s.contexts = nil, view.View{}, nil, nil
 	s.last.Forget()
 }
 

@@ -49,6 +49,7 @@ type session struct {
 	utf8      bool          // it has enabled UTF8=ACCEPT (RFC 6855)
 	uidOnly   bool          // it has enabled UIDONLY (RFC 9586)
 	gone      bool          // this command has told a VANISHED
+	contexts  []*context    // searches that are kept up to date (RFC 5267)
 	saved     syntax.Set    // UIDs of the last SEARCH with SAVE (RFC 5182)
 	last      reply.Loader  // the message that FETCH looked at last
 

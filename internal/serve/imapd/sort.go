@@ -21,13 +21,16 @@ func (s *session) sort(args []syntax.Arg) error {
 	if err != nil {
 		return err
 	}
-	list, answered, err := s.ordered(args[1:], &want)
+	list, key, answered, err := s.ordered(args[1:], &want)
 	if answered || err != nil {
 		return err
 	}
 	sr := s.searcher()
 	sr.Prepare(syntax.Key{Op: syntax.KeyAll})
 	list = order.Sort(list, keys, sr.Value)
+	if want.Update {
+		s.keepContext(key, list)
+	}
 	if want.Extended {
 		s.writeResult(want, list)
 	} else {
@@ -67,21 +70,21 @@ func sortKeys(args []syntax.Arg) (keys []order.Key, err error) {
 
 // ordered reads a charset and search keys and returns the messages, with sizes
 // and dates known.
-func (s *session) ordered(args []syntax.Arg, want *syntax.Result) (list []int, answered bool, err error) {
+func (s *session) ordered(args []syntax.Arg, want *syntax.Result) (list []int, key syntax.Key, answered bool, err error) {
 	if len(args) == 0 || !args[0].IsString() {
-		return nil, false, syntax.Error("Invalid charset argument")
+		return nil, key, false, syntax.Error("Invalid charset argument")
 	}
 	if len(args) == 1 {
-		return nil, false, syntax.Error("Missing search parameters")
+		return nil, key, false, syntax.Error("Missing search parameters")
 	}
 	args = append([]syntax.Arg{{Text: []byte("CHARSET")}}, args...)
-	if list, answered, err = s.matches(args, want); answered || err != nil {
-		return list, answered, err
+	if list, key, answered, err = s.matches(args, want); answered || err != nil {
+		return list, key, answered, err
 	}
 	if err := s.know(list); err != nil {
-		return nil, true, s.failed(err, s.view.Name, "")
+		return nil, key, true, s.failed(err, s.view.Name, "")
 	}
-	return list, false, nil
+	return list, key, false, nil
 }
 
 // thread: THREAD and UID THREAD, RFC 5256.
@@ -93,7 +96,7 @@ func (s *session) thread(args []syntax.Arg) error {
 	if algorithm != "REFERENCES" && algorithm != "REFS" && algorithm != "ORDEREDSUBJECT" {
 		return syntax.Error("Unknown thread algorithm")
 	}
-	list, answered, err := s.ordered(args[1:], &syntax.Result{})
+	list, _, answered, err := s.ordered(args[1:], &syntax.Result{})
 	if answered || err != nil {
 		return err
 	}

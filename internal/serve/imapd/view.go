@@ -65,6 +65,7 @@ func (s *session) tell(snap *store.Snapshot, expunges bool, quiet *view.Silence)
 		s.writeFlagList(snap)
 	}
 	s.tellFlags(snap, c)
+	s.tellContexts(snap, expunges)
 	if expunges && (s.qresync || s.uidOnly) && len(c.Gone) > 0 {
 		s.vanished("", uidSet(v, c.Gone))
 		s.gone = true
@@ -76,8 +77,13 @@ func (s *session) tell(snap *store.Snapshot, expunges bool, quiet *view.Silence)
 			s.out.Line()
 		}
 	}
+	fresh := len(v.Msgs) - len(c.Gone)
 	v.Take(snap, c, expunges)
+	if v.Ghosts {
+		fresh += len(c.Gone)
+	}
 	s.tellNew(snap, c.Fresh)
+	s.tellJoined(fresh)
 	return nil
 }
 

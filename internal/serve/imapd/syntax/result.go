@@ -11,6 +11,7 @@ type Result struct {
 	Extended                   bool // RETURN was there: the answer is an ESEARCH
 	Min, Max, All, Count, Save bool
 	Partial                    bool
+	Update                     bool   // CONTEXT=SEARCH: it is kept up to date
 	ModSeq                     bool   // a key of the search was MODSEQ: the highest is told (RFC 7162 section 3.1.5)
 	From, To                   int64  // of PARTIAL, counted from 1; negative from the end
 	Range                      string // of PARTIAL, as the client wrote it
@@ -33,6 +34,9 @@ func ParseResult(args []Arg) (r Result, rest []Arg, err error) {
 			r.All = true
 		case a.Is("COUNT"):
 			r.Count = true
+		case a.Is("UPDATE"):
+			r.Update = true
+		case a.Is("CONTEXT"): // a hint that the client will ask again
 		case a.Is("SAVE"):
 			r.Save = true
 		case a.Is("PARTIAL"):
@@ -46,7 +50,7 @@ func ParseResult(args []Arg) (r Result, rest []Arg, err error) {
 	if r.Partial && r.All {
 		return r, nil, Error("PARTIAL conflicts with ALL")
 	}
-	if !r.Min && !r.Max && !r.Count && !r.Save && !r.Partial {
+	if !r.Min && !r.Max && !r.Count && !r.Save && !r.Partial && !r.Update {
 		r.All = true // RFC 4731 section 3.1: an empty list means ALL
 	}
 	return r, args[2:], nil

@@ -326,6 +326,15 @@ func (p *searchParser) decode(text []byte) (string, error) {
 	return string(out), err
 }
 
+// Clone returns a key that shares nothing with k, for a search that changes its key.
+func (k Key) Clone() Key {
+	k.Keys = slices.Clone(k.Keys)
+	for i := range k.Keys {
+		k.Keys[i] = k.Keys[i].Clone()
+	}
+	return k
+}
+
 // HasNumbers tells whether a search names messages by their numbers.
 func (k *Key) HasNumbers() bool {
 	return k.Op == KeySeq || slices.ContainsFunc(k.Keys, func(k Key) bool { return k.HasNumbers() })
