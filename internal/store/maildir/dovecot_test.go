@@ -14,13 +14,13 @@ import (
 	"packetboat/internal/store"
 )
 
-// dovecot runs doveadm of a real Dovecot over a Maildir as the account mail (8).
-type dovecot struct {
+// realDovecot runs doveadm of a real Dovecot over a Maildir as the account mail (8).
+type realDovecot struct {
 	dir string
 	t   *testing.T
 }
 
-func startDovecot(t *testing.T) *dovecot {
+func startDovecot(t *testing.T) *realDovecot {
 	if os.Geteuid() != 0 {
 		t.Skip("only root lets Dovecot be another user")
 	}
@@ -30,7 +30,7 @@ func startDovecot(t *testing.T) *dovecot {
 	if _, err := os.Stat("/usr/sbin/dovecot"); err != nil {
 		t.Skip("no Dovecot is installed")
 	}
-	d := &dovecot{t.TempDir(), t}
+	d := &realDovecot{t.TempDir(), t}
 	for p := d.dir; p != os.TempDir() && len(p) > 1; p = filepath.Dir(p) {
 		os.Chmod(p, 0o755)
 	}
@@ -42,11 +42,11 @@ func startDovecot(t *testing.T) *dovecot {
 }
 
 // own gives everything to the account that Dovecot runs as.
-func (d *dovecot) own() {
+func (d *realDovecot) own() {
 	filepath.WalkDir(d.dir+"/home", func(p string, _ os.DirEntry, _ error) error { return os.Lchown(p, 8, 8) })
 }
 
-func (d *dovecot) adm(stdin string, args ...string) string {
+func (d *realDovecot) adm(stdin string, args ...string) string {
 	d.t.Helper()
 	d.own()
 	cmd := exec.Command("/usr/bin/doveadm", append([]string{"-c", d.dir + "/conf", "-f", "tab"}, args...)...)
@@ -63,7 +63,7 @@ func (d *dovecot) adm(stdin string, args ...string) string {
 }
 
 // seen is what Dovecot knows of a mailbox, one line a message.
-func (d *dovecot) seen(mailbox string) []string {
+func (d *realDovecot) seen(mailbox string) []string {
 	out := d.adm("", "fetch", "uid flags size.virtual date.received", "mailbox", mailbox, "all")
 	return strings.Split(strings.TrimSpace(out), "\n")[1:]
 }
@@ -165,7 +165,7 @@ func old(lines []string) []string {
 	return lines
 }
 
-func statusAgrees(t *testing.T, d *dovecot, s store.Store, name, theirs string) {
+func statusAgrees(t *testing.T, d *realDovecot, s store.Store, name, theirs string) {
 	t.Helper()
 	m := box(t, s, name)
 	defer m.Close()

@@ -36,7 +36,7 @@ func TestLayouts(t *testing.T) {
 	}
 }
 
-func layout(t *testing.T, d *dovecot, o Options) {
+func layout(t *testing.T, d *realDovecot, o Options) {
 	theirs := "Lists.Go"
 	if o.Tree {
 		theirs = "Lists/Go"

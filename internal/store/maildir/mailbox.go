@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"packetboat/internal/store"
+	"packetboat/internal/store/dovecot"
 	"packetboat/internal/store/index"
 	"packetboat/internal/store/maildir/uidlist"
 	"packetboat/internal/store/watch"
@@ -90,13 +91,33 @@ func newMailbox(s *Store, name, path, control, cache string) *mailbox {
 	st := m.loadCache()
 	m.saved = st
 	if st == nil {
-		st = &state{snap: &store.Snapshot{UIDNext: 1, FirstRecent: 1, ModSeq: 1}}
+		st = firstState(dovecot.Load(cache))
 	}
 	m.keys.Words = st.snap.Keywords // what the bits of its messages stand for
 	m.keys.Clear()
 	m.keys.Load() // what cannot be read now is told by the first scan
 	m.state.Store(st)
 	return m
+}
+
+// firstState is the state of a mailbox without a cache, before its folders are
+// read: what Dovecot's index says, if there is one, so that keywords beyond those
+// that have letters come along, and messages that nobody changed keep their
+// mod-sequences. It is asked once; from then on our cache knows better.
+func firstState(ix *dovecot.Index) *state {
+	snap := &store.Snapshot{UIDNext: 1, FirstRecent: 1, ModSeq: 1}
+	s := &state{snap: snap}
+	if ix == nil {
+		return s
+	}
+	snap.UIDValidity, snap.UIDNext, snap.FirstRecent, snap.Keywords = ix.Validity, ix.Next, ix.FirstRecent, ix.Keywords
+	snap.ModSeq = max(ix.ModSeq, uint64(time.Now().UnixMilli())) // ours follow the clock
+	for i := range ix.Msgs {
+		d := &ix.Msgs[i]
+		snap.Msgs = append(snap.Msgs, store.Msg{UID: d.UID, Flags: d.Flags, Keywords: d.Keywords, ModSeq: max(d.ModSeq, 1), Size: store.Unknown})
+		s.files = append(s.files, file{uid: d.UID})
+	}
+	return s
 }
 
 func (m *mailbox) at(f *file) string { return filepath.Join(m.path, folders[f.dir], f.name) }

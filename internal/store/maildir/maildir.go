@@ -4,7 +4,7 @@
 // still runs) may work on the same folders at the same time.
 //
 // The files are the truth. packetboat.cache saves looking into them and can be
-// deleted; Dovecot's index files are neither read nor changed. doc/maildir.md
+// deleted; Dovecot's index files are read once and not changed. doc/maildir.md
 // has the whole of it.
 package maildir
 

@@ -9,6 +9,7 @@ import (
 
 	"packetboat/internal/store"
 	"packetboat/internal/store/mbox/format"
+	"packetboat/internal/store/mbox/known"
 	"packetboat/internal/sys/disk"
 )
 
@@ -51,7 +52,7 @@ func (m *mailbox) Append(msgs []store.New) ([]uint32, error) {
 	}
 	keepNew(m.path, m.f)
 	var uids []uint32
-	for _, msg := range m.Snapshot().Msgs[len(before.recs):] {
+	for _, msg := range m.Snapshot().Msgs[len(before.Recs):] {
 		uids = append(uids, msg.UID)
 	}
 	return uids, nil
@@ -74,16 +75,16 @@ func (m *mailbox) create() error {
 }
 
 // appendAll writes the messages behind the file's end, all or none.
-func (m *mailbox) appendAll(s *state, msgs []store.New) error {
-	numbered := s.numbered()
-	if numbered && len(s.recs) > 0 {
+func (m *mailbox) appendAll(s *known.State, msgs []store.New) error {
+	numbered := s.Numbered()
+	if numbered && len(s.Recs) > 0 {
 		var err error
-		if numbered, err = m.raiseBase(s, s.snap.UIDNext-1+uint32(len(msgs))); err != nil {
+		if numbered, err = m.raiseBase(s, s.Snap.UIDNext-1+uint32(len(msgs))); err != nil {
 			return err
 		}
 	}
 	a := &appender{fs: m.sys, f: m.f}
-	size := s.id.Size
+	size := s.ID.Size
 	err := a.open(size)
 	if errors.Is(err, io.EOF) {
 		err = nil
@@ -110,17 +111,17 @@ func (m *mailbox) appendAll(s *state, msgs []store.New) error {
 
 // wants returns the own lines of the i-th of n new messages. They name their
 // UIDs only if all others do: else they are counted in the file's order.
-func (m *mailbox) wants(s *state, msg *store.New, i, n int, numbered bool) format.Wanted {
+func (m *mailbox) wants(s *known.State, msg *store.New, i, n int, numbered bool) format.Wanted {
 	w := format.Wanted{Flags: msg.Flags, Old: true}
 	for _, word := range msg.Keywords {
 		w.Kw |= m.keys.Bit([]byte(word))
 	}
 	w.Names = m.keys.Names
 	if numbered {
-		w.Uid = s.snap.UIDNext + uint32(i)
+		w.Uid = s.Snap.UIDNext + uint32(i)
 	}
-	if len(s.recs) == 0 && i == 0 && s.pseudo == 0 {
-		w.Base, w.Validity, w.Last = true, s.snap.UIDValidity, s.snap.UIDNext-1+uint32(n)
+	if len(s.Recs) == 0 && i == 0 && s.Pseudo == 0 {
+		w.Base, w.Validity, w.Last = true, s.Snap.UIDValidity, s.Snap.UIDNext-1+uint32(n)
 	}
 	return w
 }
@@ -137,23 +138,23 @@ func (m *mailbox) appendMsg(a *appender, r *bufio.Reader, msg *store.New, own fo
 // raiseBase writes the highest UID into the first message. The figure has a
 // fixed width, so nothing moves; false when keywords that the file does not
 // name yet leave no room.
-func (m *mailbox) raiseBase(s *state, last uint32) (bool, error) {
+func (m *mailbox) raiseBase(s *known.State, last uint32) (bool, error) {
 	r := &rewrite{m: m, s: s, first: 0}
 	hdr, err := r.header(0)
 	if err != nil {
 		return false, err
 	}
 	w, _ := r.want(0)
-	rec := &s.recs[0]
+	rec := &s.Recs[0]
 	w.Last, w.Flags, w.Kw, w.Old = last, rec.Flags, rec.Kw, rec.Old
 	out := format.Compose(hdr, w)
-	if len(out) != len(hdr) || s.pseudo > 0 {
+	if len(out) != len(hdr) || s.Pseudo > 0 {
 		return false, nil
 	}
 	m.view.Lock()
 	defer m.view.Unlock()
 	m.read.drop()
-	err = r.patch(s.snap.Msgs[0].Pos, hdr, out)
+	err = r.patch(s.Snap.Msgs[0].Pos, hdr, out)
 	if err == nil {
 		err = r.writePatches()
 	}
@@ -161,7 +162,7 @@ func (m *mailbox) raiseBase(s *state, last uint32) (bool, error) {
 		return false, err
 	}
 	n := *s
-	n.base.Last, n.base.Names = last, len(w.Names)
+	n.Base.Last, n.Base.Names = last, len(w.Names)
 	m.state.Store(&n)
 	return true, nil
 }

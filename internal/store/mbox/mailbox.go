@@ -12,9 +12,11 @@ import (
 	"time"
 
 	"packetboat/internal/store"
+	"packetboat/internal/store/dovecot"
 	"packetboat/internal/store/index"
 	"packetboat/internal/store/mbox/format"
 	"packetboat/internal/store/mbox/journal"
+	"packetboat/internal/store/mbox/known"
 	"packetboat/internal/store/watch"
 	"packetboat/internal/sys/disk"
 )
@@ -37,11 +39,13 @@ type mailbox struct {
 
 	mu      sync.Mutex
 	keys    format.Keywords
-	timer   *time.Timer // a flush is due
-	claimed bool        // a session selected the mailbox for writing
-	ro      bool        // the file is not ours to write
+	timer   *time.Timer    // a flush is due
+	claimed bool           // a session selected the mailbox for writing
+	ro      bool           // the file is not ours to write
+	taken   *dovecot.Index // what Dovecot left, until the first scan
+	stale   bool           // that holds flags which are newer than the file's
 
-	state atomic.Pointer[state]
+	state atomic.Pointer[known.State]
 	own   atomic.Bool // flush rewrites the file
 
 	view sync.RWMutex
@@ -64,7 +68,7 @@ func (m *mailbox) Index() *index.File {
 func (m *mailbox) Watch() (<-chan struct{}, func()) { return m.watch.Add(m.path) }
 
 // Snapshot returns the mailbox as this process saw it last.
-func (m *mailbox) Snapshot() *store.Snapshot { return m.state.Load().snap }
+func (m *mailbox) Snapshot() *store.Snapshot { return m.state.Load().Snap }
 
 // Look implements store.Mailbox: the scan has found everything.
 func (m *mailbox) Look([]uint32) (*store.Snapshot, error) { return m.Snapshot(), nil }
@@ -74,7 +78,7 @@ func (m *mailbox) Sync() (*store.Snapshot, error) {
 	if m.own.Load() { // the change is ours, and nobody else can make one now
 		return m.Snapshot(), nil
 	}
-	if st, err := disk.StatPath(m.path); err == nil && st.ID == m.state.Load().id {
+	if st, err := disk.StatPath(m.path); err == nil && st.ID == m.state.Load().ID {
 		return m.Snapshot(), nil
 	}
 	m.mu.Lock()
@@ -103,7 +107,7 @@ func (m *mailbox) refresh() error {
 	if err != nil {
 		return err
 	}
-	if st.ID == m.state.Load().id && m.f != nil {
+	if st.ID == m.state.Load().ID && m.f != nil {
 		return nil
 	}
 	if err := m.reopen(st); err != nil {
@@ -138,14 +142,14 @@ func (m *mailbox) readLocked(fn func() error) error {
 // vanish empties the mailbox: mail readers remove a mailbox that is empty.
 func (m *mailbox) vanish() {
 	old := m.state.Load()
-	if old.id == (disk.ID{}) && len(old.recs) == 0 {
+	if old.ID == (disk.ID{}) && len(old.Recs) == 0 {
 		return
 	}
 	m.closeFile()
-	n := *old.snap
+	n := *old.Snap
 	n.Msgs = nil
-	n.ModSeq = old.nextModSeq()
-	m.publish(&state{snap: &n})
+	n.ModSeq = old.NextModSeq()
+	m.publish(&known.State{Snap: &n})
 }
 
 func (m *mailbox) closeFile() {
@@ -248,13 +252,13 @@ func (m *mailbox) rescan() error {
 		return err
 	}
 	old := m.state.Load()
-	if st.ID == old.id {
+	if st.ID == old.ID {
 		return nil
 	}
 	m.view.Lock()
 	m.read.drop()
 	m.view.Unlock()
-	if st.Ino == old.id.Ino && st.Dev == old.id.Dev && st.Size > old.id.Size && len(old.recs) > 0 {
+	if st.Ino == old.ID.Ino && st.Dev == old.ID.Dev && st.Size > old.ID.Size && len(old.Recs) > 0 {
 		ok, err := m.scanTail(old, st)
 		if ok || err != nil {
 			return err
@@ -271,9 +275,9 @@ const (
 )
 
 // scanFile reads the whole file.
-func (m *mailbox) scanFile(old *state, st disk.Stat) error {
+func (m *mailbox) scanFile(old *known.State, st disk.Stat) error {
 	var msgs []format.Scanned
-	if n := len(old.recs); n > 0 {
+	if n := len(old.Recs); n > 0 {
 		msgs = make([]format.Scanned, 0, n+n/8)
 	}
 	s := format.NewScanner(m.f, st.Size, &m.keys, func(c *format.Scanned) {
@@ -285,15 +289,19 @@ func (m *mailbox) scanFile(old *state, st disk.Stat) error {
 	if err := s.Run(0); err != nil {
 		return err
 	}
-	m.publish(derive(old, msgs, s.Base, m.keys.Names, st.ID, s.Pseudo.Raw))
+	if m.taken != nil {
+		old, m.stale = known.TakeOver(m.taken, old, msgs, s.Base, &m.keys, st)
+		m.taken = nil
+	}
+	m.publish(known.Derive(old, msgs, s.Base, m.keys.Names, st.ID, s.Pseudo.Raw))
 	return nil
 }
 
 // scanTail reads from the last known message on. It gives up (false) when that
 // is no longer what it was, or when a new message brings a UID along.
-func (m *mailbox) scanTail(old *state, st disk.Stat) (bool, error) {
-	n := len(old.recs) - 1
-	last := &old.snap.Msgs[n]
+func (m *mailbox) scanTail(old *known.State, st disk.Stat) (bool, error) {
+	n := len(old.Recs) - 1
+	last := &old.Snap.Msgs[n]
 	var msgs []format.Scanned
 	s := format.NewScanner(m.f, st.Size, &m.keys, func(c *format.Scanned) { msgs = append(msgs, *c) })
 	if err := s.Run(last.Pos); errors.Is(err, format.ErrNotMbox) {
@@ -301,22 +309,22 @@ func (m *mailbox) scanTail(old *state, st disk.Stat) (bool, error) {
 	} else if err != nil {
 		return false, err
 	}
-	if len(msgs) == 0 || msgs[0].Rec != old.recs[n] || msgs[0].Msg.Raw != last.Raw {
+	if len(msgs) == 0 || msgs[0].Rec != old.Recs[n] || msgs[0].Msg.Raw != last.Raw {
 		return false, nil
 	}
-	next := old.snap.UIDNext
+	next := old.Snap.UIDNext
 	for _, c := range msgs[1:] {
-		if c.Rec.Uid != 0 && (c.Rec.Uid < next || c.Rec.Uid > old.base.Last) {
+		if c.Rec.Uid != 0 && (c.Rec.Uid < next || c.Rec.Uid > old.Base.Last) {
 			return false, nil
 		}
 		next = max(next, c.Rec.Uid) + 1
 	}
-	m.publish(grow(old, msgs[1:], m.keys.Names, st.ID))
+	m.publish(known.Grow(old, msgs[1:], m.keys.Names, st.ID))
 	return true, nil
 }
 
 // publish makes s the state and tells the watchers.
-func (m *mailbox) publish(s *state) {
+func (m *mailbox) publish(s *known.State) {
 	m.state.Store(s)
 	m.watch.Tell()
 }
@@ -334,21 +342,21 @@ func (m *mailbox) SetFlags(uids []uint32, op store.Op, f store.Flag, words []str
 	}
 	old := m.state.Load()
 	s := *old
-	n := *old.snap
+	n := *old.Snap
 	n.Keywords = m.keys.Names
 	n.Msgs = slices.Clone(n.Msgs)
-	seq, changed := old.nextModSeq(), false
+	seq, changed := old.NextModSeq(), false
 	for _, uid := range uids {
-		if i := old.find(uid); i >= 0 && apply(&n.Msgs[i], op, f, kw) {
+		if i := old.Find(uid); i >= 0 && apply(&n.Msgs[i], op, f, kw) {
 			n.Msgs[i].ModSeq = seq
 			changed = true
 		}
 	}
 	if !changed {
-		return old.snap, nil
+		return old.Snap, nil
 	}
 	n.ModSeq = seq
-	s.snap, s.saved = &n, false
+	s.Snap, s.Saved = &n, false
 	m.publish(&s)
 	m.flushSoon()
 	return &n, nil
@@ -385,12 +393,12 @@ func (m *mailbox) ClaimRecent() error {
 	defer m.mu.Unlock()
 	m.claimed = true
 	old := m.state.Load()
-	if old.snap.FirstRecent == old.snap.UIDNext {
+	if old.Snap.FirstRecent == old.Snap.UIDNext {
 		return nil
 	}
-	s, n := *old, *old.snap
+	s, n := *old, *old.Snap
 	n.FirstRecent = n.UIDNext
-	s.snap, s.saved = &n, false
+	s.Snap, s.Saved = &n, false
 	m.state.Store(&s)
 	// Shells and mutt take mtime > atime for new mail; now it has been seen.
 	if m.f != nil && !m.ro {
@@ -435,10 +443,14 @@ func (m *mailbox) flush() error {
 	m.own.Store(true)
 	defer m.own.Store(false)
 	s := m.state.Load()
-	if !m.ro && (s.anyDirty() || m.claimed && !s.derives()) {
+	if !m.ro && (s.AnyDirty() || (m.claimed || m.stale) && !s.Derives()) {
 		if err := m.write(nil); err != nil {
 			return err
 		}
+	}
+	if m.stale && !m.ro && m.f != nil {
+		dovecot.Remove(m.control) // the file holds all of it now
+		m.stale = false
 	}
 	return m.saveCache()
 }

@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"packetboat/internal/store"
+	"packetboat/internal/store/mbox/known"
 )
 
 // genQuoted makes a body of pieces of From_ lines, shifted so that the chunks
@@ -132,14 +133,14 @@ func TestOldCache(t *testing.T) {
 	b, _ := s.Open("INBOX")
 	m := b.(*mailbox)
 	st := *m.state.Load()
-	snap := *st.snap
+	snap := *st.Snap
 	snap.UIDValidity, snap.UIDNext = 77, 10
 	snap.Msgs = []store.Msg{snap.Msgs[0], snap.Msgs[1]}
 	snap.Msgs[0].UID, snap.Msgs[1].UID = 7, 9
 	snap.Msgs[0].Size = 99
-	st.snap = &snap
-	cache := encodeCache(&st)
-	copy(cache, oldMagic)
+	st.Snap = &snap
+	cache := known.Encode(&st)
+	copy(cache, "pbmbox03")
 	b.Close()
 	os.MkdirAll(filepath.Dir(m.cachePath()), 0o700)
 	if err := os.WriteFile(m.cachePath(), cache, 0o600); err != nil {
@@ -156,7 +157,7 @@ func TestOldCache(t *testing.T) {
 		t.Errorf("%+v", n)
 	}
 	b.Flush()
-	if c, _ := os.ReadFile(m.cachePath()); !bytes.HasPrefix(c, []byte(cacheMagic)) {
+	if c, _ := os.ReadFile(m.cachePath()); !bytes.HasPrefix(c, []byte("pbmbox04")) {
 		t.Errorf("the cache is still %.8q", c)
 	}
 }

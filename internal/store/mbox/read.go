@@ -46,16 +46,16 @@ func (w *window) drop() {
 // Read implements store.Mailbox.
 func (m *mailbox) Read(uid uint32, off, n int64) (io.ReadCloser, error) {
 	s := m.state.Load()
-	i := s.find(uid)
+	i := s.Find(uid)
 	if i < 0 {
 		return nil, store.ErrNoMessage
 	}
-	left := s.snap.Msgs[i].Size - off
+	left := s.Snap.Msgs[i].Size - off
 	if n >= 0 && n < left {
 		left = n
 	}
-	r := &reader{m: m, uid: uid, digest: s.recs[i].Digest, skip: off, left: max(left, 0), hdr: s.recs[i].Hdr, quoted: s.recs[i].Quoted, header: true}
-	if h := m.read.find(uid, r.digest); h.out <= off && h.out >= s.snap.Msgs[i].Header && h.out > 0 {
+	r := &reader{m: m, uid: uid, digest: s.Recs[i].Digest, skip: off, left: max(left, 0), hdr: s.Recs[i].Hdr, quoted: s.Recs[i].Quoted, header: true}
+	if h := m.read.find(uid, r.digest); h.out <= off && h.out >= s.Snap.Msgs[i].Header && h.out > 0 {
 		r.header, r.at, r.skip, r.text.CR = false, h.raw, off-h.out, h.cr
 		r.out, r.bol = h.out, h.bol
 	}
@@ -280,14 +280,14 @@ func (m *mailbox) tryRaw(r *reader) (int, bool, error) {
 	m.view.RLock()
 	defer m.view.RUnlock()
 	s := m.state.Load()
-	i := s.find(r.uid)
+	i := s.Find(r.uid)
 	if i >= 0 && m.f == nil {
 		return 0, false, errStale
 	}
-	if i < 0 || s.recs[i].Digest != r.digest || s.recs[i].Quoted != r.quoted {
+	if i < 0 || s.Recs[i].Digest != r.digest || s.Recs[i].Quoted != r.quoted {
 		return 0, false, store.ErrNoMessage
 	}
-	msg, rec := &s.snap.Msgs[i], &s.recs[i]
+	msg, rec := &s.Snap.Msgs[i], &s.Recs[i]
 	if r.header && rec.Hdr != r.hdr {
 		r.restart(rec.Hdr)
 	}
@@ -300,7 +300,7 @@ func (m *mailbox) tryRaw(r *reader) (int, bool, error) {
 	if n <= 0 {
 		return 0, true, nil
 	}
-	return n, at+int64(n) == size, m.read.fetch(m, s.id, r.raw[:n], msg.Pos+at, msg.Pos+msg.Raw)
+	return n, at+int64(n) == size, m.read.fetch(m, s.ID, r.raw[:n], msg.Pos+at, msg.Pos+msg.Raw)
 }
 
 // restart begins anew, where own lines changed while the header was read: what

@@ -9,6 +9,7 @@ import (
 	"packetboat/internal/store"
 	"packetboat/internal/store/mbox/format"
 	"packetboat/internal/store/mbox/journal"
+	"packetboat/internal/store/mbox/known"
 	"packetboat/internal/sys/disk"
 )
 
@@ -16,7 +17,7 @@ import (
 // and messages that go away.
 type rewrite struct {
 	m      *mailbox
-	s      *state // as the file is, with the flags as they shall be
+	s      *known.State // as the file is, with the flags as they shall be
 	drop   map[uint32]bool
 	number bool // every message gets its X-UID
 	first  int  // index of the first message that stays; it holds X-IMAPbase
@@ -87,40 +88,40 @@ func (r *rewrite) prepare() bool {
 	s := r.s
 	r.first = -1
 	gone := false
-	for i := range s.recs {
-		if r.drop[s.snap.Msgs[i].UID] {
+	for i := range s.Recs {
+		if r.drop[s.Snap.Msgs[i].UID] {
 			gone = true
 		} else if r.first < 0 {
 			r.first = i
 		}
 	}
-	if !gone && !s.anyDirty() && s.derives() {
+	if !gone && !s.AnyDirty() && s.Derives() {
 		return false
 	}
 	// Once messages go, or the file's first line must be written anyway, the
 	// file names every UID: nobody can count them any more.
-	r.number = gone || !s.derives() || !s.numbered() && s.dirty(max(r.first, 0))
+	r.number = gone || !s.Derives() || !s.Numbered() && s.Dirty(max(r.first, 0))
 	return true
 }
 
 // keeps tells whether message i stays.
-func (r *rewrite) keeps(i int) bool { return !r.drop[r.s.snap.Msgs[i].UID] }
+func (r *rewrite) keeps(i int) bool { return !r.drop[r.s.Snap.Msgs[i].UID] }
 
 // want returns what the own lines of message i shall say; false when they do.
 func (r *rewrite) want(i int) (format.Wanted, bool) {
-	m, rec, n := &r.s.snap.Msgs[i], &r.s.recs[i], r.s.snap
+	m, rec, n := &r.s.Snap.Msgs[i], &r.s.Recs[i], r.s.Snap
 	w := format.Wanted{Names: n.Keywords, Uid: rec.Uid, Flags: m.Flags, Kw: m.Keywords, Old: rec.Old}
-	change := r.s.dirty(i)
+	change := r.s.Dirty(i)
 	if r.number && rec.Uid != m.UID {
 		w.Uid, change = m.UID, true
 	}
-	if i == r.first && (r.number || r.s.base.Found) {
-		w.Base, w.Validity, w.Last = true, n.UIDValidity, r.s.base.Last
+	if i == r.first && (r.number || r.s.Base.Found) {
+		w.Base, w.Validity, w.Last = true, n.UIDValidity, r.s.Base.Last
 		if r.number {
 			w.Last = n.UIDNext - 1
 		}
-		change = change || !r.s.base.Found || i > 0 || r.s.pseudo > 0 ||
-			r.s.base.Validity != w.Validity || r.s.base.Last != w.Last || r.s.base.Names != len(n.Keywords)
+		change = change || !r.s.Base.Found || i > 0 || r.s.Pseudo > 0 ||
+			r.s.Base.Validity != w.Validity || r.s.Base.Last != w.Last || r.s.Base.Names != len(n.Keywords)
 	}
 	if change {
 		w.Old = rec.Old || m.UID < n.FirstRecent
@@ -133,12 +134,12 @@ const maxHeader = 16 << 20
 
 // header reads the header of message i, From_ line included.
 func (r *rewrite) header(i int) ([]byte, error) {
-	n := int(r.s.recs[i].Hdr)
+	n := int(r.s.Recs[i].Hdr)
 	if n > maxHeader {
 		return nil, errors.New("a message's header is too long to be rewritten")
 	}
 	r.buf = slices.Grow(r.buf[:0], n)[:n]
-	_, err := r.m.f.ReadAt(r.buf, r.s.snap.Msgs[i].Pos)
+	_, err := r.m.f.ReadAt(r.buf, r.s.Snap.Msgs[i].Pos)
 	if errors.Is(err, io.EOF) {
 		err = nil
 	}
@@ -157,7 +158,7 @@ func (r *rewrite) run() (moved bool, err error) {
 			return false, err
 		}
 	}
-	base := r.s.snap.Msgs[from].Pos
+	base := r.s.Snap.Msgs[from].Pos
 	if from == 0 {
 		base = 0 // the pseudo message goes, too: X-IMAPbase takes its place
 	}
@@ -171,7 +172,7 @@ func (r *rewrite) run() (moved bool, err error) {
 }
 
 func (r *rewrite) nothingAfter(from int) bool {
-	for i := from; i < len(r.s.recs); i++ {
+	for i := from; i < len(r.s.Recs); i++ {
 		if r.keeps(i) {
 			return false
 		}
@@ -185,8 +186,8 @@ const maxHeld = 4 << 20
 // inPlace writes the lines that fit their room, up to the first message that
 // goes or grows, whose index it returns; -1 when there is none.
 func (r *rewrite) inPlace() (int, error) {
-	for i := range r.s.recs {
-		if !r.keeps(i) || i == r.first && r.s.pseudo > 0 {
+	for i := range r.s.Recs {
+		if !r.keeps(i) || i == r.first && r.s.Pseudo > 0 {
 			return i, r.writePatches()
 		}
 		w, change := r.want(i)
@@ -201,7 +202,7 @@ func (r *rewrite) inPlace() (int, error) {
 		if len(out) != len(hdr) {
 			return i, r.writePatches()
 		}
-		if err := r.patch(r.s.snap.Msgs[i].Pos, hdr, out); err != nil {
+		if err := r.patch(r.s.Snap.Msgs[i].Pos, hdr, out); err != nil {
 			return 0, err
 		}
 	}
@@ -281,8 +282,8 @@ func (r *rewrite) tail(w io.Writer, from int) error {
 		run = end
 		return err
 	}
-	for i := from; i < len(r.s.recs); i++ {
-		m := &r.s.snap.Msgs[i]
+	for i := from; i < len(r.s.Recs); i++ {
+		m := &r.s.Snap.Msgs[i]
 		want, change := r.want(i)
 		if r.keeps(i) && !change && end == m.Pos {
 			end += m.Raw
@@ -339,38 +340,38 @@ func (r *rewrite) publish(before disk.Stat, moved bool) error {
 
 // remaining returns the state after the write: without what was dropped, and
 // with records that say what the own lines say now.
-func (r *rewrite) remaining(id disk.ID) *state {
-	s, n := *r.s, *r.s.snap
-	n.Msgs, s.recs = make([]store.Msg, 0, len(n.Msgs)), make([]format.Record, 0, len(s.recs))
-	for i := range r.s.recs {
+func (r *rewrite) remaining(id disk.ID) *known.State {
+	s, n := *r.s, *r.s.Snap
+	n.Msgs, s.Recs = make([]store.Msg, 0, len(n.Msgs)), make([]format.Record, 0, len(s.Recs))
+	for i := range r.s.Recs {
 		if !r.keeps(i) {
 			continue
 		}
-		m, rec := r.s.snap.Msgs[i], r.s.recs[i]
+		m, rec := r.s.Snap.Msgs[i], r.s.Recs[i]
 		w, change := r.want(i)
 		if change {
 			rec.Uid, rec.Old, rec.Bare = w.Uid, w.Old, false
 		}
 		if w.Base {
-			s.base = format.Base{Found: true, Validity: w.Validity, Last: w.Last, Names: len(w.Names)}
+			s.Base = format.Base{Found: true, Validity: w.Validity, Last: w.Last, Names: len(w.Names)}
 		}
 		rec.Flags, rec.Kw = m.Flags, m.Keywords
-		n.Msgs, s.recs = append(n.Msgs, m), append(s.recs, rec)
+		n.Msgs, s.Recs = append(n.Msgs, m), append(s.Recs, rec)
 	}
-	if len(s.recs) == 0 {
-		s.base = format.Base{}
+	if len(s.Recs) == 0 {
+		s.Base = format.Base{}
 	}
 	if len(r.drop) > 0 {
-		n.ModSeq = r.s.nextModSeq()
+		n.ModSeq = r.s.NextModSeq()
 	}
-	s.snap, s.id, s.saved, s.pseudo = &n, id, false, 0
+	s.Snap, s.ID, s.Saved, s.Pseudo = &n, id, false, 0
 	return &s
 }
 
 // keepTimes leaves the sign of new mail, mtime > atime, as it was: set while
 // there is mail that no session has seen, else not.
-func (m *mailbox) keepTimes(before disk.Stat, s *state) {
-	recent := s.snap.FirstRecent < s.snap.UIDNext
+func (m *mailbox) keepTimes(before disk.Stat, s *known.State) {
+	recent := s.Snap.FirstRecent < s.Snap.UIDNext
 	if recent && before.Mtime > before.Atime {
 		return // writing moved mtime on and left atime alone
 	}

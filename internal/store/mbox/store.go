@@ -20,7 +20,9 @@ import (
 	"time"
 
 	"packetboat/internal/store"
+	"packetboat/internal/store/dovecot"
 	"packetboat/internal/store/mbox/journal"
+	"packetboat/internal/store/mbox/known"
 	"packetboat/internal/store/names"
 	"packetboat/internal/sys/disk"
 )
@@ -121,13 +123,15 @@ func (s *Store) Open(name string) (store.Mailbox, error) {
 	return m, nil
 }
 
-// begin takes the state out of the cache, or a new one.
+// begin takes the state out of the cache, or out of what Dovecot has left, or a
+// new one.
 func (m *mailbox) begin() {
 	st := m.loadCache()
 	if st == nil {
-		st = &state{snap: &store.Snapshot{UIDValidity: uint32(time.Now().Unix()), UIDNext: 1, FirstRecent: 1, ModSeq: 1}}
+		m.taken = dovecot.Load(m.control)
+		st = known.First(m.taken)
 	}
-	m.keys.Names = st.snap.Keywords
+	m.keys.Names = st.Snap.Keywords
 	m.state.Store(st)
 }
 
