@@ -27,6 +27,7 @@ type call struct {
 	procmail bool
 	lmtp     bool     // -z
 	user     string   // -d
+	named    bool     // -d was given, perhaps with an empty name
 	as       string   // --as UID:GID
 	inbox    string   // --inbox, or DEFAULT= of procmail
 	sender   *string  // -f; nil = as the From_ line says
@@ -36,6 +37,8 @@ type call struct {
 	path     string   // -p
 	config   string   // -c
 	set      []string // -o
+	exit     bool     // -e of dovecot-lda: what is refused is not answered by a mail
+	account  string   // --account: a dovecot.Account as JSON
 	rc       []string // procmail: rc files
 }
 
@@ -61,14 +64,25 @@ func parse(argv0 string, args []string) (*call, error) {
 	fs.StringVarP(&c.path, "path", "p", "", "file with the message")
 	fs.StringVarP(&c.config, "config", "c", "", "configuration")
 	fs.StringArrayVarP(&c.set, "set", "o", nil, "name=value")
-	fs.BoolP("exit", "e", false, "failures end in an exit code, never in a bounce: always so")
+	fs.BoolVarP(&c.exit, "exit", "e", false, "what is refused ends in an exit code, not in a mail to the sender")
+	fs.StringVar(&c.account, "account", "", "of mrad: whose mail it is, and how it is delivered")
 	fs.BoolP("keep", "k", false, "keep the environment: it is never used")
 	if err := fs.Parse(args); err != nil {
+		if c.lda {
+			return nil, ldaUsage(argv0, err)
+		}
 		return nil, usage(err.Error())
 	}
 	if fs.NArg() > 0 {
+		if c.lda {
+			return nil, &failure{code: exUsage, text: "lda: Fatal: Unknown argument: " + fs.Arg(0) + "\n" + ldaArgs, bare: true}
+		}
 		return nil, usage("unexpected argument " + strconv.Quote(fs.Arg(0)))
 	}
+	if c.lda && !fs.Changed("user") && os.Geteuid() == 0 {
+		return nil, &failure{code: exUsage, text: "lda: Fatal: destination user parameter (-d user) not given", bare: true}
+	}
+	c.named = fs.Changed("user")
 	if fs.Changed("sender") {
 		c.sender = sender
 	}
@@ -79,7 +93,7 @@ func parse(argv0 string, args []string) (*call, error) {
 }
 
 func usage(text string) error {
-	return &failure{exTempFail, text, "deliver -z | deliver -d USER [-f SENDER]; see deliver(8)"}
+	return &failure{code: exTempFail, text: text, hint: "deliver -z | deliver -d USER [-f SENDER]; see deliver(8)"}
 }
 
 // parseProcmail reads procmail's command line: options, then variables and rc
@@ -99,7 +113,7 @@ func (c *call) parseProcmail(args []string) error {
 		return usage(err.Error())
 	}
 	if *mode {
-		return &failure{exTempFail, "procmail -m runs an rc file, which this version cannot", "mail stays in the queue; use the default mailbox"}
+		return &failure{code: exTempFail, text: "procmail -m runs an rc file, which this version cannot", hint: "mail stays in the queue; use the default mailbox"}
 	}
 	if fs.Changed("from") && *sender != "-" {
 		c.sender = sender
@@ -142,17 +156,14 @@ func (c *call) rcFiles(who *proc.User) error {
 		if errors.Is(err, fs.ErrNotExist) || err == nil && (rc == os.DevNull || st.Mode().IsRegular() && st.Size() == 0) {
 			continue
 		}
-		return &failure{exTempFail, rc + ": procmail rc files are not run by this version",
-			"mail stays in the queue until the file is moved away or mailbox_command is removed"}
+		return &failure{code: exTempFail, text: rc + ": procmail rc files are not run by this version",
+			hint: "mail stays in the queue until the file is moved away or mailbox_command is removed"}
 	}
 	return nil
 }
 
 func (c *call) noUser() error {
-	if c.lda {
-		c.logNoUser()
-	}
-	return &failure{exNoUser, "no such user: " + c.user, ""}
+	return &failure{code: exNoUser, text: "no such user: " + c.user}
 }
 
 // asUser reads UID:GID. Root is nobody's mailbox.
@@ -229,7 +240,7 @@ func (c *call) read(r io.Reader, spool *lmtpd.Spool) (deliver.Message, error) {
 	}
 	if c.sender != nil {
 		m.Sender = mail.Address(strings.Trim(*c.sender, "<>"))
-		m.ReturnPath = !c.procmail && !found
+		m.ReturnPath = !c.procmail && !c.lda && !found // dovecot-lda leaves it to the MTA
 	}
 	if !c.procmail && !c.lda && !found {
 		m.ReturnPath, m.OrigTo, m.To = true, c.orig, c.final

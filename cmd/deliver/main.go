@@ -27,6 +27,7 @@ import (
 // Exit codes of sysexits.h.
 const (
 	exOK         = 0
+	exUsage      = 64
 	exNoUser     = 67
 	exCantCreate = 73
 	exTempFail   = 75
@@ -68,6 +69,7 @@ type failure struct {
 	code int
 	text string
 	hint string
+	bare bool // text is in the words of the program whose name we have
 }
 
 func (f *failure) Error() string { return f.text }
@@ -76,6 +78,10 @@ func (f *failure) Error() string { return f.text }
 func report(w io.Writer, err error) int {
 	f := &failure{code: exTempFail, text: err.Error()}
 	errors.As(err, &f)
+	if f.bare {
+		fmt.Fprintln(w, f.text)
+		return f.code
+	}
 	fmt.Fprintf(w, "error: %s\n", f.text)
 	if f.hint != "" {
 		fmt.Fprintf(w, "hint: %s\n", f.hint)
@@ -85,6 +91,9 @@ func report(w io.Writer, err error) int {
 
 // run becomes the user before anything is read, and delivers.
 func (c *call) run(stdin io.Reader) error {
+	if c.lda {
+		return c.runLDA(stdin)
+	}
 	who, err := c.become()
 	if err != nil {
 		return err
@@ -132,7 +141,7 @@ func allowed(err error) error {
 	if err == nil {
 		return nil
 	}
-	return &failure{exNoPerm, err.Error(), "only root delivers to other accounts"}
+	return &failure{code: exNoPerm, text: err.Error(), hint: "only root delivers to other accounts"}
 }
 
 // serve is deliver -z: one conversation on descriptor 3, until it ends.
@@ -144,14 +153,17 @@ func (c *call) serve(who *proc.User) error {
 	f := os.NewFile(3, "descriptor 3")
 	conn, err := net.FileConn(f)
 	if err != nil {
-		return &failure{exNoPerm, "descriptor 3 is no socket", "deliver -z is started by mtad"}
+		return &failure{code: exNoPerm, text: "descriptor 3 is no socket", hint: "deliver -z is started by mtad"}
 	}
 	f.Close()
+	if c.account != "" {
+		return c.serveAccount(conn, who, o)
+	}
 	a := deliver.Account{User: who.Name, UID: who.UID, Home: who.Home, Inbox: c.inbox}
 	return lmtpd.Serve(conn, lmtpd.Options{Host: o.Host, Raw: true}, deliver.NewLMTP(o, deliver.Everyone(a), nil))
 }
 
-// one delivers the message on standard input, or in the file of -p.
+// one delivers the message on standard input.
 func (c *call) one(who *proc.User, stdin io.Reader) error {
 	if err := c.rcFiles(who); err != nil {
 		return err
@@ -160,14 +172,6 @@ func (c *call) one(who *proc.User, stdin io.Reader) error {
 	if err != nil {
 		return err
 	}
-	if c.path != "" {
-		f, err := os.Open(c.path)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		stdin = f
-	}
 	spool := &lmtpd.Spool{}
 	defer spool.Close()
 	m, err := c.read(stdin, spool)
@@ -175,17 +179,7 @@ func (c *call) one(who *proc.User, stdin io.Reader) error {
 		return err
 	}
 	a := deliver.Account{User: who.Name, UID: who.UID, Home: who.Home, Inbox: c.inbox}
-	box := "INBOX"
-	if a.Inbox == "" && c.lda {
-		if a.Inbox, box, err = c.location(who); err != nil {
-			return err
-		}
-	}
-	st := deliver.New(o, a).Deliver([]deliver.Message{m}, nil)[0]
-	if c.lda {
-		c.log(who, box, deliver.MessageID(spool.Reader()), st)
-	}
-	return exit(st)
+	return exit(deliver.New(o, a).Deliver([]deliver.Message{m}, nil)[0])
 }
 
 // exit makes the exit code of an answer.

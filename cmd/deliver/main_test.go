@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -122,6 +123,7 @@ func TestLDA(t *testing.T) {
 	os.MkdirAll(filepath.Join(dir, "mail"), 0o700)
 	os.WriteFile(filepath.Join(dir, "mail", "Lists"), nil, 0o600)
 	os.WriteFile(filepath.Join(dir, "message"), []byte("Message-ID: <m@x>\n\nhi\n"), 0o600)
+	os.WriteFile(filepath.Join(dir, "none.conf"), nil, 0o600)
 	logFile := filepath.Join(dir, "log")
 	argv := []string{"dovecot-lda", "-d", u.Name, "-f", "a@b", "-a", "o@x", "-e", "-c", filepath.Join(dir, "none.conf"),
 		"-o", "mail_location=mbox:" + dir + "/mail:INBOX=" + dir + "/inbox", "-o", "log_path=" + logFile}
@@ -158,6 +160,7 @@ func TestLDAMaildir(t *testing.T) {
 			}
 		}
 		os.WriteFile(filepath.Join(dir, "message"), []byte("Message-ID: <m@x>\n\nhi\n"), 0o600)
+		os.WriteFile(filepath.Join(dir, "none.conf"), nil, 0o600)
 		for box, into := range folders {
 			args := []string{"dovecot-lda", "-d", u.Name, "-f", "a@b", "-e", "-c", filepath.Join(dir, "none.conf"), "-p", filepath.Join(dir, "message"),
 				"-o", "mail_location=maildir:" + dir + "/Maildir" + layout, "-o", "log_path=" + filepath.Join(dir, "log")}
@@ -171,6 +174,68 @@ func TestLDAMaildir(t *testing.T) {
 			if after, _ := os.ReadDir(filepath.Join(dir, "Maildir", into)); len(after) != len(before)+1 {
 				t.Errorf("%s -m %q: nothing came to %s", layout, box, into)
 			}
+		}
+	}
+}
+
+// TestLDAFull: what a full mailbox does with each of -e and quota_full_tempfail, and
+// the mail that dovecot-lda sends without them.
+func TestLDAFull(t *testing.T) {
+	u := me(t)
+	dir := t.TempDir()
+	os.WriteFile(filepath.Join(dir, "dovecot.conf"), []byte("mail_plugins = quota\nhostname = h.test\nsendmail_path = "+dir+"/sendmail -x\n"+
+		"mail_location = maildir:"+dir+"/M\nlog_path = "+dir+"/log\nplugin {\n  quota = maildir:U\n  quota_rule = *:bytes=10\n}\n"), 0o600)
+	os.WriteFile(filepath.Join(dir, "sendmail"), []byte("#!/bin/sh\necho $* > "+dir+"/sent\ncat >> "+dir+"/sent\n"), 0o700)
+	in := "Message-ID: <m@x>\nSubject: hello\n\nmore than ten\n"
+	lda := []string{"dovecot-lda", "-c", dir + "/dovecot.conf", "-d", u.Name, "-o", "nosuch=1"}
+	for _, c := range []struct {
+		args string
+		code int
+		out  string
+	}{
+		{"-f s@x -e", exNoPerm, "Quota exceeded (mailbox for user is full)\n"},
+		{"-f s@x -e -o quota_full_tempfail=yes", exTempFail, "Quota exceeded (mailbox for user is full)\n"},
+		{"-f s@x -o quota_full_tempfail=yes", exTempFail, "Quota exceeded (mailbox for user is full)\n"},
+		{"-f s@x -o plugin/quota_exceeded_message=Sorry,%u -e", exNoPerm, "Sorry," + u.Name + "\n"},
+		{"-r fin@x", exOK, ""}, // nobody to tell
+		{"-f s@x -r fin@x", exOK, ""},
+		{"-f s@x -o plugin/quota_rule=*:storage=10 -e", exOK, ""},
+	} {
+		if code, out := try(t, dir, in, append(lda[:len(lda):len(lda)], strings.Fields(c.args)...)...); code != c.code || out != c.out {
+			t.Errorf("%s: exit %d, %q", c.args, code, out)
+		}
+		if b, _ := os.ReadFile(dir + "/sent"); c.args != "-f s@x -r fin@x" && c.code != exOK && len(b) > 0 {
+			t.Errorf("%s: a mail was sent", c.args)
+		}
+	}
+	b, _ := os.ReadFile(dir + "/sent")
+	for _, want := range []string{"-x -i -f <> -- s@x\n", "To: <s@x>\r\n", "Subject: Rejected: hello\r\n", "Your message to <fin@x> was automatically rejected:\r\nQuota exceeded (mailbox for user is full)\r\n",
+		"Auto-Submitted: auto-replied (rejected)\r\n", "Final-Recipient: rfc822; fin@x\r\nAction: failed\r\nStatus: 5.2.2\r\n", "\r\n\r\nMessage-ID: <m@x>\nSubject: hello\n\n"} {
+		if !strings.Contains(string(b), want) {
+			t.Errorf("%q is missing in\n%s", want, b)
+		}
+	}
+	log, _ := os.ReadFile(dir + "/log")
+	if !strings.Contains(string(log), "msgid=<m@x>: rejected: Quota") || !strings.Contains(string(log), "Return-Path missing") {
+		t.Errorf("%s", log)
+	}
+}
+
+// TestLDAUsage: wrong command lines end as dovecot-lda's do.
+func TestLDAUsage(t *testing.T) {
+	dir := t.TempDir()
+	conf := filepath.Join(dir, "d.conf")
+	os.WriteFile(conf, nil, 0o600)
+	for args, want := range map[string]string{
+		"-d u -x":              "64 dovecot-lda: invalid option -- 'x'\nUsage: dovecot-lda [-c",
+		"-d u -m":              "64 dovecot-lda: option requires an argument -- 'm'\nUsage: ",
+		"-d u extra":           "64 lda: Fatal: Unknown argument: extra\nUsage: ",
+		"-d u -o x -c " + conf: "75 lda(",
+		"-d u -c /nonexistent": "75 lda(",
+	} {
+		code, out := try(t, dir, "", append([]string{"dovecot-lda"}, strings.Fields(args)...)...)
+		if got := fmt.Sprint(code, " ", out); !strings.HasPrefix(got, want) {
+			t.Errorf("%s: %s", args, got)
 		}
 	}
 }

@@ -30,20 +30,15 @@ func Settings(conf *config.Dovecot, proto string, fields map[string]string, expa
 			continue
 		}
 		for _, v := range b.Values {
-			if Ours(v.Name) {
+			if quota.Reads(v.Name) {
 				s[v.Name] = expand(v.Value)
 			}
 		}
 	}
 	for name, v := range fields {
-		if Ours(name) {
+		if quota.Reads(name) {
 			s[name] = v
 		}
 	}
 	return s
-}
-
-// Ours tells the settings that package quota reads.
-func Ours(name string) bool {
-	return strings.HasPrefix(name, "quota") || strings.HasPrefix(name, "namespace/") && strings.Contains(name, "/quota_")
 }

@@ -35,6 +35,14 @@ type Options struct {
 	Agent         deliver.Options
 }
 
+// Account is whose mail it is and how it is delivered, as mrad hands it to deliver.
+type Account struct {
+	User    string
+	Home    string
+	Mail    string // location, expanded
+	Options Options
+}
+
 // User is one user's mail. It is safe for the two goroutines of a conversation.
 type User struct {
 	o       Options

@@ -252,3 +252,8 @@ func Size(v string, unit int64) (int64, error) {
 	}
 	return n * unit, nil
 }
+
+// Reads tells the names of settings that Parse reads.
+func Reads(name string) bool {
+	return strings.HasPrefix(name, "quota") || strings.HasPrefix(name, "namespace/") && strings.Contains(name, "/quota_")
+}

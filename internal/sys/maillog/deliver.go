@@ -16,3 +16,13 @@ func (g *Log) LDAFailed(user string, pid int, session, msgid, box, text string) 
 func (g *Log) LDANoUser(user string, pid int) {
 	g.write(sevErr, "", "lda(%s)<%d>: Fatal: User doesn't exist", []any{angle(user), pid})
 }
+
+// LDARejected: dovecot-lda refuses a message for good.
+func (g *Log) LDARejected(user string, pid int, session, msgid, reason string) {
+	g.Info("lda(%s)<%d><%s>: msgid=%s: rejected: %s", angle(user), pid, session, msgid, reason)
+}
+
+// LDANoSender: a message that is refused has no sender who could be told.
+func (g *Log) LDANoSender(user string, pid int, session, msgid, reason string) {
+	g.Info("lda(%s)<%d><%s>: msgid=%s: Return-Path missing, rejection reason: %s", angle(user), pid, session, msgid, reason)
+}
