@@ -16,6 +16,7 @@ import (
 	"packetboat/cmd/mrad/spaces"
 	"packetboat/cmd/mrad/unbuilt"
 	"packetboat/internal/auth"
+	"packetboat/internal/serve/login"
 	"packetboat/internal/store/location"
 	"packetboat/internal/sys/cert"
 	"packetboat/internal/sys/config"
@@ -75,6 +76,7 @@ type setup struct {
 	IDSend           string         // imap_id_send
 	Capability       string         // imap_capability
 	Bends            []string       // imap_client_workarounds
+	LogFormat        login.LogFormat
 }
 
 // load reads the configuration; every problem is in the error. With force,
@@ -183,6 +185,7 @@ func (s *settings) setupFor(proto string) (*setup, error) {
 		IDSend           string        `dovecot:"imap_id_send"`
 		Capability       string        `dovecot:"imap_capability"`
 		Bends            []string      `dovecot:"imap_client_workarounds"`
+		LogFormat        login.LogFormat
 	}
 	if err := s.conf.For(config.Context{Protocol: proto}).Decode(&o); err != nil {
 		return nil, err
@@ -198,7 +201,7 @@ func (s *settings) setupFor(proto string) (*setup, error) {
 	u := &setup{Balancers: balancers, BalancerTimeout: o.BalancerTimeout, Greeting: greeting(o.Greeting), DisablePlaintext: o.DisablePlaintext, Verbose: o.Verbose, RequireTLS: s.SSL == "required",
 		Trusted: trusted, LockTimeout: o.LockTimeout, DotlockStale: o.DotlockStale, IdleNotify: o.IdleNotify,
 		UIDL: o.UIDL, NoFlagUpdates: o.NoFlagUpdates, Workarounds: o.Workarounds, MaxLine: int(min(o.MaxLine, maxLine)), Hostname: s.Hostname, IDSend: o.IDSend, Capability: o.Capability, Bends: o.Bends}
-	u.TLS = s.tlsOptions()
+	u.TLS, u.LogFormat = s.tlsOptions(), o.LogFormat.Custom()
 	return u, nil
 }
 

@@ -15,8 +15,20 @@ import (
 // (lower case), U (upper case), R (reversed) and M (MD5 in hex). A value goes in as it is and
 // is never expanded again, whatever it holds. An unknown variable is left out.
 func Expand(pattern string, q *Query) string {
-	s, _ := expand(pattern, q, nil, nil)
+	s, _ := expand(pattern, q.lookup, nil, nil)
 	return s
+}
+
+// ExpandWith is Expand with variables of the caller's, who is asked for each by
+// its name as it stands in pattern: "u" or "user".
+func ExpandWith(pattern string, lookup func(name string) string) string {
+	s, _ := expand(pattern, lookup, nil, nil)
+	return s
+}
+
+// Variables calls fn with the name of each variable in pattern.
+func Variables(pattern string, fn func(name string)) {
+	expand(pattern, func(name string) string { fn(name); return "" }, nil, nil)
 }
 
 // expandQuoted is Expand for a query of a database: every value goes through quote
@@ -24,7 +36,7 @@ func Expand(pattern string, q *Query) string {
 func expandQuoted(pattern string, q *Query, password string, quote func(string) string) string {
 	with := *q
 	with.password = password
-	s, _ := expand(pattern, &with, nil, quote)
+	s, _ := expand(pattern, with.lookup, nil, quote)
 	return s
 }
 
@@ -72,7 +84,7 @@ var errPath = errors.New("user name cannot be part of a path")
 // pattern names; so is an empty name. An empty domain is left out, as Dovecot
 // does. %h is a path itself and goes in whole.
 func ExpandPath(pattern string, q *Query) (string, error) {
-	return expand(pattern, q, func(name, value string) error {
+	return expand(pattern, q.lookup, func(name, value string) error {
 		if name == "home" || name == "hostname" {
 			return nil
 		}
@@ -86,7 +98,7 @@ func ExpandPath(pattern string, q *Query) (string, error) {
 	}, nil)
 }
 
-func expand(pattern string, q *Query, check func(name, value string) error, quote func(string) string) (string, error) {
+func expand(pattern string, lookup func(name string) string, check func(name, value string) error, quote func(string) string) (string, error) {
 	if strings.IndexByte(pattern, '%') < 0 {
 		return pattern, nil
 	}
@@ -102,7 +114,7 @@ func expand(pattern string, q *Query, check func(name, value string) error, quot
 			b.WriteByte('%')
 			continue
 		}
-		value := q.lookup(name)
+		value := lookup(name)
 		if check != nil {
 			if err := check(longName(name), value); err != nil {
 				return "", err

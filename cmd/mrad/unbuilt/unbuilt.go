@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"packetboat/internal/auth"
+	"packetboat/internal/serve/login"
 	"packetboat/internal/sys/cert"
 	"packetboat/internal/sys/config"
 	"packetboat/internal/sys/config/base"
@@ -23,7 +24,7 @@ import (
 // perProtocol are those that may differ between protocols; others in a
 // protocol section are an error.
 const perProtocol = ` auth_verbose disable_plaintext_auth imap_idle_notify_interval login_greeting login_trusted_networks
-imap_capability imap_client_workarounds imap_id_send mail_max_userip_connections mbox_dotlock_change_timeout mbox_lock_timeout pop3_client_workarounds pop3_no_flag_updates pop3_uidl_format imap_max_line_length haproxy_timeout haproxy_trusted_networks `
+imap_capability imap_client_workarounds imap_id_send mail_max_userip_connections mbox_dotlock_change_timeout mbox_lock_timeout pop3_client_workarounds pop3_no_flag_updates pop3_uidl_format imap_max_line_length haproxy_timeout haproxy_trusted_networks login_log_format login_log_format_elements `
 
 // logPaths do nothing inside a protocol section: the lines of Dovecot's services go
 // to its log process, which reads these settings outside of all sections.
@@ -287,6 +288,10 @@ func (s Checker) unbuiltPatterns() (errs []error) {
 	}
 	if _, err := cert.CipherList(s.Conf.Get("ssl_cipher_list")); err != nil {
 		errs = append(errs, s.errorAt("ssl_cipher_list", err.Error(), "remove the setting"))
+	}
+	format := login.LogFormat{Line: s.Conf.Get("login_log_format"), Elements: s.Conf.Get("login_log_format_elements")}
+	if err := format.Check(); err != nil {
+		errs = append(errs, s.errorAt("login_log_format_elements", err.Error(), "use variables such as %u, %r, %l, %m, %c and %{session}"))
 	}
 	errs = append(errs, s.unbuiltWords("pop3_client_workarounds", "outlook-no-nuls", "oe-ns-eoh")...)
 	errs = append(errs, s.unbuiltWords("ssl_options", "no_compression", "compression", "no_ticket")...)

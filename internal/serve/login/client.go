@@ -167,7 +167,7 @@ func (c *client) why() string {
 
 func (c *client) who() maillog.Client {
 	m := maillog.Client{Service: string(c.proto), User: c.user, Method: c.method,
-		Remote: addrText(c.remote), Local: addrText(c.local), Session: c.session}
+		Remote: addrText(c.remote), Local: addrText(c.local), Session: c.session, Write: c.logFormat()}
 	switch {
 	case c.tls:
 		m.TLS = "TLS"

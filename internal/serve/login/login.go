@@ -55,6 +55,7 @@ type Options struct {
 	MaxClients       int            // before their login; 0 = 1000; one more pushes the oldest out
 	MaxPerIP         int            // of these from one address (IPv6: one /64); 0 = 100
 	Log              *maillog.Log
+	LogFormat        LogFormat
 }
 
 // Handover is a client that was let in.

@@ -1,6 +1,7 @@
 package maillog
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 )
@@ -18,6 +19,19 @@ type Client struct {
 	Local   string
 	TLS     string // "TLS", "secured" (same machine), "TLS handshaking", or empty
 	Session string
+	// Write makes the text behind the service's name of a message and the client,
+	// as login_log_format and its elements ask; mpid is the process that serves the
+	// client, 0 = none yet. nil = Dovecot's default form.
+	Write func(c Client, message string, mpid int) string
+}
+
+// line writes a message about a client.
+func (c Client) line(message string, mpid int) string {
+	if c.Write == nil {
+		return message + ": " + c.tail(mpid)
+	}
+	c.User = angle(c.User)
+	return c.Write(c, message, mpid)
 }
 
 // angle makes a stranger's word safe between "<" and ">": fail2ban takes the
@@ -47,24 +61,24 @@ func (c Client) tail(mpid int) string {
 
 // Login: a client was let in; mpid is the process that serves it.
 func (g *Log) Login(c Client, mpid int) {
-	g.Info("%s-login: Login: %s", c.Service, c.tail(mpid))
+	g.Info("%s-login: %s", c.Service, c.line("Login", mpid))
 }
 
 // LoginDisconnected: a client went, or was sent away, before it was let in.
 // reason is "Connection closed", why "(no auth attempts in 3 secs)".
 func (g *Log) LoginDisconnected(c Client, reason, why string) {
-	g.Info("%s-login: Disconnected: %s %s: %s", c.Service, reason, why, c.tail(0))
+	g.Info("%s-login: %s", c.Service, c.line("Disconnected: "+reason+" "+why, 0))
 }
 
 // LoginFailed: one try failed for a reason that the login process itself knows;
 // what is "Login failed" or "Authenticate PLAIN failed".
 func (g *Log) LoginFailed(c Client, what, reason string) {
-	g.Info("%s-login: %s: %s: %s", c.Service, what, reason, c.tail(0))
+	g.Info("%s-login: %s", c.Service, c.line(what+": "+reason, 0))
 }
 
 // LoginError: a try could not be finished for a fault of ours.
 func (g *Log) LoginError(c Client, text string) {
-	g.DovecotError(c.Service+"-login", text+": "+c.tail(0))
+	g.DovecotError(c.Service+"-login", c.line(text, 0))
 }
 
 // HAProxyFailed: a load balancer, or who pretends to be one, was sent away.
@@ -74,7 +88,7 @@ func (g *Log) HAProxyFailed(text, remote string) {
 
 // TooManyConnections: mail_max_userip_connections sent a client away.
 func (g *Log) TooManyConnections(c Client, limit int) {
-	g.Info("%s-login: Maximum number of connections from user+IP exceeded (mail_max_userip_connections=%d): %s", c.Service, limit, c.tail(0))
+	g.Info("%s-login: %s", c.Service, c.line(fmt.Sprintf("Maximum number of connections from user+IP exceeded (mail_max_userip_connections=%d)", limit), 0))
 }
 
 // DovecotInfo writes "service: text".
