@@ -50,6 +50,7 @@ type engine struct {
 	bans     *gate.Bans
 	verify   *verify.Cache
 	grey     *greylist.List // nil where no service greylists
+	trust    trust
 
 	rehearsal bool // a configuration is tried: it must be without a fault
 }
@@ -115,6 +116,7 @@ func (e *engine) wire() error {
 	if err := wiring.Decode(e.main, &bo, &so); err != nil {
 		return err
 	}
+	e.openTrust()
 	transports, err := e.transports()
 	if err != nil {
 		return err
@@ -176,7 +178,8 @@ func (e *engine) run(ctx context.Context) error {
 	if err := e.main.Decode(&po); err != nil {
 		return err
 	}
-	in, err := e.pickupIntake(&po)
+	in, source, err := e.localIntake()
+	po.Source = source
 	if err != nil {
 		return err
 	}
@@ -198,19 +201,20 @@ func (e *engine) run(ctx context.Context) error {
 	return e.link.ready()
 }
 
-// pickupIntake returns the door into the queue for local mail, as the pickup
-// service of master.cf has it, and says in po how its mail is treated.
-func (e *engine) pickupIntake(po *pickup.Options) (in *intake.Intake, err error) {
+// localIntake returns the door into the queue for local mail, as the pickup service of
+// master.cf has it, and how its mail is treated.
+func (e *engine) localIntake() (in *intake.Intake, source *intake.Source, err error) {
 	m := e.main
 	for _, svc := range e.services {
 		if svc.Command == "pickup" {
 			m = m.With(svc.Options...)
 		}
 	}
-	if po.Source, err = e.kit.Source(m); err != nil {
-		return nil, err
+	if source, err = e.kit.Source(m); err != nil {
+		return nil, nil, err
 	}
-	return e.intakes.For(m)
+	in, err = e.intakes.For(m)
+	return in, source, err
 }
 
 // listen takes the sockets that the parent hands over and serves them.

@@ -40,6 +40,7 @@ func (e *engine) openMemory() (err error) {
 // runMemory keeps them until ctx ends.
 func (e *engine) runMemory(ctx context.Context) {
 	go e.verify.Run(ctx)
+	e.runTrust(ctx)
 	if e.grey != nil {
 		go e.grey.Run(ctx)
 	}
@@ -48,6 +49,7 @@ func (e *engine) runMemory(ctx context.Context) {
 // saveMemory writes what is new since the last time.
 func (e *engine) saveMemory() {
 	e.verify.Save()
+	e.saveTrust()
 	if e.grey != nil {
 		e.grey.Flush()
 	}

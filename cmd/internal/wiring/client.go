@@ -57,11 +57,22 @@ func (k *Kit) Client(svc config.Service, m *config.Main) (o remote.Options, err 
 	if err := k.security(m, &o); err != nil {
 		return o, err
 	}
+	k.trust(m, &o)
 	if o.LineLimit == 0 { // postconf(5): 0 switches the limit off; in Options it is the default
 		o.LineLimit = math.MaxInt
 	}
 	o.Program = ProgramName(k.Main, m, svc.Command)
 	return o, nil
+}
+
+// trust has the client hold hosts against what their domains declare.
+func (k *Kit) trust(m *config.Main, o *remote.Options) {
+	if k.STS != nil && m.Get("smtp_tls_mta_sts") == "yes" {
+		o.STS = k.STS
+	}
+	if k.TLSCount != nil && m.Get("smtp_tlsrpt_enable") == "yes" {
+		o.Count, o.ReportFrom = k.TLSCount, k.TLSReports
+	}
 }
 
 // ownAddrs returns the addresses of this machine, to find mail that comes back

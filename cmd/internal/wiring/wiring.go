@@ -14,9 +14,11 @@ import (
 	"packetboat/internal/receive/policy"
 	"packetboat/internal/route/alias"
 	"packetboat/internal/route/rewrite"
+	"packetboat/internal/send/remote"
 	"packetboat/internal/sys/config"
 	"packetboat/internal/sys/dns"
 	"packetboat/internal/sys/maillog"
+	"packetboat/internal/trust/tlsrpt"
 )
 
 // Kit is a configuration and what every room needs of the machine. Its methods
@@ -33,6 +35,12 @@ type Kit struct {
 	// reject_unverified_* defers, greylisting lets pass.
 	Verify policy.Verifier
 	Grey   policy.Greylist
+	// STS has the MTA-STS policies of domains; nil = none counts.
+	STS remote.STS
+	// TLSCount is told how TLS went with other hosts, but for mail from TLSReports; nil =
+	// nobody.
+	TLSCount   func(tlsrpt.Policy, tlsrpt.Failure)
+	TLSReports mail.Address
 	// Missing is told of tables that cannot be read now: mail that needs them
 	// waits. nil: such a table is an error.
 	Missing func(error)

@@ -10,6 +10,8 @@ import (
 	"packetboat/internal/mail"
 	"packetboat/internal/sys/cert"
 	"packetboat/internal/trust/dane"
+	"packetboat/internal/trust/mtasts"
+	"packetboat/internal/trust/tlsrpt"
 )
 
 // Table answers look-ups; route/table stands behind it. An error means that
@@ -53,6 +55,8 @@ type policy struct {
 	exclude []string      // ciphers that are not offered
 	sni     string        // name to ask for; empty = the host's
 	tlsa    []dane.Record // what the certificate is held against at the levels of DANE
+	strict  bool          // what the certificate is held against is MTA-STS
+	fixed   bool          // a table has it from the administrator: nothing raises it
 }
 
 // terms are what a connection must keep to: its TLS policy and the credentials
@@ -64,6 +68,11 @@ type terms struct {
 	user   string
 	secret string // the password; never logged
 	auth   bool   // there are credentials
+
+	exact   bool           // [host]: no MX record led here, and no domain has a say
+	report  bool           // the mail is a report about TLS
+	sts     *mtasts.Policy // of the next hop; nil = none
+	trouble error          // why a newer one could not be had
 }
 
 // key names the connections that may be shared. Passwords go in as a digest, so
@@ -92,13 +101,18 @@ func (t *Transport) destination(nexthop string) (dest, domain string) {
 func (t *Transport) terms(ctx context.Context, job *mail.Job, site string, h host) (*terms, error) {
 	out := &terms{}
 	out.dest, out.domain = t.destination(site)
+	out.exact = strings.HasPrefix(out.dest, "[") || t.opts.NoDNS
 	p, err := t.policyOf(ctx, out.dest, h)
 	if err != nil {
 		t.log.Warn("TLS policy lookup for %s/%s: %s", out.dest, h.name, err.Error())
 		return nil, err
 	}
+	if out.report = t.isReport(job); out.report && !p.fixed && p.level > levelMay {
+		p.level = levelMay
+	}
 	if p.level >= levelDane {
 		if p, err = t.daneState(ctx, p, h); err != nil {
+			t.count(out, h, tlsrpt.Failure{Kind: daneTrouble(err), Reason: err.Error()})
 			return nil, err
 		}
 	}
@@ -111,6 +125,11 @@ func (t *Transport) terms(ctx context.Context, job *mail.Job, site string, h hos
 		return nil, errBadPolicy()
 	}
 	out.policy = p
+	if !out.report {
+		if err := t.stsState(ctx, out, h); err != nil {
+			return nil, err
+		}
+	}
 	return out, t.credentials(ctx, job, h, out)
 }
 
@@ -132,8 +151,10 @@ func (t *Transport) policyOf(ctx context.Context, dest string, h host) (policy, 
 	words, where, err := t.policyWords(ctx, dest)
 	if err == nil && t.opts.TLSPolicy == nil {
 		p.level, where, err = t.perSite(ctx, dest, h)
+		p.fixed = p.level != t.level
 	}
 	if err == nil && words != "" {
+		p.fixed = true
 		err = p.read(words)
 	}
 	if err == nil {

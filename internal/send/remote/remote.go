@@ -17,6 +17,7 @@ import (
 	"packetboat/internal/send/remote/convert"
 	"packetboat/internal/sys/dns"
 	"packetboat/internal/sys/maillog"
+	"packetboat/internal/trust/tlsrpt"
 )
 
 // Options configures a transport. Tags name main.cf parameters; for LMTP the
@@ -88,6 +89,13 @@ type Options struct {
 	Statuses        Table           // smtp_delivery_status_filter: "x.y.z text" becomes another one
 	PerSite         Table           // smtp_tls_per_site; counts only without TLSPolicy
 	Convert         convert.Options // smtp_generic_maps, smtp_header_checks and their like
+	// STS raises the levels may and encrypt where a domain asks for it
+	// (smtp_tls_mta_sts); nil = no.
+	STS STS
+	// Count is told how TLS went in each session (smtp_tlsrpt_enable); nil = nobody.
+	Count func(p tlsrpt.Policy, f tlsrpt.Failure)
+	// ReportFrom sends the reports about TLS.
+	ReportFrom mail.Address
 	// Pass hands a job to the transport that BestMX names; false = there is none.
 	Pass func(ctx context.Context, transport string, job *mail.Job) bool
 }
@@ -112,6 +120,9 @@ type Transport struct {
 	level level
 	log   *maillog.Log
 	cache cache
+	// stsRoots may vouch for hosts under MTA-STS: without authorities of the
+	// administrator's the system's, since the whole world is meant.
+	stsRoots *x509.CertPool
 }
 
 // New returns a Transport, with the defaults of postconf(5) for zero fields.
@@ -140,7 +151,10 @@ func New(o Options) *Transport {
 	}
 	o.setNames()
 	o.setTLS()
-	t := &Transport{opts: o, log: o.Log.Program(o.Program)}
+	t := &Transport{opts: o, log: o.Log.Program(o.Program), stsRoots: o.Roots}
+	if t.stsRoots == nil && o.STS != nil {
+		t.stsRoots, _ = x509.SystemCertPool() // nil: nobody is trusted, and mail waits
+	}
 	// A word that Check refuses never means less than TLS without exception.
 	if l, ok := parseLevel(o.TLSLevel); ok {
 		t.level = l
@@ -272,6 +286,9 @@ func (a *attempt) host(ctx context.Context, h host, start time.Time) bool {
 // clearAllowed tells whether mail may go in the clear after a failed handshake:
 // it has waited for a while, TLS is not demanded, no password is at stake.
 func (a *attempt) clearAllowed(tm *terms) bool {
+	if tm.report {
+		return len(a.left) > 0
+	}
 	waited := !a.job.Env.Arrived.IsZero() && time.Since(a.job.Env.Arrived) >= a.t.opts.MinBackoff
 	return waited && tm.level == levelMay && !tm.auth && !a.job.Env.RequireTLS && len(a.left) > 0
 }
@@ -301,7 +318,9 @@ func (a *attempt) session(ctx context.Context, s *session, start time.Time) bool
 		a.t.cache.keep(s)
 	}()
 	if s.uses == 0 {
-		if err := s.greet(ctx); err != nil {
+		err := s.greet(ctx)
+		s.countSession()
+		if err != nil {
 			s.wanted = false
 			a.failAll(mail.Result{Status: mail.AsStatus(err), Relay: s.relay(), Connect: time.Since(start)})
 			return false

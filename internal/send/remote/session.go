@@ -13,6 +13,7 @@ import (
 
 	"packetboat/internal/mail"
 	"packetboat/internal/sys/proc"
+	"packetboat/internal/trust/tlsrpt"
 )
 
 // Limits on what a remote host may say; a hostile one is cut off, never stored.
@@ -37,11 +38,14 @@ type session struct {
 	isTLS     bool
 	matched   bool // the certificate is the one that the policy demands
 	failedTLS bool // the handshake failed: another one in the clear may be allowed
-	broken    bool // no QUIT: the conversation is lost
-	uses      int  // messages so far
-	wanted    bool // keep it for the next message
-	opened    time.Time
-	expire    *time.Timer // while it is idle in the cache
+	// tlsFailure is what a report tells of the session; zero = TLS went well, if there
+	// was any.
+	tlsFailure tlsrpt.Failure
+	broken     bool // no QUIT: the conversation is lost
+	uses       int  // messages so far
+	wanted     bool // keep it for the next message
+	opened     time.Time
+	expire     *time.Timer // while it is idle in the cache
 }
 
 // dial connects to one host. The error is Postfix's "connect to ..." line.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"packetboat/internal/send/remote/certs"
+	"packetboat/internal/trust/tlsrpt"
 )
 
 // secure starts TLS as the policy says. A level that demands TLS is never
@@ -22,6 +23,7 @@ func (s *session) secure(ctx context.Context) error {
 		return nil
 	}
 	if !s.has("STARTTLS") {
+		s.tlsFailure.Kind = tlsrpt.NoSTARTTLS
 		if l >= levelEncrypt {
 			return errorf("4.7.4", "TLS is required, but was not offered by host %s", s.host)
 		}
@@ -32,6 +34,7 @@ func (s *session) secure(ctx context.Context) error {
 		return err
 	}
 	if r.code/100 != 2 {
+		s.tlsFailure.Kind = tlsrpt.NoSTARTTLS
 		if l < levelEncrypt {
 			return nil
 		}
@@ -60,6 +63,7 @@ func (s *session) handshake(ctx context.Context) error {
 	if err := c.HandshakeContext(ctx); err != nil {
 		s.broken, s.failedTLS = true, true
 		why, detail := handshakeError(err)
+		s.tlsFailure = tlsrpt.Failure{Kind: tlsrpt.Invalid, Reason: strings.TrimSpace(why + " " + detail)}
 		s.t.log.SMTPNoTLS(s.tlsName(), why, detail)
 		return errorf("4.7.5", "Cannot start TLS: handshake failure")
 	}
@@ -68,6 +72,7 @@ func (s *session) handshake(ctx context.Context) error {
 	s.r, s.w = bufio.NewReaderSize(c, 4096), bufio.NewWriterSize(c, 16384)
 	trusted, err := s.judge(&st)
 	s.matched = err == nil && s.terms.level >= levelFingerprint
+	s.noteCertificate(st.PeerCertificates, err)
 	if err != nil && s.terms.level >= levelFingerprint {
 		s.t.log.Info("%s", err.Error())
 	}

@@ -28,6 +28,9 @@ func (s *session) judge(st *tls.ConnectionState) (trusted bool, err error) {
 		}
 		return true, nil
 	}
+	if s.terms.strict {
+		return true, s.vouched(st.PeerCertificates)
+	}
 	if err := certs.Chain(st.PeerCertificates, s.t.opts.Roots, s.t.opts.VerifyDepth, name); err != nil {
 		return false, err
 	}

@@ -5,7 +5,9 @@ import "strings"
 // ownTable holds parameters that Postfix does not have, in the form of table.
 // postconf(1) shows one only where main.cf sets it, so that its output stays
 // what scripts know; Postfix takes them for names of the administrator's own.
-const ownTable = `smtpd_greylist	bool	done	0	0	no
+const ownTable = `smtp_tls_mta_sts	bool	done	0	0	no
+smtp_tlsrpt_enable	bool	done	0	0	no
+smtpd_greylist	bool	done	0	0	no
 smtpd_greylist_auto_permit	int	done	-1	0	5
 smtpd_greylist_delay	time	done	1	0	300s
 smtpd_greylist_exceptions	str	done	0	0	

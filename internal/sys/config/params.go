@@ -56,7 +56,8 @@ type Param struct {
 // Own tells that a parameter is this system's and not Postfix's: postconf(1)
 // shows it where main.cf sets it, so that its output stays what scripts know.
 func (p Param) Own() bool {
-	return strings.HasPrefix(p.Name, "smtpd_greylist_") || p.Name == "srs_domain"
+	return strings.HasPrefix(p.Name, "smtpd_greylist_") || p.Name == "srs_domain" ||
+		p.Name == "smtp_tls_mta_sts" || p.Name == "smtp_tlsrpt_enable"
 }
 
 // LookupParam finds a parameter of main.cf: a built-in one, or one that belongs
