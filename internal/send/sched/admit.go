@@ -27,6 +27,7 @@ type message struct {
 	running int            // jobs under way, and one while it is being routed
 	gone    bool           // an administrator moved or deleted it
 	again   bool           // it was offered once more meanwhile
+	list    bool           // its recipients count into Sched.listed
 	dirty   bool           // some result needs more than removing the file
 	ending  bool           // finish has begun
 }
@@ -84,6 +85,9 @@ func (s *Sched) full() bool {
 // admit makes one message active and hands out its recipients.
 func (s *Sched) admit(c candidate, m *message) {
 	err := s.load(c, m)
+	if err == nil && s.crowded(c, m) {
+		return
+	}
 	if err == nil && (c.from != queue.Incoming || time.Since(m.Env.Arrived) >= settleTime) {
 		err = s.activate(m)
 	}
@@ -103,6 +107,33 @@ func (s *Sched) admit(c candidate, m *message) {
 		s.log.MessageSkipped(c.id, err)
 		s.later(c.id)
 	}
+}
+
+// crowded has a list wait while others are being delivered whose recipients, with its
+// own, would be more than qmgr_message_recipient_limit. Other mail is not held up by
+// lists: it has room of its own. Where it is the only list it may have any size.
+func (s *Sched) crowded(c candidate, m *message) bool {
+	n := len(m.Env.Rcpts)
+	if n <= listSize {
+		return false
+	}
+	s.mu.Lock()
+	if s.listed == 0 || s.listed+n <= s.o.RecipientLimit {
+		m.list = true
+		s.listed += n
+		s.mu.Unlock()
+		return false
+	}
+	again := s.dropped(m)
+	if !again {
+		c.env = nil // it would take the room that there is not
+		s.lists.push(c)
+	}
+	s.mu.Unlock()
+	if again {
+		s.Changed(c.id)
+	}
+	return true
 }
 
 // damaged tells a bad file from a bad moment.
@@ -161,7 +192,9 @@ func (s *Sched) begin(m *message) {
 	}
 	s.mu.Lock()
 	m.results, m.left = results, left
-	s.rcpts += len(results)
+	if !m.list {
+		s.rcpts += len(results)
+	}
 	s.watchYoung(m)
 	router, o := s.router, s.o
 	s.mu.Unlock()
@@ -265,9 +298,22 @@ func (s *Sched) release(m *message) {
 func (s *Sched) drop(m *message) (again bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.dropped(m)
+}
+
+// dropped is drop for a caller that holds mu.
+func (s *Sched) dropped(m *message) (again bool) {
 	full := s.full()
 	delete(s.active, m.ID)
-	s.rcpts -= len(m.results)
+	if m.list {
+		s.listed -= len(m.Env.Rcpts)
+		if s.lists.len() > 0 {
+			s.fresh.push(s.lists.pop())
+			s.wake.Signal()
+		}
+	} else {
+		s.rcpts -= len(m.results)
+	}
 	if full {
 		s.wake.Broadcast()
 	}

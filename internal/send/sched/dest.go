@@ -18,8 +18,23 @@ type transport struct {
 	busy    int  // jobs under way
 	resting bool // TransportRateDelay after a job
 	dests   map[string]*dest
-	ring    []*dest // destinations that can start a job, in turn
+	rings   [2][]*dest // destinations that can start a job, in turn: see class
+	turn    class      // whose turn it is
 }
+
+// class tells mail of a few recipients from lists. Both have every other job of a
+// transport: a list of 50,000 recipients, each perhaps a destination of its own, does
+// not stand in front of a single mail, and many single mails do not stop a list. It
+// is what qmgr(8) has delivery slots for, with a simpler account.
+type class uint8
+
+const (
+	few  class = iota
+	many       // more than listSize recipients
+)
+
+// listSize is the number of recipients above which a message is a list.
+const listSize = 100
 
 // dest is one (transport, next hop): what waits for it and how much it bears.
 // The window works as Postfix's (SCHEDULER_README): it grows by one after each
@@ -31,6 +46,7 @@ type dest struct {
 	rcpt    mail.Address // empty where a destination has several
 	key     string
 	todo    []*group
+	few     int // groups of todo that are no list's
 	busy    int
 	window  int
 	credit  float64 // positive feedback not yet turned into a step
@@ -39,7 +55,7 @@ type dest struct {
 	cohorts float64 // windows' worth of failures in a row
 	dead    *mail.Status
 	revive  *time.Timer
-	inRing  bool
+	in      [2]bool // which rings it stands in
 }
 
 // group is the recipients of one message that go to one destination.
@@ -47,6 +63,40 @@ type group struct {
 	m     *message
 	place place
 	rcpts []int // indexes into the envelope that have no job yet
+}
+
+// class is that of the message. Without preemption all are alike.
+func (d *dest) class(g *group) class {
+	if len(g.m.Env.Rcpts) > listSize && !d.tr.l.NoPreemption {
+		return many
+	}
+	return few
+}
+
+// push puts a group behind the others.
+func (d *dest) push(g *group) {
+	d.todo = append(d.todo, g)
+	if d.class(g) == few {
+		d.few++
+	}
+}
+
+// pop takes the first group.
+func (d *dest) pop() *group {
+	g := d.todo[0]
+	d.todo[0] = nil
+	d.todo = d.todo[1:]
+	if d.class(g) == few {
+		d.few--
+	}
+	return g
+}
+
+// clear takes all groups.
+func (d *dest) clear() []*group {
+	all := d.todo
+	d.todo, d.few = nil, 0
+	return all
 }
 
 // newTransport returns a transport with its limits.
@@ -72,8 +122,7 @@ func (s *Sched) adopt(old map[string]*transport) {
 	var all []*group
 	for _, tr := range old {
 		for _, d := range tr.dests {
-			all = append(all, d.todo...)
-			d.todo = nil
+			all = append(all, d.clear()...)
 			if d.revive != nil {
 				d.revive.Stop()
 			}
@@ -97,7 +146,7 @@ func (s *Sched) enqueue(groups []*group) {
 			d = &dest{tr: tr, nexthop: nexthop, rcpt: mail.Address(rcpt), key: g.place.nexthop, window: tr.l.InitialConcurrency}
 			tr.dests[d.key] = d
 		}
-		d.todo = append(d.todo, g)
+		d.push(g)
 		if d.dead != nil && g.m.force {
 			d.wakeUp()
 		}
@@ -109,11 +158,19 @@ func (s *Sched) enqueue(groups []*group) {
 	}
 }
 
-// offer puts a destination into the ring when it can start a job.
+// offer puts a destination into its ring when it can start a job. One that stands
+// behind lists goes into the other ring too when other mail comes.
 func (d *dest) offer() {
-	if !d.inRing && len(d.todo) > 0 && d.room() && d.dead == nil {
-		d.inRing = true
-		d.tr.ring = append(d.tr.ring, d)
+	if len(d.todo) == 0 || !d.room() || d.dead != nil {
+		return
+	}
+	c := many
+	if d.few > 0 {
+		c = few
+	}
+	if !d.in[c] {
+		d.in[c] = true
+		d.tr.rings[c] = append(d.tr.rings[c], d)
 	}
 }
 
@@ -132,28 +189,44 @@ func (s *Sched) dispatch() {
 		return
 	}
 	for _, tr := range s.transports {
-		for len(tr.ring) > 0 && tr.free() {
-			d := tr.ring[0]
-			tr.ring = tr.ring[1:]
-			d.inRing = false
+		for tr.free() {
+			d := tr.next()
+			if d == nil {
+				break
+			}
 			if m, rcpts := d.take(); m != nil {
 				s.start(d, m, rcpts)
 			}
 			d.offer()
 		}
-		if len(tr.ring) == 0 {
-			tr.ring = nil
-		}
 	}
+}
+
+// next takes the destination whose turn it is; nil when none can start a job.
+func (tr *transport) next() *dest {
+	c := tr.turn
+	if len(tr.rings[c]) == 0 {
+		c = 1 - c
+	}
+	ring := tr.rings[c]
+	if len(ring) == 0 {
+		return nil
+	}
+	d := ring[0]
+	ring[0] = nil
+	if tr.rings[c] = ring[1:]; len(ring) == 1 {
+		tr.rings[c] = nil
+	}
+	d.in[c] = false
+	tr.turn = 1 - c
+	return d
 }
 
 // take takes recipients for one job. Messages take turns, too: one with a long
 // list of recipients goes to the end after each job.
 func (d *dest) take() (*message, []int) {
 	for len(d.todo) > 0 && d.dead == nil && d.room() {
-		g := d.todo[0]
-		d.todo[0] = nil
-		d.todo = d.todo[1:]
+		g := d.pop()
 		if g.m.gone {
 			continue
 		}
@@ -166,8 +239,9 @@ func (d *dest) take() (*message, []int) {
 		case len(g.rcpts) == 0:
 		case d.tr.l.NoPreemption:
 			d.todo = append([]*group{g}, d.todo...)
+			d.few++
 		default:
-			d.todo = append(d.todo, g)
+			d.push(g)
 		}
 		return g.m, rcpts
 	}
@@ -248,8 +322,7 @@ func (d *dest) wakeUp() {
 
 // suspend defers all that waits for a dead destination. The caller holds s.mu.
 func (s *Sched) suspend(d *dest) {
-	groups := d.todo
-	d.todo = nil
+	groups := d.clear()
 	s.answer(groups, suspended(d.dead))
 }
 

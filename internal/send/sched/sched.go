@@ -171,7 +171,9 @@ type Sched struct {
 	active     map[string]*message
 	young      []young     // active messages whose file is in incoming, the oldest first
 	settling   *time.Timer // moves the files of those that are not young any more
-	rcpts      int         // recipients of active messages
+	rcpts      int         // recipients of active messages that are no lists
+	listed     int         // recipients of active lists
+	lists      fifo        // lists for which there is no room
 	stopping   bool
 }
 
@@ -294,7 +296,7 @@ func (s *Sched) Reload(o Options, r Router, transports map[string]Transport) {
 func (s *Sched) Counts() (active, ready, waiting int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.active), s.fresh.len() + s.due.len(), s.waiting.len()
+	return len(s.active), s.fresh.len() + s.due.len() + s.lists.len(), s.waiting.len()
 }
 
 // voices are the programs in whose names we log.

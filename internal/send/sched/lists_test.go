@@ -1,0 +1,139 @@
+package sched
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"packetboat/internal/mail"
+)
+
+// listTo returns n recipients: all of one domain, or each of one of its own.
+func listTo(n int, one bool) (out []mail.Address) {
+	for i := range n {
+		if one {
+			out = append(out, mail.Address(fmt.Sprintf("u%d@lists.smtp", i)))
+		} else {
+			out = append(out, mail.Address(fmt.Sprintf("u@d%d.smtp", i)))
+		}
+	}
+	return out
+}
+
+// TestListDelaysNobody: a list of 50,000 recipients holds up no single mail, whether
+// its recipients are of one domain, each of another, or each a destination of its own
+// as those of local are; another list waits for the first, and then goes out as well.
+func TestListDelaysNobody(t *testing.T) {
+	const n = 50000
+	for name, c := range map[string]struct {
+		one    bool
+		limits Limits
+	}{
+		"one domain":       {one: true},
+		"many domains":     {},
+		"many recipients":  {one: true, limits: Limits{RecipientsPerJob: 1}},
+		"with a cohort":    {limits: Limits{ProcessLimit: 20}},
+		"single at a time": {one: true, limits: Limits{ProcessLimit: 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				done := 0
+				var late time.Duration
+				w := newWorld(t, Options{Transports: map[string]Limits{"smtp": c.limits}}, nil)
+				w.reply = func(job *mail.Job) {
+					time.Sleep(time.Second)
+					w.mu.Lock()
+					if done += len(job.Rcpts); job.Env.Sender == "me@here" {
+						late = max(late, time.Since(job.Env.Arrived))
+					}
+					w.mu.Unlock()
+					always(fine, "x[192.0.2.1]:25")(job)
+				}
+				w.send("list@here", listTo(n, c.one)...)
+				synctest.Wait()
+				w.send("list2@here", listTo(n, c.one)...)
+				for i := range 10 {
+					// To strangers, to the list's domain, and to one of its recipients.
+					to := []mail.Address{"bob@other.smtp", "bob@lists.smtp", "u40000@lists.smtp", "u@d40000.smtp"}[i%4]
+					w.send("me@here", to)
+					time.Sleep(5 * time.Second)
+				}
+				if late == 0 || late > 5*time.Second {
+					t.Errorf("a single mail took %v", late)
+				}
+				if active, ready, _ := w.s.Counts(); active != 1 || ready != 1 {
+					t.Errorf("%d active, %d ready: the second list does not wait", active, ready)
+				}
+				for end := time.Now().Add(72 * time.Hour); ; time.Sleep(time.Minute) {
+					if active, ready, waiting := w.s.Counts(); active+ready+waiting == 0 {
+						break
+					}
+					if time.Now().After(end) {
+						t.Fatal("the lists do not end")
+					}
+				}
+				if done != 2*n+10 {
+					t.Errorf("%d recipients, not %d", done, 2*n+10)
+				}
+				w.stop()
+			})
+		})
+	}
+}
+
+// TestListNotStarved: a stream of single mails for all slots does not stop a list.
+func TestListNotStarved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		left := 1000
+		w := newWorld(t, Options{Transports: map[string]Limits{"smtp": {ProcessLimit: 4}}}, nil)
+		w.reply = func(job *mail.Job) {
+			time.Sleep(time.Second)
+			w.mu.Lock()
+			if job.Env.Sender == "list@here" {
+				left -= len(job.Rcpts)
+			}
+			w.mu.Unlock()
+			always(fine, "x[192.0.2.1]:25")(job)
+		}
+		w.send("list@here", listTo(1000, false)...)
+		start := time.Now()
+		for i := 0; left > 0; i++ {
+			for k := range 5 { // more than the slots bear
+				w.send("me@here", mail.Address(fmt.Sprintf("u@s%d-%d.smtp", i, k)))
+			}
+			time.Sleep(time.Second)
+			if time.Since(start) > 600*time.Second {
+				t.Fatalf("%d of the list are left", left)
+			}
+		}
+		if took := time.Since(start); took > 550*time.Second { // half of four a second
+			t.Errorf("the list took %v", took)
+		}
+		w.stop()
+	})
+}
+
+// TestNoPreemption: with a slot cost of 0 a list goes out whole before what came later.
+func TestNoPreemption(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var order []string
+		w := newWorld(t, Options{Transports: map[string]Limits{"smtp": {ProcessLimit: 1, NoPreemption: true, RecipientsPerJob: 1}}}, nil)
+		w.reply = func(job *mail.Job) {
+			time.Sleep(time.Second)
+			w.mu.Lock()
+			order = append(order, string(job.Env.Sender))
+			w.mu.Unlock()
+			always(fine, "x[192.0.2.1]:25")(job)
+		}
+		w.send("list@here", listTo(200, true)...)
+		synctest.Wait()
+		w.send("me@here", "bob@other.smtp")
+		time.Sleep(300 * time.Second)
+		if len(order) != 201 || strings.Join(order[199:], " ") != "list@here me@here" {
+			t.Errorf("%d jobs, the last ones of %v", len(order), order[max(len(order)-3, 0):])
+		}
+		w.stop()
+	})
+}
