@@ -250,6 +250,13 @@ func TestTwoWeeks(t *testing.T) {
 		if last < 5*24*time.Hour || last > 5*24*time.Hour+4001*time.Second || len(tries) > 120 {
 			t.Errorf("%d tries, last after %v", len(tries), last)
 		}
+		for i := 1; i < len(tries); i++ {
+			// qmgr(8): the pause is the message's age, between the two backoff times.
+			want := min(max(tries[i-1].Sub(begin), 300*time.Second), 4000*time.Second)
+			if pause := tries[i].Sub(tries[i-1]); pause < want || pause > want+time.Second {
+				t.Errorf("pause %d is %v, not %v", i, pause, want)
+			}
+		}
 		log := normal(w.log.String())
 		if n := strings.Count(log, "sender delay notification"); n != 1 {
 			t.Errorf("%d warnings", n)
