@@ -64,6 +64,11 @@ func runEngine(dir string, rehearsal bool) int {
 		return complain(fmt.Errorf("the engine is started by mtad, not by hand: %w", err))
 	}
 	e := &engine{rehearsal: rehearsal, link: newLink(ch), names: dns.New(dns.Options{})}
+	defer func() {
+		if e.logs != nil {
+			e.logs.Flush()
+		}
+	}()
 	if err := e.open(dir); err != nil {
 		return complain(err)
 	}
@@ -78,6 +83,10 @@ func runEngine(dir string, rehearsal bool) int {
 	return e.wait(cancel)
 }
 
+// logDelay is how long a line of the log waits for others: a busy engine has seven
+// for each message.
+const logDelay = 10 * time.Millisecond
+
 // open reads the configuration and opens what needs no other process.
 func (e *engine) open(dir string) (err error) {
 	if e.main, _, err = config.LoadMain(dir); err != nil {
@@ -91,7 +100,9 @@ func (e *engine) open(dir string) (err error) {
 	if e.main.Get("maillog_file") != "" {
 		handle = os.NewFile(logFD, e.main.Get("maillog_file"))
 	}
-	if e.logs, err = maillog.Open(wiring.LogOptions(e.main, handle)); err != nil {
+	lo := wiring.LogOptions(e.main, handle)
+	lo.Delay = logDelay
+	if e.logs, err = maillog.Open(lo); err != nil {
 		return err
 	}
 	e.log = e.logs.Program("qmgr")
@@ -189,8 +200,8 @@ func (e *engine) run(ctx context.Context) error {
 	}
 	go func() {
 		if err := e.pickup.Run(ctx); err != nil && ctx.Err() == nil {
-			e.logs.Program("pickup").Fatal("%s", err.Error())
-			os.Exit(1) // the parent starts us again
+			e.logs.Program("pickup").Fatal("%s", err.Error()) // not kept back: it is no mere information
+			os.Exit(1)                                        // the parent starts us again
 		}
 	}()
 	e.watchClients(ctx)

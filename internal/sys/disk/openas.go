@@ -45,22 +45,20 @@ var errRights = errors.New("cannot take the rights of another user on files")
 
 // withRights calls fn in a thread whose file system identity is uid and gid
 // (setfsuid(2)): the kernel also takes away root's right to pass by the modes.
-// A thread that cannot be changed back is not used again.
+// The kernel never refuses root the way back; were it to, the thread must not do
+// anything else, so the caller's work ends in a panic.
 func withRights(uid, gid int, fn func() error) error {
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		ok := setFS(uid, gid)
-		err := errRights
-		if ok {
-			err = fn()
+	runtime.LockOSThread()
+	defer func() {
+		if !setFS(os.Geteuid(), os.Getegid()) {
+			panic("a thread cannot take its rights on files back")
 		}
-		if setFS(os.Geteuid(), os.Getegid()) {
-			runtime.UnlockOSThread()
-		}
-		done <- err
+		runtime.UnlockOSThread()
 	}()
-	return <-done
+	if !setFS(uid, gid) {
+		return errRights
+	}
+	return fn()
 }
 
 // setFS changes the identity of the calling thread; only asking tells whether

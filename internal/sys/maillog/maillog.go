@@ -63,6 +63,9 @@ type Options struct {
 	// Stamp writes the time of a file line; nil = "Nov 23 18:28:05 " (log_timestamp of
 	// Dovecot).
 	Stamp func(b []byte, now time.Time) []byte
+	// Delay is how long a file line may wait for others, so that a busy process writes
+	// many at once; 0 = each is written by itself. Call Flush before the process ends.
+	Delay time.Duration
 }
 
 // Logger is a place for log lines, shared by all goroutines of a process.
@@ -70,10 +73,14 @@ type Logger struct {
 	opts Options
 	fac  int // facility, shifted
 	mu   sync.Mutex
-	out  io.Writer // file, or nil for syslog
-	conn net.Conn  // syslog socket, dialled at first use and again after an error
-	buf  []byte
+	out  io.Writer   // file, or nil for syslog
+	conn net.Conn    // syslog socket, dialled at first use and again after an error
+	buf  []byte      // the line, behind those that wait
+	late *time.Timer // writes what waits; nil = never needed
 }
+
+// maxWaiting is how much may wait to be written, in bytes.
+const maxWaiting = 32 << 10
 
 // Log is one program's voice in a Logger: its tag is "postfix/smtpd[pid]".
 type Log struct {
@@ -145,17 +152,41 @@ func (g *Log) write(sev severity, prefix, format string, args []any) {
 	l := g.l
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.buf = l.head(l.buf[:0], sev, g.tag)
+	waiting := len(l.buf)
+	l.buf = l.head(l.buf, sev, g.tag)
 	start := len(l.buf)
 	l.buf = append(l.buf, prefix...)
 	l.buf = fmt.Appendf(l.buf, format, args...)
 	l.buf = Printable(l.buf, start, maxLine)
-	if l.out != nil {
-		l.buf = append(l.buf, '\n')
-		l.out.Write(l.buf) // a full log disk must not stop mail
+	if l.out == nil {
+		l.syslog()
+		l.buf = l.buf[:0]
 		return
 	}
-	l.syslog()
+	l.buf = append(l.buf, '\n')
+	switch {
+	case l.opts.Delay == 0 || sev < sevInfo || len(l.buf) > maxWaiting:
+		l.flush()
+	case waiting == 0 && l.late == nil:
+		l.late = time.AfterFunc(l.opts.Delay, l.Flush)
+	case waiting == 0:
+		l.late.Reset(l.opts.Delay)
+	}
+}
+
+// Flush writes the lines that wait.
+func (l *Logger) Flush() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.flush()
+}
+
+// flush writes what waits. l.mu is held.
+func (l *Logger) flush() {
+	if len(l.buf) > 0 {
+		l.out.Write(l.buf) // a full log disk must not stop mail
+	}
+	l.buf = l.buf[:0]
 }
 
 // head appends what stands before the text: time, host and tag for a file,

@@ -19,7 +19,11 @@ const maxFiles = 8
 // Channel carries small JSON messages with open files between two of our
 // processes: one message, one datagram (SOCK_SEQPACKET). Send and Recv may run
 // at once, but each in one goroutine at a time.
-type Channel struct{ conn *net.UnixConn }
+type Channel struct {
+	conn *net.UnixConn
+	in   []byte // of Recv
+	oob  []byte
+}
 
 // Pair returns a Channel and the file of its other end, which the caller hands
 // to a child through Role.Files and then closes.
@@ -55,7 +59,7 @@ func FromFile(f *os.File) (*Channel, error) {
 		c.Close()
 		return nil, fmt.Errorf("descriptor %s is no unix socket", f.Name())
 	}
-	return &Channel{uc}, nil
+	return &Channel{conn: uc, in: make([]byte, maxMessage), oob: make([]byte, syscall.CmsgSpace(4*maxFiles))}, nil
 }
 
 // Send sends v as JSON with files. The caller keeps its files and closes them.
@@ -98,9 +102,7 @@ func withFDs(files []*os.File, fds []int, fn func([]int) error) error {
 // Recv receives one message into v and the files that came with it. It returns
 // io.EOF when the other end is gone.
 func (c *Channel) Recv(v any) ([]*os.File, error) {
-	b := make([]byte, maxMessage)
-	oob := make([]byte, syscall.CmsgSpace(4*maxFiles))
-	n, oobn, _, _, err := c.conn.ReadMsgUnix(b, oob)
+	n, oobn, _, _, err := c.conn.ReadMsgUnix(c.in, c.oob)
 	if err == nil && n == 0 && oobn == 0 {
 		err = io.EOF
 	}
@@ -110,11 +112,11 @@ func (c *Channel) Recv(v any) ([]*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	files, err := rights(oob[:oobn])
+	files, err := rights(c.oob[:oobn])
 	if err != nil {
 		return nil, err
 	}
-	if err := json.Unmarshal(b[:n], v); err != nil {
+	if err := json.Unmarshal(c.in[:n], v); err != nil {
 		closeAll(files)
 		return nil, err
 	}
