@@ -92,7 +92,7 @@ func (r *loginRole) serve(l net.Listener, as listenAs) {
 // process. The server of the second shares the wall.
 func (r *loginRole) setup(u *setup, proto login.Proto) error {
 	o := login.Options{Greeting: u.Greeting, DisablePlaintext: u.DisablePlaintext, Verbose: u.Verbose,
-		RequireTLS: u.RequireTLS, Trusted: u.Trusted, Balancers: u.Balancers, BalancerTimeout: u.BalancerTimeout, Log: r.log, LogFormat: u.LogFormat}
+		RequireTLS: u.RequireTLS, Trusted: u.Trusted, Balancers: u.Balancers, BalancerTimeout: u.BalancerTimeout, Log: r.log, LogFormat: u.LogFormat, Exceptions: u.Exceptions}
 	if len(u.CertPEM) > 0 {
 		store, all, err := r.pair.open(u)
 		if err != nil {

@@ -77,6 +77,7 @@ type setup struct {
 	Capability       string         // imap_capability
 	Bends            []string       // imap_client_workarounds
 	LogFormat        login.LogFormat
+	Exceptions       []login.Exception
 }
 
 // load reads the configuration; every problem is in the error. With force,
@@ -202,7 +203,34 @@ func (s *settings) setupFor(proto string) (*setup, error) {
 		Trusted: trusted, LockTimeout: o.LockTimeout, DotlockStale: o.DotlockStale, IdleNotify: o.IdleNotify,
 		UIDL: o.UIDL, NoFlagUpdates: o.NoFlagUpdates, Workarounds: o.Workarounds, MaxLine: int(min(o.MaxLine, maxLine)), Hostname: s.Hostname, IDSend: o.IDSend, Capability: o.Capability, Bends: o.Bends}
 	u.TLS, u.LogFormat = s.tlsOptions(), o.LogFormat.Custom()
+	u.Exceptions = s.exceptions(proto)
 	return u, nil
+}
+
+// exceptions are the sections for some networks, from the one that says least to
+// the one that counts most, and between them those of the protocol.
+func (s *settings) exceptions(proto string) (list []login.Exception) {
+	s.conf.Filters(func(f config.Filter, b *config.Block) {
+		if f == (config.Filter{}) || f.LocalName != "" || f.Contradicts(config.Context{Protocol: proto}) {
+			return
+		}
+		x := login.Exception{Remote: f.Remote, Local: f.Local}
+		if v := b.Find("disable_plaintext_auth"); v != nil {
+			yes := v.Value == "yes"
+			x.DisablePlaintext = &yes
+		}
+		if v := b.Find("ssl"); v != nil {
+			yes := v.Value == "required"
+			x.RequireTLS = &yes
+		}
+		if x.DisablePlaintext != nil || x.RequireTLS != nil {
+			list = append(list, x)
+		}
+	})
+	if !slices.ContainsFunc(list, func(x login.Exception) bool { return x.Remote.IsValid() || x.Local.IsValid() }) {
+		return nil // what only the protocol says is in the settings already
+	}
+	return list
 }
 
 // tlsOptions are the settings of TLS but for certificates. What ssl_options can

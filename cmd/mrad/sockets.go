@@ -117,15 +117,10 @@ func wanted(c *settings) (list []want) {
 		if !c.speaks(i.proto) {
 			continue
 		}
-		for _, l := range c.service(i.service).Inet {
-			if l.Port == 0 || (l.SSL && !c.tls()) {
-				continue
-			}
-			for _, a := range c.addresses(l) {
-				list = append(list, want{as: listenAs{i.proto, l.SSL, l.HAProxy}, addr: net.JoinHostPort(a, strconv.Itoa(l.Port))})
-			}
-		}
+		list = append(list, wantInet(c, i.service, i.proto)...)
 	}
+	// An SMTP server of another machine asks for passwords by TCP.
+	list = append(list, wantInet(c, "auth", "auth")...)
 	if c.speaks("lmtp") {
 		list = append(list, wantUnix(c, "lmtp")...)
 	}
@@ -133,6 +128,19 @@ func wanted(c *settings) (list []want) {
 	anvil := config.UnixListener{Path: filepath.Join(c.BaseDir, "anvil"), Mode: 0o600}
 	list = append(list, want{as: listenAs{Service: "anvil"}, unix: &anvil})
 	return append(list, wantUnix(c, "auth")...)
+}
+
+// wantInet lists the ports of a service; as is how their clients are met.
+func wantInet(c *settings, service, as string) (list []want) {
+	for _, l := range c.service(service).Inet {
+		if l.Port == 0 || (l.SSL && !c.tls()) {
+			continue
+		}
+		for _, a := range c.addresses(l) {
+			list = append(list, want{as: listenAs{as, l.SSL, l.HAProxy}, addr: net.JoinHostPort(a, strconv.Itoa(l.Port))})
+		}
+	}
+	return list
 }
 
 // wantUnix lists the unix sockets of a service. Of auth's only those for

@@ -150,6 +150,9 @@ func (s Checker) unbuiltFilter(f config.Filter, b *config.Block) (errs []error) 
 			if f == (config.Filter{LocalName: f.LocalName}) && (v.Name == "ssl_cert" || v.Name == "ssl_key") {
 				continue
 			}
+			if f.LocalName == "" && !strings.HasPrefix(proto, "!") && forNetworks(v) {
+				continue
+			}
 			errs = append(errs, notBuilt(v.File, v.Line, setting(v), "sections local, local_name, remote and protocol !name are not supported"))
 		}
 	} else if slices.Contains(s.Protocols, proto) {
@@ -163,6 +166,11 @@ func (s Checker) unbuiltFilter(f config.Filter, b *config.Block) (errs []error) 
 		}
 	}
 	return errs
+}
+
+// forNetworks tells whether a setting may differ between networks.
+func forNetworks(v config.Value) bool {
+	return v.Name == "disable_plaintext_auth" || v.Name == "ssl" && (v.Value == "yes" || v.Value == "required")
 }
 
 // unbuiltBlocks looks into the sections.
@@ -252,7 +260,7 @@ func (s Checker) unbuiltService(b *config.Block) (errs []error) {
 			continue
 		}
 		port := l.Find("port")
-		if !ours && port != nil && port.Value != "0" && !strings.HasPrefix(b.Name, "submission") {
+		if !ours && b.Name != "auth" && port != nil && port.Value != "0" && !strings.HasPrefix(b.Name, "submission") {
 			errs = append(errs, notBuilt(l.File, l.Line, "service "+b.Name+" { inet_listener "+l.Name+" }", "this service has no ports here"))
 		}
 		if v := l.Find("haproxy"); v != nil && v.Value == "yes" && b.Name == "lmtp" {

@@ -43,6 +43,8 @@ type client struct {
 	user     string // of the last try, for the log
 	method   string
 	badMech  bool // the last try named a mechanism that we do not have
+	plain    bool // passwords may be sent in the clear
+	needTLS  bool // no authentication without TLS
 	gone     bool // handed over or ended: nothing more is logged or closed
 }
 
@@ -51,6 +53,7 @@ func (s *Server) newClient(c net.Conn, p Proto, local, remote netip.AddrPort) *c
 	cl.in = newReader(c)
 	cl.session = sessionID(cl.start, cl.remote)
 	cl.secured = cl.local.IsValid() && cl.local.Addr() == cl.remote.Addr() || s.trusted(cl.remote.Addr())
+	cl.plain, cl.needTLS = s.o.demands(local.Addr(), remote.Addr())
 	cl.ctx, cl.cancel = context.WithCancel(context.Background())
 	return cl
 }
@@ -247,7 +250,7 @@ func (c *client) canTLS() bool { return c.s.o.TLS != nil && !c.tls }
 
 // plaintextOK tells whether a password may be sent as it is.
 func (c *client) plaintextOK() bool {
-	return c.secured || (!c.s.o.DisablePlaintext && !c.s.o.RequireTLS)
+	return c.secured || c.plain && !c.needTLS
 }
 
 // mechs returns the mechanisms to offer now.

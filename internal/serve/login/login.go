@@ -56,6 +56,33 @@ type Options struct {
 	MaxPerIP         int            // of these from one address (IPv6: one /64); 0 = 100
 	Log              *maillog.Log
 	LogFormat        LogFormat
+	Exceptions       []Exception // for some networks; of those that fit the last one counts
+}
+
+// Exception is what differs for connections from, or to, a network: a section
+// remote or local of dovecot.conf. nil = it says nothing of that.
+type Exception struct {
+	Remote, Local    netip.Prefix // the zero value is every address
+	DisablePlaintext *bool
+	RequireTLS       *bool
+}
+
+// demands tells whether a connection may send passwords in the clear, and whether
+// it has to be TLS.
+func (o *Options) demands(local, remote netip.Addr) (plain, needTLS bool) {
+	disable, needTLS := o.DisablePlaintext, o.RequireTLS
+	for _, x := range o.Exceptions {
+		if x.Remote.IsValid() && !x.Remote.Contains(remote) || x.Local.IsValid() && !x.Local.Contains(local) {
+			continue
+		}
+		if x.DisablePlaintext != nil {
+			disable = *x.DisablePlaintext
+		}
+		if x.RequireTLS != nil {
+			needTLS = *x.RequireTLS
+		}
+	}
+	return !disable, needTLS
 }
 
 // Handover is a client that was let in.

@@ -32,7 +32,7 @@ func (c *client) try(name string, initial []byte, ask func(challenge []byte) ([]
 		c.refused("Authenticate "+c.method+" failed", "Unsupported authentication mechanism.")
 		return verdict{local: "Unsupported authentication mechanism."}, nil
 	}
-	if c.s.o.RequireTLS && !c.secured {
+	if c.needTLS && !c.secured {
 		c.refused("Login failed", "SSL required for authentication")
 		return verdict{local: tlsRequired}, nil
 	}
