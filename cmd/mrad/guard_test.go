@@ -162,14 +162,6 @@ func TestMailSetup(t *testing.T) {
 	}
 }
 
-func TestWithoutDetail(t *testing.T) {
-	for _, c := range [][3]string{{"a+b@c", "+", "a@c"}, {"a-b+c@d+e", "+-", "a@d+e"}, {"+b@c", "+", "+b@c"}, {"a+b@c", "", "a+b@c"}, {"a+b", "+", "a"}} {
-		if got := withoutDetail(c[0], c[1]); got != c[2] {
-			t.Errorf("%q without %q: %q, want %q", c[0], c[1], got, c[2])
-		}
-	}
-}
-
 // TestTLSOptions: ssl_cipher_list and ssl_options hold for what clients are offered.
 func TestTLSOptions(t *testing.T) {
 	dir := t.TempDir()

@@ -10,6 +10,7 @@ import (
 	"packetboat/internal/auth"
 	"packetboat/internal/auth/wire"
 	"packetboat/internal/serve/login"
+	"packetboat/internal/store/quota"
 	"packetboat/internal/sys/proc"
 )
 
@@ -68,18 +69,21 @@ type listenAs struct {
 
 // session is one client on its way to a mail process.
 type session struct {
-	Number  int
-	Proto   login.Proto
-	User    string
-	Mail    string // mail location, expanded
-	Home    string
-	Tag     string
-	Pending []byte
-	TLS     bool
-	Session string
-	Method  string
-	Remote  netip.AddrPort
-	Local   netip.AddrPort
+	Number int
+	Proto  login.Proto
+	User   string
+	Mail   string // mail location, expanded
+	Home   string
+	Quota  quota.Settings // nil = no quota
+	// ShowQuota says that IMAP tells of it (plugin imap_quota).
+	ShowQuota bool
+	Tag       string
+	Pending   []byte
+	TLS       bool
+	Session   string
+	Method    string
+	Remote    netip.AddrPort
+	Local     netip.AddrPort
 }
 
 // event is a message with the files that came with it. Whoever handles it

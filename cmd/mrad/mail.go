@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"packetboat/cmd/mrad/quotas"
 	"packetboat/internal/auth"
 	"packetboat/internal/serve/login"
 	"packetboat/internal/sys/maillog"
@@ -82,7 +83,8 @@ func (p *parent) place(ctx context.Context, e event) (pid int, err error) {
 		return 0, errors.New("ticket is for another service")
 	}
 	s := &session{Proto: h.Proto, User: r.User.User, Mail: r.User.Mail, Home: r.User.Home, Tag: h.Tag, Pending: h.Pending,
-		TLS: h.TLS, Session: h.Session, Method: h.Method, Remote: h.Remote, Local: h.Local}
+		TLS: h.TLS, Session: h.Session, Method: h.Method, Remote: h.Remote, Local: h.Local,
+		Quota: quotas.Of(p.settings().conf, string(h.Proto), r.User), ShowQuota: quotas.Loaded(p.settings().conf, "imap", "imap_quota")}
 	return p.deliverSession(r.User, s, e.files[0])
 }
 

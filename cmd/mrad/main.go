@@ -3,7 +3,7 @@
 // (root) binds ports and starts the others; it reads no byte of a client. auth
 // knows passwords and accounts; login, without any right, greets clients, does
 // TLS and authentication; one process for each user number holds all sessions
-// of that user; lmtp takes mail in.
+// of that user; lmtp takes mail in; script runs the commands of quota warnings.
 //
 //	mrad [-c FILE] [-F] [--force]
 //
@@ -51,7 +51,7 @@ func main() {
 
 // runRole is a process below the parent.
 func runRole(role, path string) int {
-	run := map[string]func(string) error{"auth": runAuth, "login": runLogin, "mail": runMail, "lmtp": runLMTP}[role]
+	run := map[string]func(string) error{"auth": runAuth, "login": runLogin, "mail": runMail, "lmtp": runLMTP, "script": runScript}[role]
 	if run == nil {
 		return complain(fmt.Errorf("no role %q", role))
 	}

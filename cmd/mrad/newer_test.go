@@ -49,11 +49,11 @@ func TestNewerSyntax(t *testing.T) {
 // is given; then the log names it.
 func TestForce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "dovecot.conf")
-	text := "mail_location = mbox:~/mail:INBOX=/var/mail/%u\nmail_save_crlf = yes\nlmtp_proxy = yes\n"
+	text := "mail_location = mbox:~/mail:INBOX=/var/mail/%u\nmail_save_crlf = yes\nlmtp_rawlog_dir = /x\n"
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := load(path, false); err == nil || !strings.Contains(err.Error(), path+":2: mail_save_crlf = yes") || !strings.Contains(err.Error(), path+":3: lmtp_proxy") {
+	if _, err := load(path, false); err == nil || !strings.Contains(err.Error(), path+":2: mail_save_crlf = yes") || !strings.Contains(err.Error(), path+":3: lmtp_rawlog_dir") {
 		t.Error(err)
 	}
 	s, err := load(path, true)

@@ -36,6 +36,7 @@ type parent struct {
 	auth     *role
 	login    *role
 	lmtp     *role
+	scripts  []*role
 	mail     mailTable
 	stopping bool
 	unwatch  func() // ends the watch over the certificate
@@ -188,7 +189,7 @@ func (p *parent) reload() {
 	}
 	p.log().DovecotWarning("master", "SIGHUP received - reloading configuration")
 	p.warn()
-	for _, r := range []*role{p.auth, p.login, p.lmtp} {
+	for _, r := range append([]*role{p.auth, p.login, p.lmtp}, p.scripts...) {
 		if r != nil {
 			r.replace()
 		}
@@ -217,7 +218,7 @@ func (p *parent) halt() {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTime+2*time.Second)
 	defer cancel()
 	p.mail.stop(ctx)
-	for _, r := range []*role{p.login, p.lmtp, p.auth} {
+	for _, r := range append([]*role{p.login, p.lmtp, p.auth}, p.scripts...) {
 		if r != nil {
 			r.stop(ctx)
 		}

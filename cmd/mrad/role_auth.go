@@ -8,9 +8,11 @@ import (
 	"os"
 	"time"
 
+	"packetboat/cmd/mrad/lmtp"
 	"packetboat/cmd/mrad/pamcall"
 	"packetboat/internal/auth"
 	"packetboat/internal/auth/wire"
+	"packetboat/internal/sys/config"
 	"packetboat/internal/sys/maillog"
 	"packetboat/internal/sys/proc"
 )
@@ -33,6 +35,8 @@ type authRole struct {
 	server *wire.Server
 	log    *maillog.Log
 	ears   []net.Listener
+
+	proxies bool // lmtp_proxy
 }
 
 func runAuth(path string) error {
@@ -44,7 +48,7 @@ func runAuth(path string) error {
 	if err != nil {
 		return err
 	}
-	r := &authRole{p: newPeer(ch), log: roleLog()}
+	r := &authRole{p: newPeer(ch), log: roleLog(), proxies: s.conf.For(config.Context{Protocol: "lmtp"}).Get("lmtp_proxy") == "yes"}
 	o, err := s.authOptions()
 	if err != nil {
 		return err
@@ -145,6 +149,12 @@ func (r *authRole) claim(e event) {
 func (r *authRole) lookup(e event) {
 	ctx, cancel := context.WithTimeout(context.Background(), lookupTimeout)
 	defer cancel()
+	if e.Kind == lookupMail && r.proxies {
+		if _, f, err := r.auth.Passdb(ctx, e.Name, "lmtp"); err == nil && lmtp.Proxied(f) {
+			r.p.reply(e.message, message{Extra: f})
+			return
+		}
+	}
 	u, err := r.auth.User(ctx, e.Name, "lmtp", nil)
 	if err != nil {
 		r.p.fail(e.message, err)

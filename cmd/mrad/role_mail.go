@@ -142,6 +142,10 @@ func (r *mailRole) session(e event, kicked <-chan struct{}) {
 	wrapped, stopping := polite.Wrap(conn, r.stop, kicked)
 	defer wrapped.Close() // ends the goroutine that waits for the stop
 	if s.Proto == login.POP3 {
+		if st, err = r.limitStore(&s, st); err != nil {
+			r.refuse(conn, s, err)
+			return
+		}
 		pop3d.Serve(wrapped, pop3d.User{Name: s.User, Store: st},
 			pop3d.Options{Log: r.log, UIDL: u.UIDL, NoFlags: u.NoFlagUpdates, Workarounds: u.Workarounds}, pop3d.Start{Pending: s.Pending, TLS: s.TLS, Session: s.Session, Stopping: stopping})
 		return
@@ -152,11 +156,15 @@ func (r *mailRole) session(e event, kicked <-chan struct{}) {
 			r.release(where)
 		}
 	}()
+	var limits imapd.Quota
+	if err == nil {
+		limits, err = r.limitSpaces(&s, list)
+	}
 	if err != nil {
 		r.refuse(conn, s, err)
 		return
 	}
-	imapd.Serve(wrapped, imapd.User{Name: s.User, Namespaces: list},
+	imapd.Serve(wrapped, imapd.User{Name: s.User, Namespaces: list, Quota: limits},
 		imapd.Options{Log: r.imap, IdleNotify: u.IdleNotify, MaxLine: u.MaxLine, IDSend: u.IDSend, Capability: u.Capability, Workarounds: u.Bends}, imapd.Start{Tag: s.Tag, Pending: s.Pending, TLS: s.TLS, Session: s.Session, Stopping: stopping})
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"slices"
 
 	"packetboat/internal/sys/config"
 	"packetboat/internal/sys/proc"
@@ -20,11 +21,13 @@ func (p *parent) startRoles() error {
 			return err
 		}
 	}
-	if p.s.speaks("lmtp") {
+	if p.s.speaks("lmtp") || slices.ContainsFunc(p.s.services, runsQuotaStatus) {
 		p.lmtp = &role{name: "lmtp", p: p, setup: p.setupLMTP, handle: p.fromLMTP, user: p.internalUser}
-		return p.lmtp.start()
+		if err := p.lmtp.start(); err != nil {
+			return err
+		}
 	}
-	return nil
+	return p.startScripts()
 }
 
 // internalUser is whom roles run as that need no right but no prison either.

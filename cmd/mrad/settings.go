@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"packetboat/cmd/mrad/authconf"
+	"packetboat/cmd/mrad/lmtp"
 	"packetboat/cmd/mrad/logfile"
+	"packetboat/cmd/mrad/scripts"
 	"packetboat/cmd/mrad/spaces"
 	"packetboat/cmd/mrad/unbuilt"
 	"packetboat/internal/auth"
@@ -76,6 +78,10 @@ type setup struct {
 	IDSend           string         // imap_id_send
 	Capability       string         // imap_capability
 	Bends            []string       // imap_client_workarounds
+	LMTP             *lmtp.Options
+	Policy           *lmtp.Policy
+	Script           *scripts.Service
+	BaseDir          string // where sockets of warnings are
 	LogFormat        login.LogFormat
 	Exceptions       []login.Exception
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"packetboat/cmd/mrad/listen"
+	"packetboat/cmd/mrad/scripts"
 	"packetboat/internal/sys/config"
 	"packetboat/internal/sys/proc"
 )
@@ -124,6 +125,9 @@ func wanted(c *settings) (list []want) {
 	if c.speaks("lmtp") {
 		list = append(list, wantUnix(c, "lmtp")...)
 	}
+	for _, v := range c.services {
+		list = append(list, c.wantOwn(v)...)
+	}
 	// doveadm who asks this one, as Dovecot's own does.
 	anvil := config.UnixListener{Path: filepath.Join(c.BaseDir, "anvil"), Mode: 0o600}
 	list = append(list, want{as: listenAs{Service: "anvil"}, unix: &anvil})
@@ -142,6 +146,44 @@ func wantInet(c *settings, service, as string) (list []want) {
 	}
 	return list
 }
+
+// quotaStatus is the service that answers Postfix's question whether there is room.
+const quotaStatus = "quota-status"
+
+// wantOwn lists the sockets of a service that the administrator has made: of
+// quota-status and of scripts.
+func (c *settings) wantOwn(v config.DovecotService) (list []want) {
+	as := listenAs{Service: quotaStatus}
+	if _, ok := scripts.Command(v.Executable); ok {
+		as.Service = scriptService + v.Name
+	} else if !runsQuotaStatus(v) {
+		return nil
+	}
+	for _, l := range v.Inet {
+		for _, a := range c.addresses(l) {
+			if l.Port != 0 {
+				list = append(list, want{as: as, addr: net.JoinHostPort(a, strconv.Itoa(l.Port))})
+			}
+		}
+	}
+	for _, l := range v.Unix {
+		if l.Mode == 0 {
+			l.Mode = 0o600
+		}
+		l.Path = c.unixPath(l)
+		list = append(list, want{as: as, unix: &l})
+	}
+	return list
+}
+
+// runsQuotaStatus tells whether a service runs Dovecot's quota-status.
+func runsQuotaStatus(v config.DovecotService) bool {
+	words := strings.Fields(v.Executable)
+	return len(words) > 0 && filepath.Base(words[0]) == quotaStatus
+}
+
+// scriptService stands before the names of services that run scripts.
+const scriptService = "script:"
 
 // wantUnix lists the unix sockets of a service. Of auth's only those for
 // authentication clients and for userdb look-ups are made: the others are

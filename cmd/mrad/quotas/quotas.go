@@ -5,8 +5,10 @@ package quotas
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
+	"packetboat/internal/auth"
 	"packetboat/internal/store/quota"
 	"packetboat/internal/sys/config"
 )
@@ -15,6 +17,12 @@ import (
 func Loaded(conf *config.Dovecot, proto, plugin string) bool {
 	list := conf.For(config.Context{Protocol: proto}).Get("mail_plugins")
 	return slices.Contains(strings.Fields(list), plugin)
+}
+
+// Of returns the settings of one user, expanded; nil where there is no quota.
+func Of(conf *config.Dovecot, proto string, u *auth.UserInfo) quota.Settings {
+	q := &auth.Query{User: u.User, Home: u.Home, UID: strconv.Itoa(u.UID), GID: strconv.Itoa(u.GID), Service: proto}
+	return Settings(conf, proto, u.Fields, func(v string) string { return auth.Expand(v, q) })
 }
 
 // Settings returns the quota settings of plugin { } as a protocol sees them, with
