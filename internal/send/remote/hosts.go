@@ -112,16 +112,26 @@ func (t *Transport) exchangers(ctx context.Context, domain, port string) ([]host
 	return t.ordered(t.withoutLoop(list, domain))
 }
 
+// maxSilent is how many hosts of an MX set are asked for in vain while no name server
+// answers.
+const maxSilent = 5
+
 // mxAddresses looks the hosts of an MX set up, no more of them than the limits
 // on addresses can use. The error counts only when no address was found.
 func (t *Transport) mxAddresses(ctx context.Context, mx []dns.MX, port string) (list []host, worst error) {
+	silent := 0
 	for _, m := range mx {
-		if len(list) >= 4*t.opts.AddressLimit {
-			break // enough to choose from; a set of thousands is not a reason to ask thousands of times
+		// Enough to choose from; a set of hundreds is not a reason to ask hundreds of
+		// times, nor to wait for as many servers that do not answer.
+		if len(list) >= 4*t.opts.AddressLimit || silent >= maxSilent {
+			break
 		}
 		found, err := t.addresses(ctx, m.Host, port, m.Pref)
 		if err != nil && (worst == nil || dns.KindOf(err) == dns.TryAgain) {
 			worst = err
+		}
+		if err != nil && dns.KindOf(err) == dns.TryAgain {
+			silent++
 		}
 		list = append(list, found...)
 	}

@@ -21,6 +21,10 @@ const (
 	maxReplyLine  = 2048 // octets of one reply line (RFC 5321 section 4.5.3.1.5 asks for 512)
 	maxReplyLines = 200  // lines of one reply
 	maxReplyText  = 4096 // octets of one reply kept for the log and the bounce
+
+	// maxFlood is how many octets without a line end are read: an endless line would
+	// keep us busy until the time is over.
+	maxFlood = 64 << 10
 )
 
 // session is one connection to one host.
@@ -148,18 +152,23 @@ func (s *session) line() ([]byte, error) {
 	return s.t.filterReply(b), nil
 }
 
+// errFlood ends a conversation with a host that sends a line without an end.
+var errFlood = errors.New("endless line")
+
 // rawLine reads one line as it came; what is longer than maxReplyLine is cut.
 func (s *session) rawLine() ([]byte, error) {
 	var out []byte
-	for {
+	for n := 0; ; {
 		b, err := s.r.ReadSlice('\n')
+		if n += len(b); n > maxFlood {
+			return nil, errFlood
+		}
 		if room := maxReplyLine - len(out); room > 0 {
 			out = append(out, b[:min(len(b), room)]...)
 		}
 		if err == nil {
 			break
 		}
-		// An endless line ends with the deadline, and is not kept meanwhile.
 		if !errors.Is(err, bufio.ErrBufferFull) {
 			return nil, err
 		}
@@ -211,6 +220,9 @@ func enhanced(line []byte) string {
 // lost makes an error of a connection that ended or timed out.
 func (s *session) lost(err error) error {
 	s.broken = true
+	if errors.Is(err, errFlood) {
+		return errorf("4.5.0", "host %s sent a malformed or endless reply while %s", s.host, s.doing)
+	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return errorf("4.4.2", "conversation with %s timed out while %s", s.host, s.doing)
 	}
