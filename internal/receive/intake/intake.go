@@ -18,12 +18,12 @@ import (
 
 // Intake takes messages into one queue. All methods may be called at once.
 type Intake struct {
-	o          Options
-	create     func() (file, error)
-	log        *maillog.Log
-	queued     func(id string, env *mail.Envelope, size int64)
-	kinds      map[string]headerKind
-	users      clients // of local_header_rewrite_clients
+	o      Options
+	create func() (file, error)
+	log    *maillog.Log
+	queued func(id string, env *mail.Envelope, size int64)
+	kinds  map[string]headerKind
+	users  clients // of local_header_rewrite_clients
 
 	addresses                                mapper
 	header, mime, nested, body, milterHeader *checks.Maps

@@ -3,6 +3,8 @@ package smtpd
 import (
 	"time"
 
+	"packetboat/internal/mail"
+	"packetboat/internal/receive/smtpd/binary"
 	"packetboat/internal/receive/smtpd/stream"
 	"packetboat/internal/receive/smtpd/syntax"
 )
@@ -89,6 +91,9 @@ func (c *session) beginChunks(size int64) bool {
 	}
 	c.tx.chunks = bdatOpen
 	c.tx.dec = stream.Decoder{W: c.tx.msg, Limit: c.s.opts.SizeLimit, Chunked: true}
+	if c.tx.env.Body == mail.BodyBinary {
+		c.tx.binary = binary.NewWriter(c.tx.msg)
+	}
 	return true
 }
 
@@ -103,14 +108,12 @@ func (c *session) chunk(size int64) bool {
 		if whole {
 			p = p[:left]
 		}
-		used, _ := d.Decode(p)
+		used := c.decode(p, whole)
+		c.in.Take(used)
 		if whole {
-			d.Piece(p[used:])
-			c.in.Take(len(p))
 			c.received = -1
 			return true
 		}
-		c.in.Take(used)
 		left -= int64(used)
 		c.received = d.Size
 		c.pace(begun, size-left)
@@ -121,6 +124,25 @@ func (c *session) chunk(size int64) bool {
 	}
 }
 
+// decode takes what has come of a chunk into the message, and all of it at the
+// chunk's end; it returns how many octets it took.
+func (c *session) decode(p []byte, whole bool) int {
+	d := &c.tx.dec
+	if c.tx.binary == nil {
+		used, _ := d.Decode(p)
+		if whole {
+			d.Piece(p[used:])
+			used = len(p)
+		}
+		return used
+	}
+	d.Size += int64(len(p))
+	if d.TooBig = d.TooBig || d.Limit > 0 && d.Size > d.Limit; !d.TooBig && d.Err == nil {
+		_, d.Err = c.tx.binary.Write(p)
+	}
+	return len(p)
+}
+
 // endChunk answers a chunk, and ends the message after the last.
 func (c *session) endChunk(size int64, last bool) bool {
 	if !last {
@@ -128,7 +150,14 @@ func (c *session) endChunk(size int64, last bool) bool {
 		return true
 	}
 	d := c.tx.dec
-	d.Last()
+	if b := c.tx.binary; b != nil {
+		if err := b.Close(); d.Err == nil {
+			d.Err = err
+		}
+		d.SawBare = b.SawBare
+	} else {
+		d.Last()
+	}
 	return c.finish(&d, itoa(d.Size)+" bytes ")
 }
 

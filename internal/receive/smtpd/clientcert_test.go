@@ -68,7 +68,7 @@ func TestClientCertificates(t *testing.T) {
 	k := shake(client)
 	k.send("EHLO x\r\n")
 	k.want("250-mail.example.org", "250-PIPELINING", "250-SIZE 200000", "250-VRFY", "250-ETRN", "250-ENHANCEDSTATUSCODES", "250-8BITMIME",
-		"250-DSN", "250-SMTPUTF8", "250-CHUNKING", "250-REQUIRETLS", "250 LIMITS RCPTMAX=1000")
+		"250-DSN", "250-SMTPUTF8", "250-CHUNKING", "250-BINARYMIME", "250-REQUIRETLS", "250 LIMITS RCPTMAX=1000")
 	k.send("MAIL FROM:<a@b.test> REQUIRETLS\r\n")
 	k.want("250 2.1.0 Ok")
 	shake().want("421 4.7.1 mail.example.org Error: No client certificate presented", "EOF")

@@ -19,6 +19,8 @@ func (c *session) data(cmd *syntax.Command) bool {
 		return c.fail("554 5.5.1 Error: no valid recipients")
 	case len(cmd.Args) != 1:
 		return c.fail("501 5.5.4 Syntax: DATA")
+	case c.tx.env.Body == mail.BodyBinary: // RFC 3030 section 3
+		return c.fail("503 5.5.1 Error: DATA after BODY=BINARYMIME, use BDAT")
 	}
 	if !c.askData() || !c.start() {
 		return false
@@ -59,6 +61,9 @@ func (c *session) start() bool {
 	env := new(c.tx.env)
 	env.Arrived = time.Now()
 	env.UID = -1
+	if env.Body == mail.BodyBinary {
+		env.Body = mail.Body8Bit // package binary makes it that
+	}
 	env.Peer, env.Origin = c.peer, c.fwd.Origin
 	env.Actions = c.st.Actions
 	c.tx.sent = env

@@ -286,8 +286,10 @@ func (p *peer) answer(r *bufio.Reader, want string) string {
 // same to Postfix.
 func services() map[string]func(w *world) {
 	return map[string]func(w *world){
-		"plain": func(*world) {},
-		"quick": func(w *world) { w.opts.Timeout = 2 * time.Second },
+		"plain":     func(*world) {},
+		"binary":    func(*world) {},
+		"impatient": func(w *world) { w.opts.Timeout = time.Second }, // binary, too
+		"quick":     func(w *world) { w.opts.Timeout = 2 * time.Second },
 		"xclient": func(w *world) {
 			w.opts.SASL = true
 			w.opts.XClient, w.opts.XForward = words2("127.0.0.3, !127.0.0.5, 127.0.0.4/31"), []string{"127.0.0.3"}

@@ -80,8 +80,8 @@ func readGolden(t *testing.T) []goldenSession {
 
 func goldenWorld(t *testing.T) *world {
 	w := newWorld()
-	// The recorded sessions know no LIMITS (RFC 9422) and no HELP.
-	w.opts.DiscardEHLO = words2("silent-discard limits help")
+	// The recorded sessions know no LIMITS (RFC 9422), no BINARYMIME and no HELP.
+	w.opts.DiscardEHLO = words2("silent-discard limits binarymime help")
 	w.relay = []string{"lda.test", "lmtp.test", "dead.test", "err.test", "disc.test"}
 	w.pol.Helo = words2("permit_mynetworks,reject_invalid_helo_hostname,reject_non_fqdn_helo_hostname")
 	w.pol.Recipient = words2("permit_mynetworks,permit_sasl_authenticated,reject_unauth_destination,reject_unknown_sender_domain,reject_rbl_client rbl.test")

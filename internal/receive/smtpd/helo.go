@@ -99,11 +99,18 @@ func (c *session) keywords() []string {
 	add(true, "DSN", "DSN")
 	add(!no(o.NoUTF8), "SMTPUTF8", "SMTPUTF8")
 	add(true, "CHUNKING", "CHUNKING")
-	// Postfix 3.7 ends here. RFC 8689 section 2 wants REQUIRETLS inside TLS only;
+	// Postfix 3.7 ends here. RFC 3030 section 3 allows BINARYMIME with CHUNKING only. RFC 8689 section 2 wants REQUIRETLS inside TLS only;
 	// RFC 9422 lets a client know how many recipients a transaction may have.
+	add(c.offersBinary(), "BINARYMIME", "BINARYMIME")
 	add(c.st.TLS, "REQUIRETLS", "REQUIRETLS")
 	add(true, "LIMITS", "LIMITS RCPTMAX="+itoa(int64(o.RcptLimit)))
 	return lines
+}
+
+// offersBinary tells whether messages may be binary. A before-queue filter gets
+// what the client said of the message, so that it would have to be one of those.
+func (c *session) offersBinary() bool {
+	return c.st.Proto == "ESMTP" && c.offer.Has("CHUNKING") && c.offer.Has("BINARYMIME") && c.s.opts.Filter == ""
 }
 
 // printable replaces control bytes by "?", for logs and headers.

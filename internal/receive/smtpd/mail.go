@@ -12,7 +12,7 @@ import (
 )
 
 // mail is RFC 5321 section 4.1.1.2, with the parameters of RFC 1870 (SIZE),
-// 6152 (BODY), 3461 (RET, ENVID), 4954 (AUTH) and 6531 (SMTPUTF8).
+// 6152 and 3030 (BODY), 3461 (RET, ENVID), 4954 (AUTH) and 6531 (SMTPUTF8).
 func (c *session) mail(cmd *syntax.Command) bool {
 	if c.s.opts.HeloRequired && c.st.Helo == "" {
 		return c.fail("503 5.5.1 Error: send HELO/EHLO first")
@@ -124,6 +124,8 @@ func (c *session) mailOption(env *mail.Envelope, size *int64, arg string) string
 		env.Body = mail.Body8Bit
 	case name == "BODY" && strings.EqualFold(value, "7BIT"):
 		env.Body = mail.Body7Bit
+	case name == "BODY" && strings.EqualFold(value, "BINARYMIME") && c.offersBinary():
+		env.Body = mail.BodyBinary
 	case strings.EqualFold(arg, "SMTPUTF8") && env.SMTPUTF8:
 	case strings.EqualFold(arg, "REQUIRETLS") && c.st.TLS && c.offer.Has("REQUIRETLS"):
 		env.RequireTLS = true // RFC 8689 section 2

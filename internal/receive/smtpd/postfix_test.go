@@ -141,6 +141,9 @@ func TestPostfixAgrees(t *testing.T) {
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, 6)
 	for _, d := range readDialogues(t) {
+		if p.addrs[d.service] == "" {
+			continue // of ours only
+		}
 		wg.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()

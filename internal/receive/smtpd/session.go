@@ -17,6 +17,7 @@ import (
 	"packetboat/internal/receive/gate"
 	"packetboat/internal/receive/milter"
 	"packetboat/internal/receive/policy"
+	"packetboat/internal/receive/smtpd/binary"
 	"packetboat/internal/receive/smtpd/peername"
 	"packetboat/internal/receive/smtpd/stream"
 	"packetboat/internal/receive/smtpd/syntax"
@@ -73,6 +74,7 @@ type transaction struct {
 	over    int            // recipients above the limit
 	chunks  bdatState      // what BDAT has done
 	dec     stream.Decoder // of BDAT
+	binary  *binary.Writer // of BDAT with BODY=BINARYMIME
 	bare    bool           // the command that began the data ended in a bare LF
 }
 

@@ -176,6 +176,16 @@ func (w *Walker) EightBit() (on, leaf bool) {
 	return w.cur.domain != enc7Bit, w.cur.ctype != typeMessage && w.cur.ctype != typeMultipart
 }
 
+// InHeader tells whether the next line is looked at as one of a header.
+func (w *Walker) InHeader() bool { return w.class != Body && !w.separator }
+
+// Binary tells whether the present part says that it is no text at all (RFC 3030
+// section 3), and whether it is a leaf, as EightBit does.
+func (w *Walker) Binary() (on, leaf bool) {
+	_, leaf = w.EightBit()
+	return w.cur.enc == encBinary, leaf
+}
+
 func (w *Walker) wants(f Fault) bool { return w.o.Report&f != 0 && w.faults&f == 0 }
 
 func (w *Walker) fault(f Fault, text []byte) {
