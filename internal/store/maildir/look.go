@@ -100,7 +100,7 @@ func measure(path string, msg *store.Msg) error {
 		return err
 	}
 	defer f.Close()
-	buf := make([]byte, min(chunk, max(st.Size, 1)))
+	buf := make([]byte, min(store.Chunk, max(st.Size, 1)))
 	var size, lines int64
 	last := byte(0)
 	for {

@@ -42,7 +42,7 @@ type mailbox struct {
 	hint  hint
 	kept  index.Holder
 
-	buffers spare
+	buffers store.Spare
 	saving  sync.Mutex  // held by whoever writes the cache; taken after mu
 	again   atomic.Bool // a second look is due, and the watchers will be told
 }

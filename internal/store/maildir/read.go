@@ -11,9 +11,6 @@ import (
 	"packetboat/internal/sys/disk"
 )
 
-// chunk is how much of a message is read at a time.
-const chunk = 32 << 10
-
 // Read implements store.Mailbox. The file is opened at the first read.
 func (m *mailbox) Read(uid uint32, off, n int64) (io.ReadCloser, error) {
 	s := m.state.Load()
@@ -94,7 +91,7 @@ type reader struct {
 	at   int64 // in the file
 	out  int64 // of the CRLF form, made so far
 	same bool  // the file has CRLF line ends: offsets are the file's
-	bufs *buffers
+	bufs *store.Buffers
 	raw  []byte
 	text store.CRLF
 	rest []byte
@@ -124,8 +121,8 @@ func (r *reader) Close() error {
 	}
 	f := r.f
 	r.f = nil
-	r.bufs.out = r.text.Out[:0]
-	r.m.buffers.put(r.bufs)
+	r.bufs.Out = r.text.Out[:0]
+	r.m.buffers.Put(r.bufs)
 	r.bufs, r.raw, r.text.Out = nil, nil, nil
 	return f.Close()
 }
@@ -143,8 +140,8 @@ func (r *reader) open() error {
 	} else if h := r.m.hint.find(r.uid); h.out <= r.skip {
 		r.at, r.out, r.text.CR, r.skip = h.at, h.out, h.cr, r.skip-h.out
 	}
-	r.bufs = r.m.buffers.get()
-	r.raw, r.text.Out = r.bufs.raw[:min(chunk, r.left+r.skip)], r.bufs.out[:0]
+	r.bufs = r.m.buffers.Get()
+	r.raw, r.text.Out = r.bufs.Raw[:min(store.Chunk, r.left+r.skip)], r.bufs.Out[:0]
 	return nil
 }
 

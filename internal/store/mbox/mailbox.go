@@ -52,6 +52,8 @@ type mailbox struct {
 	f    *os.File // nil while there is no file
 	read window
 
+	buffers store.Spare
+
 	watch watch.File
 	kept  index.Holder
 }

@@ -19,7 +19,7 @@ import (
 // of reader and scanner cut it anywhere.
 func genQuoted(t *rapid.T) string {
 	pieces := []string{">", ">", "From ", "From ", "Fro", "m ", "\n", "\n", "\n>From ", "\nFrom a@b Mon Jan  1 00:00:00 2024\n", "x", "\rx", "\r\n"}
-	pad := rapid.SampledFrom([]int{0, 0, 0, chunk, 2 * chunk, chunk, 2 * chunk, 512 << 10}).Draw(t, "pad")
+	pad := rapid.SampledFrom([]int{0, 0, 0, store.Chunk, 2 * store.Chunk, store.Chunk, 2 * store.Chunk, 512 << 10}).Draw(t, "pad")
 	if pad > 0 {
 		pad -= rapid.IntRange(0, 400).Draw(t, "short")
 	}

@@ -71,9 +71,6 @@ func (w *window) find(uid uint32, digest uint64) hint {
 	return hint{}
 }
 
-// chunk is how much of a message is turned into CRLF form at a time.
-const chunk = 32 << 10
-
 // reader gives a message's bytes with CRLF line ends, without own lines. Each
 // chunk is read under the mailbox's locks and found by UID again, so that the
 // message may move while a slow client takes it.
@@ -92,6 +89,7 @@ type reader struct {
 	bol    bool // in the body: only ">" since a line began
 	skip   int64
 	left   int64
+	bufs   *store.Buffers
 	raw    []byte
 	text   store.CRLF // not yet given out
 	rest   []byte     // part of text.Out
@@ -117,14 +115,20 @@ func (r *reader) Read(p []byte) (int, error) {
 // Close implements io.Closer.
 func (r *reader) Close() error {
 	r.left, r.rest = 0, nil
+	if r.bufs != nil {
+		r.bufs.Out = r.text.Out[:0]
+		r.m.buffers.Put(r.bufs)
+		r.bufs, r.raw, r.text.Out = nil, nil, nil
+	}
 	return nil
 }
 
 // next turns the next chunk into CRLF form.
 func (r *reader) next() error {
 	if r.raw == nil {
-		n := min(chunk, r.left+r.skip+2048) // own header lines come on top
-		r.raw, r.text.Out = make([]byte, n), make([]byte, 0, n+n/16)
+		r.bufs = r.m.buffers.Get()
+		r.raw = r.bufs.Raw[:min(store.Chunk, r.left+r.skip+2048)] // own header lines come on top
+		r.text.Out = r.bufs.Out
 	}
 	n, last, err := r.m.rawAt(r)
 	if err != nil {
@@ -326,7 +330,7 @@ func (w *window) fetch(m *mailbox, id disk.ID, b []byte, off, end int64) error {
 		copy(b, w.buf[off-w.off:])
 		return nil
 	}
-	if len(b) >= chunk && end-off > windowSize {
+	if len(b) >= store.Chunk && end-off > windowSize {
 		err := journal.ReadFull(m.f, b, off) // a long body: nobody else wants it
 		return errors.Join(unchanged(m.f, id), err)
 	}

@@ -178,68 +178,57 @@ func (sr *Searcher) allKept(k *syntax.Key) bool {
 	return ok
 }
 
-// mayHold asks the filter of the message; known is false when there is none yet.
-func (sr *Searcher) mayHold(text string) (may, known bool) {
-	filter, ok := sr.Index.Append(sr.filter[:0], sr.kinds.grams, sr.m.UID, sr.tag())
-	sr.filter = filter
-	return !ok || trigram.MayHold(filter, text), ok
+// mayHold asks the filter of the message, which is made where there is none yet.
+func (sr *Searcher) mayHold(text string) bool {
+	var ok bool
+	sr.filter, ok = sr.Index.Append(sr.filter[:0], sr.kinds.grams, sr.m.UID, sr.tag())
+	return !ok && !sr.makeFilter() || trigram.MayHold(sr.filter, text)
 }
 
-// inMessageAll is inMessage that reads all of the message, once, and keeps its
-// filter, so that the next search reads it only when it may match.
-func (sr *Searcher) inMessageAll(text string, headers bool) (found bool) {
+// makeFilter reads all of the message once, whatever is looked for, and keeps its
+// filter, so that this search and the next ones look only into messages that may
+// match. It fails where the message cannot be read to its end.
+func (sr *Searcher) makeFilter() bool {
 	if sr.grams == nil {
 		sr.grams = new(trigram.Builder)
 	}
-	sr.grams.Reset()
-	header := sr.loadHeader()
-	found = sr.headerHolds(header, text) && headers
+	sr.grams.Reset(sr.m.Size)
+	sr.addHeader(sr.loadHeader())
 	root, err := sr.Load(sr.m)
 	if err != nil {
-		return found
+		return false
 	}
-	if sr.inPartAll(root, text, headers) {
-		found = true
+	if sr.addPart(root); sr.failed {
+		return false
 	}
-	if !sr.failed {
-		sr.filter = sr.grams.Append(sr.filter[:0])
-		sr.Index.Put(sr.kinds.grams, sr.m.UID, sr.tag(), sr.filter)
-	}
-	return found
+	sr.filter = sr.grams.Append(sr.filter[:0])
+	sr.Index.Put(sr.kinds.grams, sr.m.UID, sr.tag(), sr.filter)
+	return true
 }
 
-// headerHolds is textsearch.HeaderHolds that goes on to the end.
-func (sr *Searcher) headerHolds(header []byte, text string) (found bool) {
-	textsearch.EachLine(header, func(line string) bool {
-		sr.line = append(sr.line[:0], line...)
-		sr.grams.Add(sr.line)
-		found = found || strings.Contains(line, text)
+func (sr *Searcher) addHeader(header []byte) {
+	sr.window.EachLine(header, func(line []byte) bool {
+		sr.grams.Add(line)
 		return true
 	})
-	return found
 }
 
-// inPartAll is inPart that goes on to the end.
-func (sr *Searcher) inPartAll(p *message.Part, text string, headers bool) (found bool) {
+// addPart takes in what inPart looks through.
+func (sr *Searcher) addPart(p *message.Part) {
 	for _, child := range p.Children {
-		h := sr.readPart(nil, child.Pos, min(child.HeaderSize, maxSearchHeader))
-		if sr.headerHolds(h, text) && headers {
-			found = true
-		}
-		if sr.inPartAll(child, text, headers) {
-			found = true
-		}
+		sr.addHeader(sr.readPart(nil, child.Pos, min(child.HeaderSize, maxSearchHeader)))
+		sr.addPart(child)
 	}
 	if !searchable(p) {
-		return found
+		return
 	}
 	r, err := sr.Read(sr.m.UID, p.BodyPos(), p.BodySize)
-	if err != nil {
-		sr.failed = true
-		return found
+	if err == nil {
+		err = sr.window.Each(sr.window.Decode(io.LimitReader(r, p.BodySize), p), 3, func(text []byte) bool {
+			sr.grams.Add(text)
+			return true
+		})
+		r.Close()
 	}
-	defer r.Close()
-	holds, err := sr.window.Collect(textsearch.DecodeBody(io.LimitReader(r, p.BodySize), p), text, sr.grams.Add)
 	sr.failed = sr.failed || err != nil
-	return found || holds
 }

@@ -57,7 +57,6 @@ type Searcher struct {
 	failed bool // something of the message could not be read
 	grams  *trigram.Builder
 	filter []byte
-	line   []byte
 	ids    ident.Messages
 
 	text   []byte // of the field looked at

@@ -80,16 +80,10 @@ func (sr *Searcher) readPart(dst []byte, pos, n int64) []byte {
 // inMessage looks for text in the bodies of the text parts, and with headers
 // set in all headers, as Dovecot does.
 func (sr *Searcher) inMessage(text string, headers bool) bool {
-	if sr.Index != nil {
-		may, known := sr.mayHold(text)
-		if !known {
-			return sr.inMessageAll(text, headers)
-		}
-		if !may {
-			return false
-		}
+	if sr.Index != nil && !sr.mayHold(text) {
+		return false
 	}
-	if headers && textsearch.HeaderHolds(sr.loadHeader(), text) {
+	if headers && sr.window.HeaderHolds(sr.loadHeader(), text) {
 		return true
 	}
 	root, err := sr.Load(sr.m)
@@ -103,7 +97,7 @@ func (sr *Searcher) inPart(p *message.Part, text string, headers bool) bool {
 	for _, child := range p.Children {
 		if headers {
 			h := sr.readPart(nil, child.Pos, min(child.HeaderSize, maxSearchHeader))
-			if textsearch.HeaderHolds(h, text) {
+			if sr.window.HeaderHolds(h, text) {
 				return true
 			}
 		}
@@ -119,7 +113,7 @@ func (sr *Searcher) inPart(p *message.Part, text string, headers bool) bool {
 		return false
 	}
 	defer r.Close()
-	return sr.window.Holds(textsearch.DecodeBody(io.LimitReader(r, p.BodySize), p), text)
+	return sr.window.Holds(sr.window.Decode(io.LimitReader(r, p.BodySize), p), text)
 }
 
 // searchable tells whether a part is text, or a message that is not taken apart.

@@ -1,6 +1,37 @@
 package textsearch
 
-import "io"
+import (
+	"bytes"
+	"io"
+	"strings"
+
+	"packetboat/internal/mail/message"
+)
+
+// decoders are made when they are wanted, and used again for the next body.
+type decoders struct {
+	base64 *base64Reader
+	quoted *quotedReader
+}
+
+// transfer undoes the part's transfer encoding.
+func (d *decoders) transfer(r io.Reader, p *message.Part) io.Reader {
+	switch strings.ToLower(string(p.Encoding)) {
+	case "base64":
+		if d.base64 == nil {
+			d.base64 = new(base64Reader)
+		}
+		d.base64.reset(r)
+		return d.base64
+	case "quoted-printable":
+		if d.quoted == nil {
+			d.quoted = new(quotedReader)
+		}
+		d.quoted.reset(r)
+		return d.quoted
+	}
+	return r
+}
 
 // base64Reader decodes base64 and passes over all that is none of its letters,
 // as mail readers do; encoding/base64 gives up at the first.
@@ -13,6 +44,8 @@ type base64Reader struct {
 	out  []byte
 	err  error
 }
+
+func (d *base64Reader) reset(r io.Reader) { d.r, d.bits, d.n, d.out, d.err = r, 0, 0, nil, nil }
 
 // Read gives decoded octets.
 func (d *base64Reader) Read(p []byte) (int, error) {
@@ -73,10 +106,13 @@ func sextet(c byte) int {
 type quotedReader struct {
 	r    io.Reader
 	raw  [4 << 10]byte
+	dec  [4 << 10]byte
 	held int // octets at the front of raw that wait for more
 	out  []byte
 	err  error
 }
+
+func (d *quotedReader) reset(r io.Reader) { d.r, d.held, d.out, d.err = r, 0, nil, nil }
 
 // Read gives decoded octets.
 func (d *quotedReader) Read(p []byte) (int, error) {
@@ -97,15 +133,15 @@ func (d *quotedReader) Read(p []byte) (int, error) {
 
 // decode works in a copy, because what is held moves to the front of raw.
 func (d *quotedReader) decode(raw []byte) {
-	out := make([]byte, 0, len(raw))
+	out := d.dec[:0]
 	i := 0
 	for i < len(raw) {
-		if raw[i] != '=' {
-			out = append(out, raw[i])
-			i++
-			continue
+		n := bytes.IndexByte(raw[i:], '=')
+		if n < 0 {
+			n = len(raw) - i
 		}
-		if i+2 >= len(raw) && d.err == nil {
+		out = append(out, raw[i:i+n]...)
+		if i += n; i == len(raw) || i+2 >= len(raw) && d.err == nil {
 			break
 		}
 		c, n := quotedEscape(raw[i:])

@@ -13,23 +13,11 @@ import (
 	"unicode/utf8"
 
 	"github.com/emersion/go-message/charset"
-	"golang.org/x/text/unicode/norm"
 
 	"packetboat/internal/mail/message"
 	"packetboat/internal/serve/imapd/render"
 	"packetboat/internal/serve/imapd/syntax"
 )
-
-// Fold makes text comparable: letters of one case, taken apart from their
-// accents (RFC 5051, i;unicode-casemap).
-func Fold(s string) string {
-	for i := 0; i < len(s); i++ {
-		if s[i] >= utf8.RuneSelf {
-			return strings.ToLower(norm.NFKD.String(strings.ToValidUTF8(s, "\uFFFD")))
-		}
-	}
-	return strings.ToLower(s)
-}
 
 // FieldText is what a field's value says to a reader: addresses are written
 // anew, so that quoting makes no difference; encoded words are decoded.
@@ -140,20 +128,41 @@ func fieldEnd(b []byte) int {
 }
 
 // HeaderHolds looks for text in "Name: value" of every field.
-func HeaderHolds(header []byte, text string) (found bool) {
-	EachLine(header, func(line string) bool {
-		found = strings.Contains(line, text)
+func (w *Window) HeaderHolds(header []byte, text string) (found bool) {
+	needle := []byte(text)
+	w.EachLine(header, func(line []byte) bool {
+		found = bytes.Contains(line, needle)
 		return !found
 	})
 	return found
 }
 
 // EachLine calls fn with "name: value" of every field, folded, until it returns
-// false.
-func EachLine(header []byte, fn func(line string) bool) {
+// false. The line is overwritten by the next one.
+func (w *Window) EachLine(header []byte, fn func(line []byte) bool) {
 	EachField(header, func(name, value []byte) bool {
-		return fn(Fold(string(name) + ": " + Words(string(render.Unfold(value)))))
+		line := append(append(w.raw[:0], name...), ": "...)
+		line = unfold(line, value)
+		w.raw = line[:0]
+		if bytes.Contains(line, []byte("=?")) { // an encoded word, it may be
+			line = append(line[:len(name)+2], Words(string(line[len(name)+2:]))...)
+		}
+		w.hay = w.folder.fold(w.hay[:0], line)
+		return fn(w.hay)
 	})
+}
+
+// unfold appends a value without its line ends (render.Unfold).
+func unfold(dst, value []byte) []byte {
+	if bytes.IndexByte(value, '\n') < 0 {
+		return append(dst, value...)
+	}
+	for _, c := range value {
+		if c != '\r' && c != '\n' {
+			dst = append(dst, c)
+		}
+	}
+	return dst
 }
 
 // Decodable tells whether the part's transfer encoding is known: what cannot be
@@ -178,19 +187,20 @@ func Encoded(p *message.Part) bool {
 
 // DecodeTransfer undoes the part's transfer encoding.
 func DecodeTransfer(r io.Reader, p *message.Part) io.Reader {
-	switch strings.ToLower(string(p.Encoding)) {
-	case "base64":
-		return &base64Reader{r: r}
-	case "quoted-printable":
-		return &quotedReader{r: r}
-	}
-	return r
+	return new(decoders).transfer(r, p)
 }
 
 // DecodeBody undoes the part's transfer encoding and charset. An unknown
 // charset is read as UTF-8.
-func DecodeBody(r io.Reader, p *message.Part) io.Reader {
-	r = DecodeTransfer(r, p)
+func DecodeBody(r io.Reader, p *message.Part) io.Reader { return toUTF8(DecodeTransfer(r, p), p) }
+
+// Decode is DecodeBody with what w has for it; one body at a time.
+func (w *Window) Decode(r io.Reader, p *message.Part) io.Reader {
+	return toUTF8(w.coded.transfer(r, p), p)
+}
+
+// toUTF8 undoes the part's charset.
+func toUTF8(r io.Reader, p *message.Part) io.Reader {
 	for _, q := range p.Params {
 		if !strings.EqualFold(string(q.Key), "charset") {
 			continue
@@ -208,75 +218,50 @@ func DecodeBody(r io.Reader, p *message.Part) io.Reader {
 
 // Window is the piece of a text that SEARCH looks at, kept for the next
 // message.
-type Window struct{ raw, hay []byte }
-
-// foldInto appends Fold(b) to dst. Only what is not ASCII goes the long way: taking
-// letters apart (NFKD) moves nothing over an ASCII letter.
-func foldInto(dst, b []byte) []byte {
-	for len(b) > 0 {
-		n := 0
-		for n < len(b) && b[n] < utf8.RuneSelf {
-			n++
-		}
-		start := len(dst)
-		dst = append(dst, b[:n]...)
-		for i := start; i < len(dst); i++ {
-			if c := dst[i]; c >= 'A' && c <= 'Z' {
-				dst[i] = c + 'a' - 'A'
-			}
-		}
-		b = b[n:]
-		for n = 0; n < len(b) && b[n] >= utf8.RuneSelf; {
-			n++
-		}
-		if n > 0 {
-			dst = append(dst, Fold(string(b[:n]))...)
-			b = b[n:]
-		}
-	}
-	return dst
+type Window struct {
+	raw, hay []byte
+	folder   folder
+	coded    decoders
 }
 
+// lookSize is how much of a text is looked at at a time.
+const lookSize = 16 << 10
+
 // Holds looks for folded text in a stream of UTF-8. It holds one chunk.
-func (w *Window) Holds(r io.Reader, text string) bool {
-	found, _ := w.look(r, text, nil)
+func (w *Window) Holds(r io.Reader, text string) (found bool) {
+	needle := []byte(text)
+	w.Each(r, len(needle), func(hay []byte) bool {
+		found = bytes.Contains(hay, needle)
+		return !found
+	})
 	return found
 }
 
-// Collect is Holds that goes on to the end of the stream and gives all of its
-// text to add, in pieces that overlap by two octets at least. An error says that
-// the end was not reached.
-func (w *Window) Collect(r io.Reader, text string, add func([]byte)) (found bool, err error) {
-	return w.look(r, text, add)
-}
-
-func (w *Window) look(r io.Reader, text string, add func([]byte)) (found bool, err error) {
-	needle := []byte(text)
-	if w.raw == nil {
-		w.raw = make([]byte, 0, 16<<10)
+// Each calls fn with a stream of UTF-8, folded, in pieces that overlap so that
+// every text of n octets is whole in one of them, until it returns false. An
+// error says that the end was not reached.
+func (w *Window) Each(r io.Reader, n int, fn func(piece []byte) bool) error {
+	if cap(w.raw) < lookSize {
+		w.raw = make([]byte, 0, lookSize)
 	}
 	buf, hay := w.raw[:0], w.hay[:0]
 	defer func() { w.hay = hay[:0] }()
 	for {
-		n, err := r.Read(buf[len(buf):cap(buf)])
-		buf = buf[:len(buf)+n]
+		got, err := r.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+got]
 		whole := len(buf)
 		if err == nil {
 			whole = wholeRunes(buf)
 		}
-		hay = foldInto(hay, buf[:whole])
-		found = found || bytes.Contains(hay, needle)
-		if add != nil {
-			add(hay)
-		}
-		if err == io.EOF {
-			return found, nil
-		}
-		if err != nil || found && add == nil {
-			return found, err
+		hay = w.folder.fold(hay, buf[:whole])
+		switch more := fn(hay); {
+		case err == io.EOF || !more:
+			return nil
+		case err != nil:
+			return err
 		}
 		buf = buf[:copy(buf, buf[whole:])]
-		keep := min(len(hay), max(len(needle)-1, 2))
+		keep := max(min(len(hay), n-1), 0)
 		hay = append(hay[:0], hay[len(hay)-keep:]...)
 	}
 }

@@ -18,18 +18,20 @@ const (
 // Kind names the form of filters in an index.
 const Kind = "trigrams.1"
 
-// Builder collects the trigrams of one message.
+// Builder collects the trigrams of one message. Reset comes first.
 type Builder struct {
-	set [maxBits / 64]uint64
-	any bool
+	set  [maxBits / 64]uint64
+	bits uint32 // of set that are in use, a power of two
 }
 
-// Reset begins a new message.
-func (b *Builder) Reset() {
-	if b.any {
-		clear(b.set[:])
+// Reset begins a new message of about so many octets: of a short one few bits
+// are used, which are then quickly cleared and counted.
+func (b *Builder) Reset(octets int64) {
+	clear(b.set[:b.bits/64])
+	b.bits = minBits
+	for b.bits < maxBits && int64(b.bits) < 2*octets {
+		b.bits *= 2
 	}
-	b.any = false
 }
 
 // hash spreads a trigram over 18 bits.
@@ -40,37 +42,46 @@ func (b *Builder) Add(text []byte) {
 	if len(text) < 3 {
 		return
 	}
-	b.any = true
+	mask := (b.bits - 1) % maxBits
+	for ; len(text) >= 8; text = text[6:] { // six at a time
+		x := binary.BigEndian.Uint64(text)
+		b.put(hash(uint32(x>>40)) & mask)
+		b.put(hash(uint32(x>>32)&0xFFFFFF) & mask)
+		b.put(hash(uint32(x>>24)&0xFFFFFF) & mask)
+		b.put(hash(uint32(x>>16)&0xFFFFFF) & mask)
+		b.put(hash(uint32(x>>8)&0xFFFFFF) & mask)
+		b.put(hash(uint32(x)&0xFFFFFF) & mask)
+	}
 	v := uint32(text[0])<<8 | uint32(text[1])
 	for _, c := range text[2:] {
 		v = v<<8&0xFFFFFF | uint32(c)
-		h := hash(v)
-		b.set[h/64] |= 1 << (h % 64)
+		b.put(hash(v) & mask)
 	}
 }
+
+func (b *Builder) put(h uint32) { b.set[h/64%(maxBits/64)] |= 1 << (h % 64) }
 
 // Append appends the filter to dst. It takes two bits a trigram, rounded up to a
 // power of two; a message that has nearly all gets an empty one, which holds everything.
 func (b *Builder) Append(dst []byte) []byte {
 	n := 0
-	for _, w := range b.set {
+	set := b.set[:b.bits/64]
+	for _, w := range set {
 		n += bits.OnesCount64(w)
 	}
-	if n > maxBits*6/10 {
+	if n > maxBits*6/10 { // only where all bits are in use
 		return dst
 	}
 	size := minBits
-	for size < maxBits && size < 2*n {
+	for size < int(b.bits) && size < 2*n {
 		size *= 2
 	}
-	set := b.set[:]
 	for words := size / 64; len(set) > words; set = set[:len(set)/2] {
 		half := len(set) / 2
 		for i := range half {
 			set[i] |= set[half+i]
 		}
 	}
-	b.any = true // the front half is dirty even if it was empty
 	for _, w := range set {
 		dst = binary.LittleEndian.AppendUint64(dst, w)
 	}

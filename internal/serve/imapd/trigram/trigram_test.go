@@ -13,7 +13,7 @@ func TestHolds(t *testing.T) {
 	b := new(Builder)
 	rapid.Check(t, func(t *rapid.T) {
 		text := rapid.SliceOfN(rapid.Byte(), 0, 5000).Draw(t, "text")
-		b.Reset()
+		b.Reset(rapid.Int64Range(0, 20000).Draw(t, "octets"))
 		for from := 0; ; {
 			to := min(from+rapid.IntRange(3, 700).Draw(t, "piece"), len(text))
 			b.Add(text[from:to])
@@ -29,7 +29,7 @@ func TestHolds(t *testing.T) {
 			t.Fatalf("%d octets: %q is denied", len(text), needle)
 		}
 	})
-	b.Reset()
+	b.Reset(1 << 20)
 	b.Add([]byte(strings.Repeat("the quick brown fox jumps over the lazy dog ", 50)))
 	filter, denied := b.Append(nil), 0
 	for _, w := range []string{"zebra", "needle", "packet", "mailbox", "filter", "fox jumped", "lazier", "quack"} {
