@@ -54,6 +54,15 @@ type lda struct {
 	session string
 }
 
+// ldaWords are the settings of the mail that refuses another one.
+type ldaWords struct {
+	Reason     string `dovecot:"rejection_reason"`
+	Subject    string `dovecot:"rejection_subject"`
+	Sendmail   string `dovecot:"sendmail_path"`
+	Postmaster string `dovecot:"postmaster_address"`
+	Host       string `dovecot:"hostname"`
+}
+
 // askTime bounds the question to the userdb.
 const askTime = time.Minute
 

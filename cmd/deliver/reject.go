@@ -32,15 +32,19 @@ func (l *lda) reject(sender mail.Address, msgid, reason string, again io.Reader)
 		l.logger().LDANoSender(l.name, os.Getpid(), l.session, msgid, reason)
 		return nil
 	}
-	text, err := l.rejection(sender, reason, again)
+	var w ldaWords
+	if err := l.conf.Decode(&w); err != nil {
+		return err
+	}
+	text, err := l.rejection(&w, sender, reason, again)
 	if err != nil {
 		return err
 	}
-	return l.send(sender, text)
+	return send(w.Sendmail, sender, text)
 }
 
 // send gives a mail to sendmail_path, as Dovecot does.
-func (l *lda) send(to mail.Address, text []byte) error {
+func send(program string, to mail.Address, text []byte) error {
 	f, err := os.CreateTemp("", "deliver")
 	if err != nil {
 		return err
@@ -55,7 +59,7 @@ func (l *lda) send(to mail.Address, text []byte) error {
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	words := strings.Fields(l.conf.Get("sendmail_path"))
+	words := strings.Fields(program)
 	if len(words) == 0 {
 		return fmt.Errorf("sendmail_path is empty")
 	}
@@ -70,12 +74,12 @@ func (l *lda) send(to mail.Address, text []byte) error {
 
 // rejection writes the mail that tells the sender (RFC 3464), with the header of what
 // was refused.
-func (l *lda) rejection(sender mail.Address, reason string, again io.Reader) ([]byte, error) {
+func (l *lda) rejection(w *ldaWords, sender mail.Address, reason string, again io.Reader) ([]byte, error) {
 	head, subject, err := header(again)
 	if err != nil {
 		return nil, err
 	}
-	host := l.conf.Get("hostname")
+	host := w.Host
 	if host == "" {
 		host, _ = os.Hostname()
 	}
@@ -89,16 +93,16 @@ func (l *lda) rejection(sender mail.Address, reason string, again io.Reader) ([]
 	now := time.Now()
 	id := fmt.Sprintf("<dovecot-%d-%d-0@%s>", now.Unix(), now.Nanosecond()/1000, host)
 	bound := fmt.Sprintf("%d/%s", os.Getpid(), host)
-	from := l.conf.Get("postmaster_address")
+	from := w.Postmaster
 	if strings.Contains(from, "%") || from == "" {
 		from = "postmaster@" + host
 	}
 	words := strings.NewReplacer("%n", "\n", "%r", reason, "%s", subject, "%t", rcpt, "%%", "%")
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "Message-ID: %s\nDate: %s\nFrom: Postmaster <%s>\nTo: <%s>\nMIME-Version: 1.0\n", id, now.Format("Mon, 02 Jan 2006 15:04:05 -0700"), from, sender.Quoted())
-	fmt.Fprintf(&b, "Content-Type: multipart/report; report-type=delivery-status;\n\tboundary=\"%s\"\nSubject: %s\n", bound, words.Replace(l.conf.Get("rejection_subject")))
+	fmt.Fprintf(&b, "Content-Type: multipart/report; report-type=delivery-status;\n\tboundary=\"%s\"\nSubject: %s\n", bound, words.Replace(w.Subject))
 	fmt.Fprintf(&b, "Auto-Submitted: auto-replied (rejected)\nPrecedence: bulk\n\nThis is a MIME-encapsulated message\n\n")
-	fmt.Fprintf(&b, "--%s\nContent-Type: text/plain; charset=utf-8\nContent-Disposition: inline\nContent-Transfer-Encoding: 8bit\n\n%s\n", bound, words.Replace(l.conf.Get("rejection_reason")))
+	fmt.Fprintf(&b, "--%s\nContent-Type: text/plain; charset=utf-8\nContent-Disposition: inline\nContent-Transfer-Encoding: 8bit\n\n%s\n", bound, words.Replace(w.Reason))
 	fmt.Fprintf(&b, "--%s\nContent-Type: message/delivery-status\n\nReporting-MTA: dns; %s\n", bound, host)
 	fmt.Fprintf(&b, "Final-Recipient: rfc822; %s\nAction: failed\nStatus: 5.2.2\n\n", oneLine(rcpt))
 	fmt.Fprintf(&b, "--%s\nContent-Type: message/rfc822\n\n", bound)

@@ -48,7 +48,7 @@ func runAuth(path string) error {
 	if err != nil {
 		return err
 	}
-	r := &authRole{p: newPeer(ch), log: roleLog(), proxies: s.conf.For(config.Context{Protocol: "lmtp"}).Get("lmtp_proxy") == "yes"}
+	r := &authRole{p: newPeer(ch), log: roleLog(), proxies: s.conf.For(config.Context{Protocol: "lmtp"}).Get("lmtp_proxy") == "yes"} // as lmtp.Options.Proxy
 	o, err := s.authOptions()
 	if err != nil {
 		return err

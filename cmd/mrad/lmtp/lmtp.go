@@ -55,6 +55,7 @@ type Options struct {
 	Received   bool         `dovecot:"lmtp_add_received_header"`
 	Detail     bool         `dovecot:"lmtp_save_to_detail_mailbox"`
 	CheckQuota bool         `dovecot:"lmtp_rcpt_check_quota"`
+	Proxy      bool         `dovecot:"lmtp_proxy"`                  // the passdbs are asked where mail goes on
 	Users      int          `dovecot:"lmtp_user_concurrency_limit"` // messages for one user at once; 0 = no limit
 	Delimiters string       `dovecot:"recipient_delimiter"`
 	Log        *maillog.Log `json:"-"`

@@ -136,9 +136,9 @@ service imap-login {
 	if err := check(path); err != nil {
 		t.Error(err)
 	}
-	write("mail_driver = mbox\nmail_path = ~/m\nmail_utf8_extensions = yes\nmail_plugins {\n  quota = yes\n}\n")
+	write("mail_driver = mbox\nmail_path = ~/m\nmail_utf8_extensions = yes\nmail_plugins {\n  sieve = yes\n}\n")
 	err := check(path)
-	for _, want := range []string{path + ":5: mail_utf8_extensions = yes", path + ":6: mail_plugins = quota"} {
+	for _, want := range []string{path + ":5: mail_utf8_extensions = yes", path + ":6: mail_plugins = sieve"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v\nwant %s", err, want)
 		}

@@ -13,6 +13,9 @@ import (
 // without.
 var idle = []string{"notify", "stats", "old_stats", "imap_stats", "imap_old_stats", "imap_zlib"}
 
+// built are the plugins whose work is done here.
+var built = []string{"quota", "imap_quota"}
+
 // families are the plugins that read settings of plugin { }, by the beginnings of
 // these settings' names. A setting that no loaded plugin reads changes nothing.
 var families = []struct {
@@ -21,7 +24,7 @@ var families = []struct {
 }{
 	{"sieve imap_sieve", "sieve imapsieve recipient_delimiter"},
 	{"imap_sieve", "imapsieve_"},
-	{"quota imap_quota quota_clone", "quota"},
+	{"quota_clone", "quota_clone"},
 	{"antispam", "antispam"},
 	{"mail_log", "mail_log"},
 	{"acl imap_acl", "acl"},
@@ -76,7 +79,7 @@ func startsAny(s string, prefixes []string) bool {
 
 // unbuiltPlugins names the words of a mail_plugins that are not built; "" = none.
 func unbuiltPlugins(value string) string {
-	return strings.Join(slices.DeleteFunc(strings.Fields(value), func(p string) bool { return slices.Contains(idle, p) }), " ")
+	return strings.Join(slices.DeleteFunc(strings.Fields(value), func(p string) bool { return slices.Contains(idle, p) || slices.Contains(built, p) }), " ")
 }
 
 // pluginText tells what goes missing without plugins.
@@ -86,8 +89,6 @@ func pluginText(plugins string) string {
 		switch p {
 		case "sieve", "imap_sieve":
 			return text + "; Sieve scripts would not run, and mail that they file or refuse would go to the inbox"
-		case "quota", "imap_quota":
-			return text + "; nobody would be held to a quota"
 		case "acl", "imap_acl":
 			return text + "; folders would not be guarded by their access lists"
 		}

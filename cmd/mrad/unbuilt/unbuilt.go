@@ -24,7 +24,8 @@ import (
 // perProtocol are those that may differ between protocols; others in a
 // protocol section are an error.
 const perProtocol = ` auth_verbose disable_plaintext_auth imap_idle_notify_interval login_greeting login_trusted_networks
-imap_capability imap_client_workarounds imap_id_send mail_max_userip_connections mbox_dotlock_change_timeout mbox_lock_timeout pop3_client_workarounds pop3_no_flag_updates pop3_uidl_format imap_max_line_length haproxy_timeout haproxy_trusted_networks login_log_format login_log_format_elements `
+imap_capability imap_client_workarounds imap_id_send mail_max_userip_connections mbox_dotlock_change_timeout mbox_lock_timeout pop3_client_workarounds pop3_no_flag_updates pop3_uidl_format imap_max_line_length haproxy_timeout haproxy_trusted_networks login_log_format login_log_format_elements
+lmtp_add_received_header lmtp_hdr_delivery_address lmtp_proxy lmtp_rcpt_check_quota lmtp_save_to_detail_mailbox lmtp_user_concurrency_limit lda_mailbox_autocreate lda_mailbox_autosubscribe quota_full_tempfail `
 
 // logPaths do nothing inside a protocol section: the lines of Dovecot's services go
 // to its log process, which reads these settings outside of all sections.
@@ -34,7 +35,6 @@ const logPaths = ` log_path info_log_path debug_log_path `
 var sameAs = map[string][]string{
 	"mbox_read_locks":  {"fcntl"},
 	"mbox_write_locks": {"fcntl dotlock", "dotlock fcntl", "fcntl", "dotlock"}, // both are taken in any case
-	"lmtp_proxy":       {"no"},
 	"shutdown_clients": {"yes"},
 	"syslog_facility":  {"mail"},
 	"mail_plugins":     {""},
@@ -66,7 +66,7 @@ func (s Checker) Problems() []config.Problem {
 		}
 	})
 	refused = append(refused, s.unbuiltBlocks(s.Conf.Root())...)
-	return append(problems(slices.Concat(s.Conf.Unknown, checks.Check(s.Conf), s.unbuiltPatterns()), config.SeverityError),
+	return append(problems(slices.Concat(s.Conf.Unknown, checks.Check(s.Conf), s.unbuiltPatterns(), s.badQuota()), config.SeverityError),
 		problems(refused, config.SeverityRefused)...)
 }
 
@@ -248,9 +248,10 @@ func (s Checker) unbuiltNamespace(b *config.Block) []error {
 // unbuiltService: users, limits and numbers of processes are Dovecot's matter;
 // another program, or a port of a service that mrad does not have, is not.
 func (s Checker) unbuiltService(b *config.Block) (errs []error) {
-	ours := slices.Contains(s.Services, b.Name)
+	ours := slices.Contains(s.Services, b.Name) || own(b)
+	errs = badScript(b)
 	for _, v := range b.Values {
-		runs := ours || b.Name == "imap" || b.Name == "pop3" || b.Name == "auth"
+		runs := ours && !own(b) || b.Name == "imap" || b.Name == "pop3" || b.Name == "auth"
 		if runs && (v.Name == "executable" && path.Base(v.Value) != b.Name || v.Name == "chroot" && v.Value != "" && v.Value != "login") {
 			errs = append(errs, notBuilt(v.File, v.Line, "service "+b.Name+" { "+setting(v)+" }", "is not supported"))
 		}

@@ -128,7 +128,14 @@ func (u *User) Rcpt(r *lmtpd.Rcpt) *mail.Status {
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return u.admit("INBOX", r.Size)
+	st := u.admit("INBOX", r.Size)
+	if st != nil && u.quota != nil && u.failed == nil {
+		var full *quota.Error
+		if err := u.quota.Check("INBOX", []int64{r.Size}, true); errors.As(err, &full) && full.Kind != quota.Full {
+			return mail.Bounce("5.2.3", "%s", full.Text).WithReply(552) // there will never be room for it
+		}
+	}
+	return st
 }
 
 // admit holds a message against the quota; mu is held.

@@ -73,7 +73,7 @@ func (s *session) hello(args string) {
 		return
 	}
 	s.reset()
-	s.greeted = true
+	s.greeted, s.client = true, strings.TrimSpace(args)
 	size := ""
 	if s.o.Size > 0 {
 		size = " " + strconv.FormatInt(s.o.Size, 10)
@@ -224,7 +224,7 @@ func route(s string) mail.Address {
 
 // take makes the message of the transaction and begins a new transaction.
 func (s *session) take() *Message {
-	m := &Message{Sender: *s.sender, Rcpts: s.rcpts, conn: s.conn}
+	m := &Message{Client: s.client, Sender: *s.sender, Rcpts: s.rcpts, conn: s.conn}
 	m.spool.dir = s.o.Temp
 	s.sender, s.rcpts = nil, nil
 	s.junk = 0

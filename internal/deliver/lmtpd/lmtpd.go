@@ -68,6 +68,7 @@ type Rcpt struct {
 
 // Message is one message that came in complete.
 type Message struct {
+	Client string // as it called itself in LHLO
 	Sender mail.Address
 	Rcpts  []*Rcpt // those that Backend.Rcpt took, at least one
 	Size   int64   // octets with LF line ends
@@ -109,6 +110,7 @@ type session struct {
 	dead chan struct{} // the answering goroutine is gone
 
 	greeted bool
+	client  string
 	sender  *mail.Address
 	size    int64 // that MAIL announced
 	rcpts   []*Rcpt
