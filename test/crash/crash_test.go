@@ -179,6 +179,22 @@ func child(parent int) int {
 // judge counts what arrived.
 func (l *load) judge(t *testing.T, s *sandbox.Sandbox, kills map[string]int) {
 	t.Helper()
+	lost, twice := l.count(t, s)
+	t.Logf("killed %v; %d messages accepted, %d lost, %d delivered twice, %d in doubt", kills, len(l.accepted), lost, twice, len(l.doubtful))
+	if len(l.accepted) == 0 {
+		t.Error("no message was accepted")
+	}
+	// A duplicate needs a kill between a delivery and its record: never more than
+	// the senders' messages in flight at each kill.
+	if bound := senders * (kills["engine"] + kills["parent"] + kills["both"]); twice > bound {
+		t.Errorf("%d duplicates, more than %d in flight at the kills", twice, bound)
+	}
+}
+
+// count compares the mailboxes with what was accepted; each message that is missing is
+// an error.
+func (l *load) count(t *testing.T, s *sandbox.Sandbox) (lost, twice int) {
+	t.Helper()
 	count := map[string]int{}
 	for _, user := range []string{"alice", "bob"} {
 		b, err := os.ReadFile(filepath.Join(s.Dir, "mail", user))
@@ -191,7 +207,6 @@ func (l *load) judge(t *testing.T, s *sandbox.Sandbox, kills map[string]int) {
 			}
 		}
 	}
-	lost, twice := 0, 0
 	for id, user := range l.accepted {
 		switch n := count[user+" "+id]; {
 		case n == 0:
@@ -201,13 +216,5 @@ func (l *load) judge(t *testing.T, s *sandbox.Sandbox, kills map[string]int) {
 			twice++
 		}
 	}
-	t.Logf("killed %v; %d messages accepted, %d lost, %d delivered twice, %d in doubt", kills, len(l.accepted), lost, twice, len(l.doubtful))
-	if len(l.accepted) == 0 {
-		t.Error("no message was accepted")
-	}
-	// A duplicate needs a kill between a delivery and its record: never more than
-	// the senders' messages in flight at each kill.
-	if bound := senders * (kills["engine"] + kills["parent"] + kills["both"]); twice > bound {
-		t.Errorf("%d duplicates, more than %d in flight at the kills", twice, bound)
-	}
+	return lost, twice
 }

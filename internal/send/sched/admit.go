@@ -84,6 +84,9 @@ func (s *Sched) full() bool {
 
 // admit makes one message active and hands out its recipients.
 func (s *Sched) admit(c candidate, m *message) {
+	if s.bury(c, m) {
+		return
+	}
 	err := s.load(c, m)
 	if err == nil && s.crowded(c, m) {
 		return

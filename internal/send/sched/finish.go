@@ -325,16 +325,60 @@ func action(st *mail.Status, program string) string {
 // remove ends a message for good.
 func (s *Sched) remove(m *message) {
 	if err := s.q.Remove(m.ID, m.folder); err != nil {
-		if !errors.Is(err, fs.ErrNotExist) {
-			s.log.QueueUnwritable(m.ID, "cannot remove", err)
+		if errors.Is(err, fs.ErrNotExist) {
+			s.lookAgain(m)
+			return
 		}
-		s.lookAgain(m)
+		s.log.QueueUnwritable(m.ID, "cannot remove", err)
+		s.keepSpent(m)
 		return
 	}
 	if m.deferred {
 		s.q.Forget(m.ID)
 	}
 	s.log.MessageRemoved(m.ID)
+}
+
+// keepSpent has the removal of a message tried again later. Until then its id is known
+// to be done with, here and where the disk lets us write at least so much in the file:
+// a disk that removes nothing must not have the mail delivered over and over.
+func (s *Sched) keepSpent(m *message) {
+	s.mu.Lock()
+	s.spent[m.ID] = true
+	s.mu.Unlock()
+	for i := range m.Env.Rcpts {
+		if s.q.Mark(m.ID, i, mail.Done) != nil {
+			break
+		}
+	}
+	s.later(m.ID)
+}
+
+// bury removes a message that was done with before; it tells whether it was one.
+func (s *Sched) bury(c candidate, m *message) bool {
+	s.mu.Lock()
+	spent := s.spent[c.id]
+	s.mu.Unlock()
+	if !spent {
+		return false
+	}
+	err := s.q.Remove(c.id, c.from)
+	s.mu.Lock()
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		delete(s.spent, c.id)
+	}
+	again := s.dropped(m)
+	s.mu.Unlock()
+	switch {
+	case err == nil:
+		s.q.Forget(c.id)
+		s.log.MessageRemoved(c.id)
+	case errors.Is(err, fs.ErrNotExist) || again:
+		s.Changed(c.id)
+	default:
+		s.later(c.id)
+	}
+	return true
 }
 
 // postpone puts a message aside. The wait doubles with the message's age, between

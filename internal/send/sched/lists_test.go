@@ -2,12 +2,14 @@ package sched
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"packetboat/internal/mail"
+	"packetboat/internal/queue"
 )
 
 // listTo returns n recipients: all of one domain, or each of one of its own.
@@ -133,6 +135,36 @@ func TestNoPreemption(t *testing.T) {
 		time.Sleep(300 * time.Second)
 		if len(order) != 201 || strings.Join(order[199:], " ") != "list@here me@here" {
 			t.Errorf("%d jobs, the last ones of %v", len(order), order[max(len(order)-3, 0):])
+		}
+		w.stop()
+	})
+}
+
+// TestSpent: a message that cannot be removed is not delivered again, and goes when the
+// disk is well.
+func TestSpent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Options{}, always(fine, "x[192.0.2.1]:25"))
+		w.reply = func(job *mail.Job) {
+			// A folder of that name can neither be removed as a file, nor written.
+			path := w.q.Path(job.ID, queue.Incoming)
+			if err := os.Rename(path, path+".away"); err != nil {
+				t.Error(err)
+			}
+			os.MkdirAll(path+"/x", 0o700)
+			always(fine, "x[192.0.2.1]:25")(job)
+		}
+		id := w.send("me@here", "u@smtp")
+		time.Sleep(time.Hour)
+		if n := w.count(); n != 1 {
+			t.Errorf("delivered %d times", n)
+		}
+		path := w.q.Path(id, queue.Incoming)
+		os.RemoveAll(path)
+		os.Rename(path+".away", path)
+		time.Sleep(time.Hour)
+		if n := w.count(); n != 1 || len(w.files()) != 0 || len(w.s.spent) != 0 {
+			t.Errorf("delivered %d times, left %v, %v", n, w.files(), w.s.spent)
 		}
 		w.stop()
 	})

@@ -169,11 +169,12 @@ type Sched struct {
 	waiting    waitList
 	timer      *time.Timer // goes off when the first of waiting is due
 	active     map[string]*message
-	young      []young     // active messages whose file is in incoming, the oldest first
-	settling   *time.Timer // moves the files of those that are not young any more
-	rcpts      int         // recipients of active messages that are no lists
-	listed     int         // recipients of active lists
-	lists      fifo        // lists for which there is no room
+	young      []young         // active messages whose file is in incoming, the oldest first
+	settling   *time.Timer     // moves the files of those that are not young any more
+	rcpts      int             // recipients of active messages that are no lists
+	listed     int             // recipients of active lists
+	lists      fifo            // lists for which there is no room
+	spent      map[string]bool // messages that are done with, but could not be removed
 	stopping   bool
 }
 
@@ -182,7 +183,7 @@ type Sched struct {
 func New(o Options, q *queue.Queue, r Router, transports map[string]Transport, b *bounce.Bouncer, l *maillog.Logger) *Sched {
 	s := &Sched{
 		q: q, bounce: b, voices: newVoices(l), o: o.withDefaults(), router: r,
-		active: map[string]*message{}, waiting: newWaitList(), transports: map[string]*transport{},
+		active: map[string]*message{}, spent: map[string]bool{}, waiting: newWaitList(), transports: map[string]*transport{},
 	}
 	s.log = s.voices.of("qmgr")
 	s.wake = sync.NewCond(&s.mu)
