@@ -36,8 +36,8 @@ fuzz: ## each fuzz target for T (default 30s)
 peers: bin ## against the originals and real clients from Debian (root)
 	@scripts/oracles && scripts/peers
 
-torture: bin ## 1,000 times kill -9 under load
-	@N=1000 $(GO) test -count 1 -timeout 3h -run Crash ./test/crash
+torture: bin ## 1,000 times kill -9 under load, and failing disks
+	@N=1000 FAULTS=20 $(GO) test -count 1 -timeout 3h -v -run "Crash|Faults|Full" ./test/crash
 
 deb: ## dist/packetboat_VERSION_ARCH.deb
 	@scripts/deb $(VERSION)
