@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -356,26 +355,4 @@ func TestRejectBareNewline(t *testing.T) {
 	k.want("250*", "250*", "354*")
 	k.send("a: b\n\r\n.\r\nNOOP\r\n")
 	k.want("550 5.5.2 mail.example.org Error: bare <LF> received", "250*")
-}
-
-// TestMemory holds many idle sessions and states what one costs.
-func TestMemory(t *testing.T) {
-	w := newWorld().start(t)
-	const n = 400 // both ends live in this process, so descriptors count twice
-	var before, after runtime.MemStats
-	runtime.GC()
-	runtime.ReadMemStats(&before)
-	for range n {
-		k := newTalk(t, dialFrom(t, "127.0.0.3", w.addr))
-		k.want("220*")
-		k.send("EHLO x\r\n")
-		k.want("250*")
-	}
-	runtime.GC()
-	runtime.ReadMemStats(&after)
-	each := (int64(after.HeapInuse+after.StackInuse) - int64(before.HeapInuse+before.StackInuse)) / n
-	t.Logf("a session and its client in this process: %d bytes", each)
-	if each > 40<<10 {
-		t.Errorf("a waiting session costs %d bytes", each)
-	}
 }
