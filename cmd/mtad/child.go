@@ -46,7 +46,7 @@ func (p *parent) startEngine() error {
 	return nil
 }
 
-// timerSlack is how late the timers of an engine and of a deliver may go off. Go's
+// timerSlack is how late the timers of an engine may go off. Go's
 // runtime looks after its threads every 20 microseconds while they work, which is a
 // third of all work with the kernel's usual slack; no timer of ours knows parts of
 // a millisecond.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"packetboat/cmd/internal/grants"
 	"packetboat/cmd/internal/wiring"
@@ -205,6 +206,10 @@ func below(path, base string) bool {
 // write, so one processor will do, and its garbage is collected early.
 var deliverEnv = [...]string{"GOMAXPROCS=1", "GOGC=50", "GOMEMLIMIT=24MiB"}
 
+// deliverSlack is timerSlack of a deliver: most of the time it waits for the disk,
+// and nothing else is to be done meanwhile.
+const deliverSlack = 20 * time.Millisecond
+
 // conversation starts deliver -z and returns the engine's end of its socket. The
 // process has r.User's rights from its first instruction.
 func (s *starter) conversation(service string, r proc.Role) (*os.File, error) {
@@ -220,7 +225,7 @@ func (s *starter) conversation(service string, r proc.Role) (*os.File, error) {
 	}
 	r.Path, r.Args = filepath.Join(s.bin, "deliver"), append(append([]string{"deliver", "-c", s.dir, "-z"}, s.options[service]...), r.Args...)
 	r.Env, r.Files, r.Stderr = append(proc.CleanEnv(), deliverEnv[:]...), []*os.File{theirs}, s.words
-	r.Slack = timerSlack
+	r.Slack = deliverSlack
 	p, err := proc.Start(r)
 	if err != nil {
 		s.live.Add(-1)
