@@ -54,6 +54,13 @@ func (k *Kit) ServerTLS(m *config.Main, o *smtpd.Options, log *maillog.Log) (*tl
 	if err := m.Decode(&p); err != nil {
 		return nil, nil, err
 	}
+	// Postfix's default begins with TLS 1.0, which RFC 8996 section 4 forbids to speak.
+	// Who needs that for an old client says so in main.cf.
+	for name, list := range map[string]*[]string{"smtpd_tls_protocols": &p.Protocols, "smtpd_tls_mandatory_protocols": &p.Mandatory} {
+		if _, set := m.Raw(name); !set {
+			*list = nil // cert.Options: TLS 1.2 and later
+		}
+	}
 	// The old parameters count where the new one is empty (postconf(5)).
 	if p.Level == "" && p.Enforce {
 		p.Level = "encrypt"

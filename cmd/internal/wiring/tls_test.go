@@ -164,3 +164,22 @@ func TestServerTLS(t *testing.T) {
 		t.Error("a certificate that is not there is taken")
 	}
 }
+
+// TestOldTLS: TLS 1.0 and 1.1 are spoken only where main.cf asks for them.
+func TestOldTLS(t *testing.T) {
+	file := issue(t, filepath.Join(t.TempDir(), "pem"), "mail.test", false)
+	base := "smtpd_tls_chain_files = " + file + "\n"
+	for text, want := range map[string]uint16{
+		"smtpd_tls_security_level = may\n":                                                           tls.VersionTLS12,
+		"smtpd_tls_security_level = encrypt\n":                                                       tls.VersionTLS12,
+		"smtpd_tls_security_level = may\nsmtpd_tls_protocols = >=TLSv1\n":                            tls.VersionTLS10,
+		"smtpd_tls_security_level = may\nsmtpd_tls_mandatory_protocols = >=TLSv1\n":                  tls.VersionTLS12,
+		"smtpd_tls_security_level = encrypt\nsmtpd_tls_mandatory_protocols = !SSLv3, !TLSv1\n":       tls.VersionTLS11,
+		"smtpd_tls_security_level = encrypt\nsmtpd_tls_mandatory_protocols = $smtpd_tls_protocols\n": tls.VersionTLS10,
+	} {
+		tc, _, _, err := serverTLS(t, base+text)
+		if err != nil || tc.MinVersion != want {
+			t.Errorf("%q: %x %v, want %x", text, tc.MinVersion, err, want)
+		}
+	}
+}
