@@ -76,24 +76,24 @@ func (m *mailbox) lookAt(s *state, list []int) {
 // scan finds it gone, or under another name.
 func (m *mailbox) lookOne(s *state, i int) {
 	f, msg := &s.files[i], &s.snap.Msgs[i]
-	st, err := disk.StatPath(m.at(f))
-	if err != nil || !st.Regular {
-		return
-	}
 	size, virtual := uidlist.Sizes(uidlist.Base(f.name))
 	if virtual < 0 {
 		virtual = m.list.Size(f.uid)
 	}
-	if virtual >= st.Size && (size < 0 || size == st.Size) {
-		msg.Date, msg.Raw, msg.Size = st.Mtime/1e9, st.Size, virtual
-		return
+	if virtual >= 0 {
+		st, err := disk.StatPath(m.at(f))
+		if err != nil || !st.Regular {
+			return
+		}
+		if virtual >= st.Size && (size < 0 || size == st.Size) {
+			msg.Date, msg.Raw, msg.Size = st.Mtime/1e9, st.Size, virtual
+			return
+		}
 	}
-	if measure(m.at(f), msg) == nil {
-		msg.Date = st.Mtime / 1e9
-	}
+	measure(m.at(f), msg) // what cannot be read stays unknown
 }
 
-// measure reads a file for the sizes that its name does not tell.
+// measure reads a file for the sizes that its name does not tell, and its date.
 func measure(path string, msg *store.Msg) error {
 	f, st, err := openMessage(path)
 	if err != nil {
@@ -103,12 +103,12 @@ func measure(path string, msg *store.Msg) error {
 	buf := make([]byte, min(store.Chunk, max(st.Size, 1)))
 	var size, lines int64
 	last := byte(0)
-	for {
+	for size < st.Size {
 		n, err := f.Read(buf)
 		b := buf[:n]
 		size += int64(n)
-		lines += int64(bytes.Count(b, []byte{'\n'}) - bytes.Count(b, []byte("\r\n")))
 		if n > 0 {
+			lines += bareEnds(b)
 			if last == '\r' && b[0] == '\n' {
 				lines--
 			}
@@ -121,8 +121,17 @@ func measure(path string, msg *store.Msg) error {
 			return err
 		}
 	}
-	msg.Raw, msg.Size = size, size+lines
+	msg.Raw, msg.Size, msg.Date = size, size+lines, st.Mtime/1e9
 	return nil
+}
+
+// bareEnds counts the line ends that have no CR.
+func bareEnds(b []byte) int64 {
+	n := bytes.Count(b, []byte{'\n'})
+	if bytes.IndexByte(b, '\r') >= 0 {
+		n -= bytes.Count(b, []byte("\r\n"))
+	}
+	return int64(n)
 }
 
 // distrust measures a message whose name lies about its size.

@@ -37,16 +37,17 @@ type mailbox struct {
 	sys     journal.Files
 	refs    int // under store.mu
 
-	mu      sync.Mutex
-	keys    format.Keywords
-	timer   *time.Timer    // a flush is due
-	claimed bool           // a session selected the mailbox for writing
-	ro      bool           // the file is not ours to write
-	taken   *dovecot.Index // what Dovecot left, until the first scan
-	stale   bool           // that holds flags which are newer than the file's
+	mu    sync.Mutex
+	keys  format.Keywords
+	timer *time.Timer    // a flush is due
+	ro    bool           // the file is not ours to write
+	taken *dovecot.Index // what Dovecot left, until the first scan
+	stale bool           // that holds flags which are newer than the file's
 
 	state atomic.Pointer[known.State]
 	own   atomic.Bool // flush rewrites the file
+
+	claimed atomic.Bool // a session selected the mailbox for writing
 
 	view sync.RWMutex
 	f    *os.File // nil while there is no file
@@ -391,9 +392,12 @@ func (m *mailbox) flushSoon() {
 
 // ClaimRecent implements store.Mailbox.
 func (m *mailbox) ClaimRecent() error {
+	m.claimed.Store(true)
+	if s := m.state.Load().Snap; m.own.Load() && s.FirstRecent == s.UIDNext {
+		return nil // nobody need wait for the session before, which is being written
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.claimed = true
 	old := m.state.Load()
 	if old.Snap.FirstRecent == old.Snap.UIDNext {
 		return nil
@@ -445,7 +449,7 @@ func (m *mailbox) flush() error {
 	m.own.Store(true)
 	defer m.own.Store(false)
 	s := m.state.Load()
-	if !m.ro && (s.AnyDirty() || (m.claimed || m.stale) && !s.Derives()) {
+	if !m.ro && (s.AnyDirty() || (m.claimed.Load() || m.stale) && !s.Derives()) {
 		if err := m.write(nil); err != nil {
 			return err
 		}

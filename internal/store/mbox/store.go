@@ -172,7 +172,7 @@ func (s *Store) release(m *mailbox) error {
 	}
 	m.mu.Lock()
 	m.closeFile()
-	m.claimed = false
+	m.claimed.Store(false)
 	m.mu.Unlock()
 	if s.open[m.name] == m {
 		delete(s.open, m.name)

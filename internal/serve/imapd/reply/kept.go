@@ -119,6 +119,14 @@ func (f *Fetcher) keepFields(sec *imap.FetchItemBodySection, m *store.Msg, field
 	}
 }
 
+// digestOf is digest, where digests are kept.
+func (f *Fetcher) digestOf(m *store.Msg) ([]byte, bool) {
+	if f.Index == nil || m.Size <= 0 {
+		return nil, false
+	}
+	return f.digest(m)
+}
+
 // digest returns the digest of a message's header, out of the index or out of
 // the message; false for one that has none.
 func (f *Fetcher) digest(m *store.Msg) ([]byte, bool) {
@@ -143,10 +151,24 @@ const maxHeld = 64 << 10
 // wholeHeader reads a header with its empty line; false where it is too long,
 // or cannot be read: whoever asked then goes the long way, and says so.
 func (f *Fetcher) wholeHeader(m *store.Msg) ([]byte, bool) {
+	if m.Header == 0 && m.Size > shortHeader { // most are short: what lies behind need not be read
+		if b, ok := f.readHeader(m, shortHeader); ok {
+			return b, true
+		}
+	}
 	n := min(m.Size, maxHeld)
 	if m.Header > 0 {
 		n = min(n, m.Header)
 	}
+	return f.readHeader(m, n)
+}
+
+// shortHeader is how much of a message is read first where nobody knows how long
+// its header is.
+const shortHeader = 4 << 10
+
+// readHeader is wholeHeader that reads n octets.
+func (f *Fetcher) readHeader(m *store.Msg, n int64) ([]byte, bool) {
 	r, err := f.Box.Read(m.UID, 0, n)
 	if err != nil {
 		return nil, false

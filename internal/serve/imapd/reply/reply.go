@@ -4,6 +4,7 @@ package reply
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"io"
 	"slices"
@@ -102,7 +103,11 @@ func (f *Fetcher) needsLook() bool {
 
 // Run writes an answer for each message.
 func (f *Fetcher) Run(list []int) error {
-	for _, i := range list {
+	ahead := f.wantsDigests()
+	for k, i := range list {
+		if ahead && k%aheadBlock == 0 {
+			f.lookAhead(list[k:min(k+aheadBlock, len(list))])
+		}
 		if err := f.one(i); err != nil {
 			return err
 		}
@@ -207,22 +212,30 @@ func (f *Fetcher) nothing(err error) error {
 	return nil
 }
 
-// envelope writes ENVELOPE; only the header is read for it.
+// envelope writes ENVELOPE; only the header is read for it, or its digest, which
+// has all that an envelope shows.
 func (f *Fetcher) envelope(m *store.Msg) error {
 	if f.Loader.root != nil && f.Loader.uid == m.UID {
 		f.Out.Buf = render.Envelope(f.Out.Buf, f.Loader.root.Envelope)
 		return nil
 	}
-	n := int64(-1)
-	if m.Header > 0 {
-		n = m.Header
+	var src io.Reader
+	if digest, ok := f.digestOf(m); ok {
+		f.raw = render.PickListed(f.raw[:0], digest, ^uint64(0))
+		src = bytes.NewReader(f.raw)
+	} else {
+		n := int64(-1)
+		if m.Header > 0 {
+			n = m.Header
+		}
+		r, err := f.Box.Read(m.UID, 0, n)
+		if err != nil {
+			return f.nothing(err)
+		}
+		defer r.Close()
+		src = r
 	}
-	r, err := f.Box.Read(m.UID, 0, n)
-	if err != nil {
-		return f.nothing(err)
-	}
-	defer r.Close()
-	env, err := f.Loader.parser().Header(r)
+	env, err := f.Loader.parser().Header(src)
 	if err != nil {
 		return f.nothing(err)
 	}
