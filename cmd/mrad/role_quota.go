@@ -8,6 +8,16 @@ import (
 	"packetboat/internal/store/quota"
 )
 
+// Path tells where a mailbox is on disk, for package quota.
+func (s *sharedStore) Path(name string) (string, error) {
+	if p, ok := s.Store.(interface {
+		Path(string) (string, error)
+	}); ok {
+		return p.Path(name)
+	}
+	return "", store.ErrNoMailbox
+}
+
 // quotaOf returns the quotas of a session's user; nil = there are none. A quota that
 // cannot be read lets nobody in, as with Dovecot.
 func (r *mailRole) quotaOf(s *session) (*quota.Account, error) {

@@ -209,7 +209,7 @@ func (s *settings) setupFor(proto string) (*setup, error) {
 		Trusted: trusted, LockTimeout: o.LockTimeout, DotlockStale: o.DotlockStale, IdleNotify: o.IdleNotify,
 		UIDL: o.UIDL, NoFlagUpdates: o.NoFlagUpdates, Workarounds: o.Workarounds, MaxLine: int(min(o.MaxLine, maxLine)), Hostname: s.Hostname, IDSend: o.IDSend, Capability: o.Capability, Bends: o.Bends}
 	u.TLS, u.LogFormat = s.tlsOptions(), o.LogFormat.Custom()
-	u.Exceptions = s.exceptions(proto)
+	u.Exceptions, u.BaseDir = s.exceptions(proto), s.BaseDir
 	return u, nil
 }
 

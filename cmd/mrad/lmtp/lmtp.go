@@ -188,11 +188,11 @@ func (b *backend) Deliver(batch []*lmtpd.Message) {
 	for _, m := range batch {
 		b.proxied(m)
 		id := messageID(m)
-		for i, rc := range m.Rcpts {
+		for _, rc := range m.Rcpts {
 			who := rc.Box.(box)
 			session := b.session
-			if i > 0 {
-				session += fmt.Sprintf(":R%d", i+1)
+			if rc.N > 1 {
+				session += fmt.Sprintf(":R%d", rc.N)
 			}
 			if who.Proxy == nil {
 				rc.Status = b.one(m, rc, who, session)
@@ -239,6 +239,7 @@ func (b *backend) one(m *lmtpd.Message, rc *lmtpd.Rcpt, who box, session string)
 	if b.o.Detail {
 		x.folder = who.detail
 	}
+	x.many = len(m.Rcpts) > 1
 	if b.o.Received {
 		head := b.received(m, rc, session)
 		x.body, x.size = io.MultiReader(strings.NewReader(head), x.body), x.size+int64(len(head))
@@ -250,10 +251,15 @@ func (b *backend) one(m *lmtpd.Message, rc *lmtpd.Rcpt, who box, session string)
 	return st
 }
 
-// received is the trace line of this server (RFC 5321 section 4.4), as Dovecot folds it.
+// received is the trace line of this server (RFC 5321 section 4.4), as Dovecot folds
+// it. One of several recipients is not told of the others by it.
 func (b *backend) received(m *lmtpd.Message, rc *lmtpd.Rcpt, session string) string {
-	return fmt.Sprintf("Received: from %s%s\n\tby %s with LMTP\n\tid %s\n\t(envelope-from <%s>)\n\tfor <%s>; %s\n", printable(m.Client), b.from, b.o.Host, session,
-		printable(m.Sender.Quoted()), printable(rc.Addr.Quoted()), time.Now().Format("Mon, 02 Jan 2006 15:04:05 -0700"))
+	to := "\n\tfor <" + printable(rc.Addr.Quoted()) + ">"
+	if len(m.Rcpts) > 1 {
+		session, to = b.session, ""
+	}
+	return fmt.Sprintf("Received: from %s%s\n\tby %s with LMTP\n\tid %s\n\t(envelope-from <%s>)%s; %s\n", printable(m.Client), b.from, b.o.Host, session,
+		printable(m.Sender.Quoted()), to, time.Now().Format("Mon, 02 Jan 2006 15:04:05 -0700"))
 }
 
 // printable keeps what a stranger said on its line.

@@ -117,7 +117,7 @@ func TestAnswers(t *testing.T) {
 			t.Fatalf("answer %d of\n%s\nis not %s", i, strings.Join(got, "\n"), want)
 		}
 	}
-	if !strings.HasSuffix(got[6], " Saved") || !strings.Contains(got[7], ":R2 Saved") {
+	if !strings.HasSuffix(got[6], " Saved") || !strings.Contains(got[7], ":R4 Saved") {
 		t.Errorf("%s, %s", got[6], got[7])
 	}
 	if d.began["u"] != 1 || d.began["v@x"] != 1 {

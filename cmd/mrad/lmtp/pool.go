@@ -41,6 +41,7 @@ type transfer struct {
 	addr   mail.Address
 	orcpt  string
 	folder string
+	many   bool      // it has other recipients, too: nothing in it says whose it is
 	body   io.Reader // LF line ends
 	size   int64
 }
@@ -81,6 +82,9 @@ func (c *conv) deliver(x transfer) (*mail.Status, error) {
 	params := ""
 	if x.orcpt != "" {
 		params += " ORCPT=" + x.orcpt
+	}
+	if x.many {
+		params += " XDLVR=-"
 	}
 	if x.folder != "" {
 		params += " XFOLDER=" + mail.Xtext(x.folder)
@@ -237,8 +241,6 @@ func (p *pool) quitAll() {
 		if !c.mu.TryLock() {
 			continue
 		}
-		c.conn.SetDeadline(time.Now().Add(time.Second))
-		io.WriteString(c.conn, "QUIT\r\n")
 		c.conn.Close()
 		c.mu.Unlock()
 		delete(p.convs, user)

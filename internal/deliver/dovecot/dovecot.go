@@ -174,8 +174,12 @@ func (u *User) Deliver(batch []*lmtpd.Message) {
 	}
 }
 
-// delivered is what Delivered-To says (lmtp_hdr_delivery_address).
+// delivered is what Delivered-To says (lmtp_hdr_delivery_address); mrad asks for none
+// with "-", which is no address.
 func (u *User) delivered(r *lmtpd.Rcpt) string {
+	if r.Delivered == "-" {
+		return ""
+	}
 	switch u.o.Address {
 	case "none":
 		return ""

@@ -138,5 +138,8 @@ func TestBackend(t *testing.T) {
 		if r.Status.Text != "saved mail to INBOX" || !strings.HasPrefix(rest, "Return-Path: <s@x>\n"+want) || strings.Contains(rest, "Delivered") != (want != "") {
 			t.Errorf("%s: %+v %s", address, r.Status, b)
 		}
+		if u.delivered(&lmtpd.Rcpt{Addr: "u", Delivered: "-"}) != "" {
+			t.Error("one of several recipients is named")
+		}
 	}
 }

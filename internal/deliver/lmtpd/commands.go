@@ -119,7 +119,7 @@ func (s *session) mail(args string) {
 			return
 		}
 	}
-	s.sender, s.rcpts, s.size = &addr, nil, size
+	s.sender, s.rcpts, s.size, s.tried = &addr, nil, size, 0
 	s.say("250 2.1.0 Ok")
 }
 
@@ -137,7 +137,8 @@ func (s *session) rcpt(args string) {
 		s.refuse("501 5.1.3 Syntax: RCPT TO:<address>")
 		return
 	}
-	r := &Rcpt{Addr: addr, Size: s.size}
+	s.tried++
+	r := &Rcpt{Addr: addr, Size: s.size, N: s.tried}
 	for _, p := range params {
 		name, value, _ := strings.Cut(p, "=")
 		if err := r.param(strings.ToUpper(name), value); err != nil {
@@ -238,7 +239,7 @@ func (s *session) data(args string) error {
 		s.refuse("501 5.5.4 Syntax: DATA")
 		return nil
 	case s.sender == nil || len(s.rcpts) == 0:
-		s.refuse("503 5.5.1 Error: no valid recipients")
+		s.refuse("503 5.5.0 No valid recipients")
 		return nil
 	}
 	s.say("354 End data with <CR><LF>.<CR><LF>")
@@ -264,7 +265,7 @@ func (s *session) chunk(args string) error {
 		if _, err := io.CopyN(io.Discard, s.r, n); err != nil {
 			return err
 		}
-		s.refuse("503 5.5.1 Error: no valid recipients")
+		s.refuse("503 5.5.0 No valid recipients")
 		if last != "" {
 			s.reset()
 		}

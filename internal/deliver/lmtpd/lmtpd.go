@@ -56,6 +56,7 @@ type Rcpt struct {
 	Delivered string // XDLVR: for Delivered-To
 	ORCPT     string // RFC 3461, as it came
 	Folder    string // XFOLDER: of the mailbox, where it is not the inbox
+	N         int    // its RCPT was the Nth of the transaction, from 1; refused ones count
 	// Ask says that nothing will be delivered: XQUOTA asks whether a message of Size
 	// octets would be taken.
 	Ask  bool
@@ -113,6 +114,7 @@ type session struct {
 	client  string
 	sender  *mail.Address
 	size    int64 // that MAIL announced
+	tried   int   // RCPT commands since MAIL
 	rcpts   []*Rcpt
 	bdat    *Message // a message whose chunks come in
 	errors  int

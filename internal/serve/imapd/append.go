@@ -168,7 +168,7 @@ func (ap *appender) refuses(src source) error {
 	case len(ap.msgs) >= maxMulti:
 		return refusal("[LIMIT] Too many messages in one APPEND")
 	}
-	return nil
+	return ap.room(src.Len)
 }
 
 // source is where the octets of a message come from: a literal, or with Kind

@@ -2,6 +2,7 @@ package imapd
 
 import (
 	"errors"
+	"slices"
 	"strconv"
 
 	"packetboat/internal/serve/imapd/syntax"
@@ -25,6 +26,20 @@ func overQuota(err error) string {
 		return "[LIMIT] " + e.Text
 	}
 	return "[OVERQUOTA] " + e.Text
+}
+
+// room says whether one more message of n octets fits with those that this command
+// has brought already.
+func (ap *appender) room(n int64) error {
+	b, ok := ap.box.(quota.Bounded)
+	if !ok {
+		return nil
+	}
+	sizes := make([]int64, 0, len(ap.at)+1)
+	for _, at := range ap.at {
+		sizes = append(sizes, at.Size())
+	}
+	return b.Fits(append(sizes, n))
 }
 
 // withoutQuota answers the commands where they do not exist.
@@ -59,24 +74,20 @@ func (s *session) getQuotaRoot(args []syntax.Arg) error {
 	if err != nil {
 		return s.failed(err, name, "")
 	}
-	seen := list[:0]
-	for _, q := range list {
-		if q.Visible() {
-			seen = append(seen, q)
-		}
-	}
-	if len(seen) == 0 {
+	if !slices.ContainsFunc(list, func(q quota.Status) bool { return q.Visible() }) {
 		return s.done("OK No quota")
 	}
 	s.out.Text("* QUOTAROOT ")
 	s.out.Name(name)
-	for _, q := range seen {
+	for _, q := range list {
 		s.out.Text(" ")
 		s.out.Buf = syntax.AppendAString(s.out.Buf, q.Name)
 	}
 	s.out.Line()
-	for _, q := range seen {
-		s.writeQuota(q)
+	for _, q := range list {
+		if q.Visible() {
+			s.writeQuota(q)
+		}
 	}
 	return s.done("OK Getquotaroot completed")
 }
@@ -96,7 +107,9 @@ func (s *session) getQuota(args []syntax.Arg) error {
 	}
 	for _, q := range list {
 		if q.Name == root {
-			s.writeQuota(q)
+			if q.Visible() {
+				s.writeQuota(q)
+			}
 			return s.done("OK Getquota completed")
 		}
 	}

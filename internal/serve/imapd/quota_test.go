@@ -29,11 +29,11 @@ func TestQuota(t *testing.T) {
 	mail := func(n int) string { return "Subject: x\r\n\r\n" + strings.Repeat("y", n-16) + "\r\n" }
 	add := func(box string, n int) string { return fmt.Sprintf("APPEND %s {%d+}\r\n%s", box, n, mail(n)) }
 	for _, c := range []struct{ line, want string }{
-		{"GETQUOTAROOT INBOX", "* QUOTAROOT INBOX \"User quota\"\n* QUOTA \"User quota\" (STORAGE 0 1 MESSAGE 0 5)\nOK Getquotaroot completed"},
+		{"GETQUOTAROOT INBOX", "* QUOTAROOT INBOX \"User quota\" none \"a*b\"\n* QUOTA \"User quota\" (STORAGE 0 1 MESSAGE 0 5)\nOK Getquotaroot completed"},
 		{add("INBOX", 600), "OK [APPENDUID "},
 		{"GETQUOTA \"User quota\"", "* QUOTA \"User quota\" (STORAGE 1 1 MESSAGE 1 5)\nOK Getquota completed"},
-		{"GETQUOTA none", "* QUOTA none ()\nOK Getquota completed"},
-		{"GETQUOTA \"a*b\"", "* QUOTA \"a*b\" ()\nOK Getquota completed"},
+		{"GETQUOTA none", "OK Getquota completed"},
+		{"GETQUOTA \"a*b\"", "OK Getquota completed"},
 		{"GETQUOTA nosuch", "NO Quota root doesn't exist"},
 		{"GETQUOTA", "BAD Error in IMAP command GETQUOTA: Missing arguments"},
 		{"GETQUOTA (x)", "BAD Error in IMAP command GETQUOTA: Invalid arguments"},
