@@ -89,6 +89,12 @@ func (a *addition) writeAll(msgs []store.New) error {
 const flushes = 16
 
 func flushFiles(files []added) []error {
+	if len(files) == 1 {
+		if err := files[0].flush(); err != nil {
+			return []error{err}
+		}
+		return nil
+	}
 	errs := make(chan error, len(files))
 	var wg sync.WaitGroup
 	for i := range files {
@@ -124,7 +130,7 @@ func (a *addition) write(w *lfWriter, msg *store.New) error {
 	}
 	name := uidlist.Unique()
 	path := filepath.Join(a.m.path, "tmp", name)
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := disk.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
@@ -137,12 +143,17 @@ func (a *addition) write(w *lfWriter, msg *store.New) error {
 	t := &a.files[len(a.files)-1]
 	t.name = fmt.Sprintf("%s,S=%d,W=%d", name, w.size, w.size+w.bare)
 	t.msg = store.Msg{Raw: w.size, Size: w.size + w.bare, Header: w.head}
-	if msg.Flags != 0 || kw != 0 {
+	if a.inCur(msg.Flags, kw) {
 		t.name, t.dir = uidlist.WithFlags(t.name, msg.Flags, a.m.keys.Letters(kw), ""), inCur
 	}
+	t.msg.Keywords = kw // those without a letter stand nowhere else
 	a.octets += w.size
 	return nil
 }
+
+// inCur tells whether a message goes to cur: new is for what has no flags, and
+// that no session shows.
+func (a *addition) inCur(f store.Flag, kw uint64) bool { return f != 0 || kw != 0 || a.m.claimed }
 
 // moveAll renames the messages to where readers find them.
 func (a *addition) moveAll() error {
@@ -157,16 +168,84 @@ func (a *addition) moveAll() error {
 	return nil
 }
 
-// number has UIDs given to the messages, and returns them. Where only our own
-// files came, the folder need not be read for it.
+// number has UIDs given to the messages, and returns them.
 func (a *addition) number() ([]uint32, error) {
-	m, before := a.m, a.m.list.Flushed
-	if err := m.scan(m.state.Load()); err != nil {
-		return nil, err
+	before := a.m.list.Flushed
+	uids, ok, err := a.numberOwn()
+	if !ok && err == nil {
+		if err = a.m.scan(a.m.state.Load()); err == nil {
+			uids, err = a.numbered()
+		}
 	}
-	if err := a.settle(before); err != nil {
-		return nil, err
+	if err == nil {
+		err = a.settle(before)
 	}
+	return uids, err
+}
+
+// numberOwn gives the next UIDs to the messages without a look into the folders:
+// what we knew of them before is still so, apart from our own files. ok is false,
+// and nothing was done, where a look is due, or others have changed the list.
+func (a *addition) numberOwn() (uids []uint32, ok bool, err error) {
+	m := a.m
+	old := m.state.Load()
+	if old.list == (disk.ID{}) || !old.doubt.IsZero() && !time.Now().Before(old.doubt) {
+		return nil, false, nil
+	}
+	l, err := m.lock()
+	if err != nil {
+		return nil, false, err
+	}
+	defer l.Unlock()
+	if m.list.ID != old.list || m.list.Broken || m.list.Validity != old.snap.UIDValidity || m.list.Next != old.snap.UIDNext {
+		return nil, false, nil
+	}
+	bases := make([]string, len(a.files))
+	for i := range a.files {
+		bases[i] = uidlist.Base(a.files[i].name)
+	}
+	err = m.list.Add(bases, len(old.files)+len(bases))
+	s := a.grown(old)
+	if errors.Is(err, uidlist.ErrRewrite) {
+		err = m.list.Rewrite(named(s.files))
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	s.list, s.keys = m.list.ID, m.keys.ID
+	m.adopt(s, inNew, inCur)
+	if !old.doubt.IsZero() {
+		s.doubt = old.doubt // who appends all the time must not put off the look for others
+	}
+	m.publish(s)
+	for i := range bases {
+		uids = append(uids, m.list.UIDs[bases[i]])
+	}
+	return uids, true, nil
+}
+
+// grown is the state with the messages at its end. It may share its arrays with
+// old, which is the newest state, so that nobody else has appended to them; what
+// is behind its own length old never looks at.
+func (a *addition) grown(old *state) *state {
+	m, s, n := a.m, *old, *old.snap
+	n.ModSeq, n.Keywords = nextModSeq(old.snap), m.keys.Words
+	for i := range a.files {
+		f := &a.files[i]
+		msg := f.msg
+		msg.UID, msg.ModSeq = m.list.UIDs[uidlist.Base(f.name)], n.ModSeq
+		m.readFlags(&msg, f.name)
+		n.Msgs, s.files = append(n.Msgs, msg), append(s.files, file{msg.UID, f.dir, f.name})
+	}
+	n.UIDNext = m.list.Next
+	s.snap = &n
+	return &s
+}
+
+// numbered returns the UIDs that a scan has given to the messages, and says what
+// is known of them.
+func (a *addition) numbered() ([]uint32, error) {
+	m := a.m
 	uids := make([]uint32, len(a.files))
 	s := *m.state.Load()
 	n := *s.snap
@@ -180,6 +259,7 @@ func (a *addition) number() ([]uint32, error) {
 		msg, known := &n.Msgs[k], &a.files[i].msg
 		uids[i] = uid
 		msg.Date, msg.Raw, msg.Size, msg.Header = known.Date, known.Raw, known.Size, known.Header
+		msg.Keywords |= known.Keywords & m.keys.Homeless()
 	}
 	s.snap = &n
 	m.state.Store(&s)

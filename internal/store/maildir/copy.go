@@ -88,7 +88,8 @@ func (a *addition) link(m *mailbox, from *state, i int) error {
 		return err
 	}
 	f := added{msg: msg, name: fmt.Sprintf("%s,S=%d,W=%d", uidlist.Unique(), msg.Raw, msg.Size)}
-	if msg.Flags != 0 || kw != 0 {
+	f.msg.Keywords = kw
+	if a.inCur(msg.Flags, kw) {
 		f.name, f.dir = uidlist.WithFlags(f.name, msg.Flags, a.m.keys.Letters(kw), ""), inCur
 	}
 	f.path = filepath.Join(a.m.path, folders[f.dir], f.name)

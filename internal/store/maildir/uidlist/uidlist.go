@@ -229,7 +229,7 @@ func (l *List) Add(bases []string, keep int) error {
 	if l.Broken || len(l.UIDs) > 100 && keep < len(l.UIDs)*3/4 {
 		return ErrRewrite
 	}
-	f, err := os.OpenFile(l.Path, os.O_WRONLY|os.O_APPEND, 0)
+	f, err := disk.OpenFile(l.Path, os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
 		return err
 	}
