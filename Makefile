@@ -35,6 +35,7 @@ fuzz: ## each fuzz target for T (default 30s)
 
 peers: bin ## against the originals and real clients from Debian (root)
 	@scripts/oracles && scripts/peers
+	@PEERS=1 $(GO) test -count 1 -v ./test/net
 
 torture: bin ## 1,000 times kill -9 under load, and failing disks
 	@N=1000 FAULTS=20 $(GO) test -count 1 -timeout 3h -v -run "Crash|Faults|Full" ./test/crash
