@@ -2,7 +2,9 @@ package uidlist
 
 import (
 	"fmt"
+	"math/bits"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -89,18 +91,22 @@ func flagOf(c byte) store.Flag {
 func WithFlags(base string, f store.Flag, keys uint32, other string) string {
 	b := append(make([]byte, 0, len(base)+16), base...)
 	b = append(b, Info...)
-	for c := byte('!'); c <= '~'; c++ {
-		if c >= 'a' && c <= 'z' {
-			continue
-		}
-		if f&flagOf(c) != 0 || flagOf(c) == 0 && strings.IndexByte(other, c) >= 0 {
-			b = append(b, c)
+	first := len(b)
+	for _, l := range letters {
+		if f&l.flag != 0 {
+			b = append(b, l.letter)
 		}
 	}
-	for i := range 26 {
-		if keys&(1<<i) != 0 {
-			b = append(b, 'a'+byte(i))
+	if other != "" {
+		for c := byte('!'); c <= '~'; c++ {
+			if (c < 'a' || c > 'z') && flagOf(c) == 0 && strings.IndexByte(other, c) >= 0 {
+				b = append(b, c)
+			}
 		}
+	}
+	slices.Sort(b[first:])
+	for keys &= 1<<maxLetters - 1; keys != 0; keys &= keys - 1 {
+		b = append(b, 'a'+byte(bits.TrailingZeros32(keys)))
 	}
 	return string(b)
 }
