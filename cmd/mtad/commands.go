@@ -111,6 +111,7 @@ func (s *starter) forward(q request) (r reply, out *os.File, err error) {
 			return r, nil, nil
 		}
 	}
+	r.Watched = rules.WatchForward(s.watch, q.Query, u) // before we look
 	f, err := rules.OpenForward(q.Query, u)
 	var odd *disk.UntrustedError
 	if errors.As(err, &odd) {

@@ -48,10 +48,12 @@ const (
 	opInclude = "include" // open the :include: file Path with the rights of User; reply carries it
 )
 
-// parentMessage is a message from the parent: a socket, or the reply to a request.
+// parentMessage is a message from the parent: a socket, the reply to a request, or the
+// disk.Watch of folders where a .forward may come.
 type parentMessage struct {
 	Announce *announce `json:"announce,omitempty"`
 	Reply    *reply    `json:"reply,omitempty"`
+	Watch    bool      `json:"watch,omitempty"`
 }
 
 // reply answers the request with the same ID.
@@ -68,6 +70,7 @@ type reply struct {
 	UID       int    `json:"uid,omitempty"`
 	Extension bool   `json:"extension,omitempty"`
 	Odd       string `json:"odd,omitempty"`
+	Watched   bool   `json:"watched,omitempty"` // the watch tells when one may have come
 	Home      string `json:"home,omitempty"`
 }
 

@@ -10,6 +10,8 @@ import (
 	"os"
 	"sync"
 
+	"packetboat/cmd/internal/grants"
+	"packetboat/internal/sys/disk"
 	"packetboat/internal/sys/proc"
 )
 
@@ -18,6 +20,7 @@ type link struct {
 	ch      *proc.Channel
 	sockets chan handed   // what the parent announces
 	gone    chan struct{} // closed when the parent is gone
+	absent  grants.Absent // who has no .forward
 
 	mu      sync.Mutex // also keeps Send to one goroutine
 	next    uint64
@@ -67,6 +70,8 @@ func (l *link) receive() {
 			l.sockets <- handed{m.Announce.Service, f}
 		case m.Reply != nil:
 			l.deliver(answer{*m.Reply, f})
+		case m.Watch && f != nil:
+			l.absent.Watch(disk.WatchOf(f))
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"packetboat/cmd/internal/grants"
 	"packetboat/cmd/internal/wiring"
 	"packetboat/internal/mail"
 	"packetboat/internal/route/alias"
@@ -191,10 +192,18 @@ func feed(w io.Writer, in local.Input) error {
 	return nil
 }
 
-// forward has the parent open the .forward of a recipient.
+// forward has the parent open the .forward of a recipient, unless it is known that
+// there is none.
 func (s starterLink) forward(ctx context.Context, q alias.ForwardQuery) (*alias.ForwardFile, error) {
+	absent, epoch := s.link.absent.Has(grants.Forward{Service: s.service, ForwardQuery: q})
+	if absent {
+		return nil, fs.ErrNotExist
+	}
 	a, err := s.link.call(ctx, request{Op: opForward, Service: s.service, Query: q})
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && a.Watched:
+		s.link.absent.Note(grants.Forward{Service: s.service, ForwardQuery: q}, epoch)
+		return nil, err
 	case err != nil:
 		return nil, err
 	case a.Home != "":

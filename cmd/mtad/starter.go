@@ -42,6 +42,7 @@ type starter struct {
 	locals map[string]*grants.Rules // by service
 	pipes  map[string]*pipe.Attrs   // by service
 	users  proc.Users
+	watch  *disk.Watch // of folders where a .forward may come; nil = the system has none
 
 	options map[string][]string // -o of a service, for its deliver processes
 	slots   chan struct{}       // a place for each request under way
@@ -50,15 +51,23 @@ type starter struct {
 }
 
 func newStarter(p *parent, e *engineProc) *starter {
-	return &starter{main: p.main, bin: p.bin, dir: p.main.Dir(), engine: e, words: p.words.in,
+	s := &starter{main: p.main, bin: p.bin, dir: p.main.Dir(), engine: e, words: p.words.in,
 		locals: grants.ReadRules(p.main, p.master), pipes: grants.ReadPipes(p.master), options: grants.DeliverOptions(p.master),
 		keys: keyFiles(p.main, p.master), tables: tableSet(p), grants: grants.New(p.main, p.master),
 		slots: make(chan struct{}, maxRequests), log: p.log.Warn}
+	if w, err := disk.NewWatch(); err == nil {
+		s.watch = w
+	}
+	return s
 }
 
 // serve answers requests until the engine is gone.
 func (s *starter) serve() {
 	defer s.engine.ch.Close()
+	if s.watch != nil {
+		defer s.watch.Close()
+		s.engine.ch.Send(parentMessage{Watch: true}, s.watch.File()) // without it the engine asks each time
+	}
 	for {
 		var q request
 		files, err := s.engine.ch.Recv(&q)

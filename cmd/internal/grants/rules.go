@@ -6,7 +6,9 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"iter"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -71,15 +73,7 @@ func (r *Rules) MailboxCommand(user string) (string, error) {
 // OpenForward opens the first file of forward_path that is there. What cannot be
 // looked at is as if it were not, as for local(8).
 func (r *Rules) OpenForward(q alias.ForwardQuery, u *proc.User) (*alias.ForwardFile, error) {
-	// An extension never leads out of a folder, whoever says so.
-	if strings.Contains(q.Ext, "/") || strings.Contains(q.User, "/") {
-		return nil, fs.ErrNotExist
-	}
-	for _, element := range strings.FieldsFunc(r.Path, func(c rune) bool { return strings.ContainsRune(", \t\r\n", c) }) {
-		path, extension, ok := q.Path(element, u, r.PathChars)
-		if !ok || !strings.HasPrefix(path, "/") {
-			continue
-		}
+	for path, extension := range r.forwards(q, u) {
 		f, err := disk.OpenDotfile(path, u.UID, u.GID)
 		var odd *disk.UntrustedError
 		if errors.As(err, &odd) {
@@ -90,6 +84,37 @@ func (r *Rules) OpenForward(q alias.ForwardQuery, u *proc.User) (*alias.ForwardF
 		}
 	}
 	return nil, fs.ErrNotExist
+}
+
+// forwards are the places where a recipient may have a .forward, and whether each
+// holds his extension.
+func (r *Rules) forwards(q alias.ForwardQuery, u *proc.User) iter.Seq2[string, bool] {
+	return func(yield func(string, bool) bool) {
+		// An extension never leads out of a folder, whoever says so.
+		if strings.Contains(q.Ext, "/") || strings.Contains(q.User, "/") {
+			return
+		}
+		for _, element := range strings.FieldsFunc(r.Path, func(c rune) bool { return strings.ContainsRune(", \t\r\n", c) }) {
+			path, extension, ok := q.Path(element, u, r.PathChars)
+			if ok && strings.HasPrefix(path, "/") && !yield(path, extension) {
+				return
+			}
+		}
+	}
+}
+
+// WatchForward has w tell when a .forward of the recipient may have come. It is
+// false where that cannot be told.
+func (r *Rules) WatchForward(w *disk.Watch, q alias.ForwardQuery, u *proc.User) bool {
+	if w == nil {
+		return false
+	}
+	for path := range r.forwards(q, u) {
+		if w.Add(filepath.Dir(path), u.UID, u.GID) != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // Lists tells whether the .forward of a recipient, whose account is u, lists w as it
