@@ -2,12 +2,10 @@ package main
 
 import (
 	"context"
-	"io/fs"
 	"os"
 	"slices"
-	"strings"
-	"sync"
 
+	"packetboat/cmd/mrad/keyring"
 	"packetboat/internal/sys/cert"
 	"packetboat/internal/sys/config"
 )
@@ -67,28 +65,6 @@ func (r *role) tell(m message) {
 	}
 }
 
-// nameKeys are the certificate and key for clients that ask for a name in the TLS
-// handshake: local_name NAME { ssl_cert = ...; ssl_key = ... }. A "*" at the
-// beginning stands for one label; several names stand with spaces between them.
-type nameKeys struct {
-	Name      string
-	Cert, Key []byte
-}
-
-// fits tells whether a client's server name, in lower case, is meant.
-func (n nameKeys) fits(name string) bool {
-	for mask := range strings.FieldsSeq(strings.ToLower(n.Name)) {
-		if mask == name {
-			return true
-		}
-		parent, star := strings.CutPrefix(mask, "*.")
-		if _, rest, ok := strings.Cut(name, "."); star && ok && rest == parent {
-			return true
-		}
-	}
-	return false
-}
-
 // certFiles names a certificate and its key; without a key it is in the same file.
 type certFiles struct {
 	Cert string `dovecot:"ssl_cert,path"`
@@ -130,7 +106,7 @@ func (s *settings) fillKeys(u *setup) (err error) {
 		return err
 	}
 	for name, c := range s.named() {
-		n := nameKeys{Name: name}
+		n := keyring.Named{Name: name}
 		if n.Cert, n.Key, err = s.readKeys(c); err != nil {
 			return err
 		}
@@ -151,57 +127,4 @@ func (s *settings) readKeys(c certFiles) (certPEM, keyPEM []byte, err error) {
 		return nil, nil, s.errorAt("ssl_key", err.Error(), "name the key that belongs to ssl_cert")
 	}
 	return certPEM, keyPEM, nil
-}
-
-// pair is the certificates and keys of a login process, for cert.Stores: the
-// parent changes them.
-type pair struct {
-	mu    sync.Mutex
-	files map[string][]byte
-}
-
-func (p *pair) set(u *setup) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.files = map[string][]byte{"certificate": u.CertPEM, "key": u.KeyPEM}
-	for _, n := range u.Names {
-		p.files["certificate of "+n.Name], p.files["key of "+n.Name] = n.Cert, n.Key
-	}
-}
-
-// read is a cert.Read.
-func (p *pair) read(name string) ([]byte, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if b := p.files[name]; b != nil {
-		return b, nil
-	}
-	return nil, fs.ErrNotExist
-}
-
-// open makes the store of all certificates of u, and returns those below it, too:
-// each is to be reloaded when the parent sends renewed ones.
-func (p *pair) open(u *setup) (*cert.Store, []*cert.Store, error) {
-	p.set(u)
-	store, err := cert.OpenWith(p.read, "certificate", "key")
-	if err != nil {
-		return nil, nil, err
-	}
-	all := []*cert.Store{store}
-	for _, n := range u.Names {
-		other, err := cert.OpenWith(p.read, "certificate of "+n.Name, "key of "+n.Name)
-		if err != nil {
-			return nil, nil, err
-		}
-		all = append(all, other)
-	}
-	store.SetSNI(func(name string) *cert.Store {
-		for i, n := range u.Names {
-			if n.fits(name) {
-				return all[i+1]
-			}
-		}
-		return nil
-	})
-	return store, all, nil
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"packetboat/cmd/mrad/keyring"
 	"packetboat/internal/auth/wire"
 	"packetboat/internal/serve/login"
 	"packetboat/internal/sys/cert"
@@ -21,8 +22,8 @@ type loginRole struct {
 	log     *maillog.Log
 	auth    *wire.Client
 	servers map[login.Proto]*login.Server
-	pair    pair
-	stores  []*cert.Store // one a protocol, over pair
+	ring    keyring.Ring
+	stores  []*cert.Store // one a protocol, over ring
 	mu      sync.Mutex
 	ears    []net.Listener
 }
@@ -60,7 +61,7 @@ func (r *loginRole) handle(e event) error {
 	case opRun:
 		return r.p.send(message{Op: opReady})
 	case opKeys:
-		r.pair.set(e.Setup)
+		r.ring.Set(e.Setup.keys())
 		for _, s := range r.stores {
 			if _, err := s.Reload(); err != nil {
 				r.log.DovecotError("login", "ssl_cert: "+err.Error())
@@ -94,7 +95,7 @@ func (r *loginRole) setup(u *setup, proto login.Proto) error {
 	o := login.Options{Greeting: u.Greeting, DisablePlaintext: u.DisablePlaintext, Verbose: u.Verbose,
 		RequireTLS: u.RequireTLS, Trusted: u.Trusted, Balancers: u.Balancers, BalancerTimeout: u.BalancerTimeout, Log: r.log, LogFormat: u.LogFormat, Exceptions: u.Exceptions}
 	if len(u.CertPEM) > 0 {
-		store, all, err := r.pair.open(u)
+		store, all, err := r.ring.Open(u.keys())
 		if err != nil {
 			return err
 		}

@@ -141,8 +141,11 @@ func (r *mailRole) session(e event, kicked <-chan struct{}) {
 	u := r.settings()
 	wrapped, stopping := polite.Wrap(conn, r.stop, kicked)
 	defer wrapped.Close() // ends the goroutine that waits for the stop
+	x := r.extras(&s)
+	x.Begin()
 	if s.Proto == login.POP3 {
-		if st, err = r.limitStore(&s, st); err != nil {
+		defer r.endPOP3(&s, x)
+		if st, err = r.limitStore(&s, x.Watched(st)); err != nil {
 			r.refuse(conn, s, err)
 			return
 		}
@@ -158,6 +161,7 @@ func (r *mailRole) session(e event, kicked <-chan struct{}) {
 	}()
 	var limits imapd.Quota
 	if err == nil {
+		x.Watch(list)
 		limits, err = r.limitSpaces(&s, list)
 	}
 	if err != nil {
@@ -166,6 +170,7 @@ func (r *mailRole) session(e event, kicked <-chan struct{}) {
 	}
 	imapd.Serve(wrapped, imapd.User{Name: s.User, Namespaces: list, Quota: limits},
 		imapd.Options{Log: r.imap, IdleNotify: u.IdleNotify, MaxLine: u.MaxLine, IDSend: u.IDSend, Capability: u.Capability, Workarounds: u.Bends}, imapd.Start{Tag: s.Tag, Pending: s.Pending, TLS: s.TLS, Session: s.Session, Stopping: stopping})
+	x.End(list)
 }
 
 // kickable notes a session, and returns what is closed when it is to end.

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"packetboat/cmd/mrad/authconf"
+	"packetboat/cmd/mrad/extras"
+	"packetboat/cmd/mrad/keyring"
 	"packetboat/cmd/mrad/lmtp"
 	"packetboat/cmd/mrad/logfile"
 	"packetboat/cmd/mrad/scripts"
@@ -61,7 +63,7 @@ type setup struct {
 	Balancers        []netip.Prefix
 	BalancerTimeout  time.Duration
 	CertPEM, KeyPEM  []byte
-	Names            []nameKeys
+	Names            []keyring.Named
 	TLS              cert.Options
 	Chroot           string // empty folder
 	RunAs            *proc.User
@@ -84,6 +86,11 @@ type setup struct {
 	BaseDir          string // where sockets of warnings are
 	LogFormat        login.LogFormat
 	Exceptions       []login.Exception
+	Extras           map[string]extras.Options // by protocol
+}
+
+func (u *setup) keys() keyring.Keys {
+	return keyring.Keys{Cert: u.CertPEM, Key: u.KeyPEM, Names: u.Names}
 }
 
 // load reads the configuration; every problem is in the error. With force,
@@ -263,7 +270,9 @@ func (s *settings) mailSetup() (*setup, error) {
 		return nil, err
 	}
 	u.UIDL, u.NoFlagUpdates, u.Workarounds = pop3.UIDL, pop3.NoFlagUpdates, pop3.Workarounds
-	u.Spaces, err = spaces.Read(s.conf)
+	if u.Spaces, err = spaces.Read(s.conf); err == nil {
+		u.Extras, err = extras.ReadAll(s.conf)
+	}
 	return u, err
 }
 

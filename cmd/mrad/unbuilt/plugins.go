@@ -14,7 +14,7 @@ import (
 var idle = []string{"notify", "stats", "old_stats", "imap_stats", "imap_old_stats", "imap_zlib"}
 
 // built are the plugins whose work is done here.
-var built = []string{"quota", "imap_quota"}
+var built = []string{"quota", "imap_quota", "mail_log", "last_login"}
 
 // families are the plugins that read settings of plugin { }, by the beginnings of
 // these settings' names. A setting that no loaded plugin reads changes nothing.
@@ -26,7 +26,6 @@ var families = []struct {
 	{"imap_sieve", "imapsieve_"},
 	{"quota_clone", "quota_clone"},
 	{"antispam", "antispam"},
-	{"mail_log", "mail_log"},
 	{"acl imap_acl", "acl"},
 	{"autocreate", "autocreate autosubscribe"},
 	{"fts fts_solr fts_lucene fts_squat fts_flatcurve fts_xapian", "fts"},
@@ -37,7 +36,6 @@ var families = []struct {
 	{"expire", "expire"},
 	{"trash", "trash"},
 	{"lazy_expunge", "lazy_expunge"},
-	{"last_login", "last_login"},
 	{"virtual", "virtual"},
 	{"welcome", "welcome"},
 	{"snarf", "snarf"},

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"packetboat/cmd/mrad/extras"
 	"packetboat/internal/auth"
 	"packetboat/internal/serve/login"
 	"packetboat/internal/sys/cert"
@@ -304,6 +305,9 @@ func (s Checker) unbuiltPatterns() (errs []error) {
 	}
 	errs = append(errs, s.unbuiltWords("pop3_client_workarounds", "outlook-no-nuls", "oe-ns-eoh")...)
 	errs = append(errs, s.unbuiltWords("ssl_options", "no_compression", "compression", "no_ticket")...)
+	if _, err := extras.ReadAll(s.Conf); err != nil {
+		errs = append(errs, s.errorAt("mail_plugins", err.Error(), "correct the setting in plugin { }, or take the plugin out"))
+	}
 	return append(errs, s.badLocation()...)
 }
 

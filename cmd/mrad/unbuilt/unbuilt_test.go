@@ -50,7 +50,7 @@ func TestUnbuilt(t *testing.T) {
 		"namespace {\n  inbox = yes\n  location = mbox:/elsewhere\n}":                                    "4: namespace { location",
 		"namespace {\n  inbox = yes\n  prefix = %u/\n}":                                                  "4: namespace { prefix",
 		"namespace {\n  inbox = yes\n}\nnamespace p {\n  type = shared\n}":                               "6: namespace { type",
-		"namespace {\n  inbox = yes\n  mailbox Trash {\n    autoexpunge = 30d\n  }\n}":                   "5: mailbox { autoexpunge",
+		"mail_plugins = mail_log notify\nplugin {\n  mail_log_events = nosuch\n}":                        "2: mail_plugins: mail_log_events",
 		"service doveadm {\n  inet_listener {\n    port = 12345\n  }\n}":                                 "3: service doveadm { inet_listener",
 		"service imap {\n  executable = imap imap-postlogin\n}":                                          "3: service imap { executable",
 		"service lmtp {\n  inet_listener lmtp {\n    haproxy = yes\n  }\n}":                              "4: inet_listener { haproxy",

@@ -102,6 +102,15 @@ func (x *Messages) SaveDate(m *store.Msg) (time.Time, error) {
 	return time.Unix(n, 0), nil
 }
 
+// Kept tells whether the save date of a message was kept.
+func (x *Messages) Kept(m *store.Msg) bool {
+	if x.Index == nil {
+		return false
+	}
+	b, ok := x.Index.Append(nil, x.Index.Kind(savedKind), m.UID, tagOf(m))
+	return ok && len(b) == 8
+}
+
 func (x *Messages) put(m *store.Msg, seconds int64) {
 	if x.Index != nil && m.Size > 0 {
 		x.Index.Put(x.Index.Kind(savedKind), m.UID, tagOf(m), binary.LittleEndian.AppendUint64(nil, uint64(seconds)))
