@@ -15,9 +15,11 @@ import (
 	"time"
 
 	"packetboat/internal/mail/message"
+	"packetboat/internal/serve/imapd/ident"
 	"packetboat/internal/serve/imapd/render"
 	"packetboat/internal/serve/imapd/textsearch"
 	"packetboat/internal/store"
+	"packetboat/internal/store/index"
 )
 
 // maxHeader is how much of a header is looked at, in octets.
@@ -217,7 +219,7 @@ func (l *Letter) Holds(text string, headers bool) (bool, error) {
 func (l *Letter) partHolds(p *message.Part, text string, headers bool) (bool, error) {
 	if headers {
 		h, err := l.read(nil, p.Pos, min(p.HeaderSize, maxHeader))
-		if err != nil || textsearch.HeaderHolds(h, text) {
+		if err != nil || l.window.HeaderHolds(h, text) {
 			return err == nil, err
 		}
 	}
@@ -240,10 +242,13 @@ func (l *Letter) partHolds(p *message.Part, text string, headers bool) (bool, er
 // Saved returns when the message was saved to its mailbox; ok is false where the
 // store does not keep it.
 func (l *Letter) Saved() (t time.Time, ok bool) {
-	if s, is := l.Box.(interface {
-		Saved(uid uint32) (time.Time, bool)
-	}); is {
-		return s.Saved(l.M.UID)
+	ids := ident.Messages{Box: l.Box}
+	if x, is := l.Box.(interface{ Index() *index.File }); is {
+		ids.Index = x.Index()
 	}
-	return time.Time{}, false
+	if _, tells := l.Box.(ident.Saver); !tells && !ids.Kept(l.M) {
+		return time.Time{}, false
+	}
+	t, err := ids.SaveDate(l.M)
+	return t, err == nil
 }
