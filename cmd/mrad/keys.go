@@ -115,6 +115,14 @@ func (s *settings) fillKeys(u *setup) (err error) {
 	return nil
 }
 
+// tryKeys tells whether the certificates and keys can be read, where there is TLS.
+func (s *settings) tryKeys() error {
+	if !s.tls() {
+		return nil
+	}
+	return s.fillKeys(&setup{})
+}
+
 // readKeys reads a certificate and its key.
 func (s *settings) readKeys(c certFiles) (certPEM, keyPEM []byte, err error) {
 	if certPEM, err = os.ReadFile(c.Cert); err != nil {

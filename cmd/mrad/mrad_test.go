@@ -314,12 +314,22 @@ func TestReload(t *testing.T) {
 	if got := c.do("b NOOP", "b "); !strings.HasPrefix(got, "b OK") {
 		t.Error("a session did not live through the reload:", got)
 	}
-	s.write(t, "dovecot.conf", "passdb {\n")
-	s.proc.Signal(proc.SIGHUP)
-	time.Sleep(200 * time.Millisecond)
-	n := s.dial(t, "imap")
-	if got := n.do("", "* "); !strings.Contains(got, "changed") || !strings.Contains(s.log(), "reload: ") {
-		t.Error("a broken configuration was taken:", got, s.log())
+	for i, text := range []string{"passdb {\n", "login_greeting = other\nlogin_greting = x\n", "login_greeting = other\nmail_plugins = sieve\n",
+		"login_greeting = other\npassdb {\n  driver = sql\n  args = /nosuch/sql.conf\n}\n", "login_greeting = other\npassdb {\n  driver = nosuch\n}\n",
+		"login_greeting = other\nssl = yes\nssl_cert = </nosuch/cert\nssl_key = </nosuch/key\n",
+		"login_greeting = other\nservice imap-login {\n  inet_listener other {\n    address = 192.0.2.99\n    port = 1\n  }\n}\n", "!include /nosuch\n"} {
+		s.write(t, "dovecot.conf", string(conf)+text)
+		s.proc.Signal(proc.SIGHUP)
+		for end := time.Now().Add(15 * time.Second); strings.Count(s.log(), "Error: reload: ") <= i; time.Sleep(20 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("%q is not refused\n%s", text, s.log())
+			}
+		}
+		n := s.dial(t, "imap")
+		got := n.do("", "* ")
+		if login := n.do("a LOGIN alice secret", "a "); !strings.Contains(got, "changed") || !strings.Contains(login, "a OK") {
+			t.Errorf("%q: a broken configuration was taken: %s %s\n%s", text, got, login, s.log())
+		}
 	}
 }
 

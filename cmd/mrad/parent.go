@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"packetboat/cmd/mrad/authconf"
 	"packetboat/cmd/mrad/logfile"
 	"packetboat/internal/sys/disk"
 	"packetboat/internal/sys/maillog"
@@ -169,6 +170,9 @@ func (p *parent) run() int {
 // and login are replaced; sessions go on.
 func (p *parent) reload() {
 	s, err := load(p.path, p.force)
+	if err == nil { // what the new processes would read they must be able to
+		err = errors.Join(authconf.Try(s.conf, s.Hostname), s.tryKeys())
+	}
 	if err == nil {
 		err = p.sockets.bind(s)
 	}

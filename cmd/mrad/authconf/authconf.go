@@ -51,6 +51,16 @@ func Options(conf *config.Dovecot, host string) (auth.Options, error) {
 	return o, err1
 }
 
+// Try tells what would keep an auth process from starting: a file of a database that
+// is not there or makes no sense. It connects to nothing.
+func Try(conf *config.Dovecot, host string) error {
+	o, err := Options(conf, host)
+	if err == nil {
+		_, err = auth.New(o)
+	}
+	return err
+}
+
 // noPenalty tells whether clients are not slowed down by their address: with
 // Dovecot that is so when anvil has no socket for it.
 func noPenalty(conf *config.Dovecot) (bool, error) {

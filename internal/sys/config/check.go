@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -39,6 +40,10 @@ func orElse(err error, text, path string) error {
 	var e *Error
 	if errors.As(err, &e) {
 		return e
+	}
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		text = "cannot be read: " + pe.Err.Error()
 	}
 	return &Error{File: path, Text: text, Hint: "the mail system must be able to read this file"}
 }

@@ -109,3 +109,23 @@ func TestSuggestRestriction(t *testing.T) {
 		}
 	}
 }
+
+// TestCheckMissing: a file that is not there, or cannot be read, is told once and by name.
+func TestCheckMissing(t *testing.T) {
+	dir := t.TempDir()
+	problems := func() (texts []string) {
+		for _, p := range Check(dir) {
+			texts = append(texts, p.String())
+		}
+		return texts
+	}
+	if got := problems(); len(got) != 1 || !strings.Contains(got[0], dir+"/main.cf: ") {
+		t.Errorf("without files: %q", got)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "main.cf"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got := problems(); len(got) != 1 || got[0] != dir+"/master.cf: cannot be read: no such file or directory" {
+		t.Errorf("without master.cf: %q", got)
+	}
+}
