@@ -86,6 +86,12 @@ func (c *crashFS) Remove(p string) error {
 	return c.Disk.Remove(p)
 }
 func (c *crashFS) SyncDir(string) error { return c.step() }
+func (c *crashFS) Collapse(f *os.File, off, n int64) error {
+	if err := c.step(); err != nil {
+		return err
+	}
+	return c.Disk.Collapse(f, off, n)
+}
 
 // view is all that a client can tell of a mailbox.
 func view(t *testing.T, dir string) string {

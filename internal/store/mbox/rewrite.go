@@ -23,6 +23,7 @@ type rewrite struct {
 	first  int  // index of the first message that stays; it holds X-IMAPbase
 	buf    []byte
 
+	cut     *collapse       // is how messages went
 	patches []journal.Patch // lines that fit their room, not yet written
 	held    int             // octets of them
 }
@@ -32,9 +33,10 @@ type rewrite struct {
 //
 // Lines that fit are written over the old ones, one write(2) a message; where
 // that write is more than one disk sector, which a power cut could tear, all go
-// through a journal first. From the first message on that goes or grows, the
-// file is written anew, always through a journal. Every step leaves a sound
-// mailbox; see package journal.
+// through a journal first. Messages in the middle of a large file are cut out of
+// it where that can be done (collapse); else, from the first message on that goes
+// or grows, the file is written anew. Both go through a journal. Every step leaves
+// a sound mailbox; see package journal.
 func (m *mailbox) write(drop map[uint32]bool) error {
 	for range 3 {
 		if m.f == nil {
@@ -148,6 +150,9 @@ func (r *rewrite) header(i int) ([]byte, error) {
 
 // run changes the file and tells whether messages moved.
 func (r *rewrite) run() (moved bool, err error) {
+	if r.cut, err = r.cutOut(); r.cut != nil || err != nil {
+		return false, err
+	}
 	from, err := r.inPlace()
 	if err != nil {
 		return false, err
@@ -209,15 +214,21 @@ func (r *rewrite) inPlace() (int, error) {
 	return -1, r.writePatches()
 }
 
-// patch notes the octets of out that differ from hdr.
-func (r *rewrite) patch(pos int64, hdr, out []byte) error {
-	a, b := 0, len(hdr)
+// differ returns the part in which two headers of one length differ.
+func differ(hdr, out []byte) (a, b int) {
+	a, b = 0, len(hdr)
 	for a < b && hdr[a] == out[a] {
 		a++
 	}
 	for b > a && hdr[b-1] == out[b-1] {
 		b--
 	}
+	return a, b
+}
+
+// patch notes the octets of out that differ from hdr.
+func (r *rewrite) patch(pos int64, hdr, out []byte) error {
+	a, b := differ(hdr, out)
 	if a == b {
 		return nil
 	}
@@ -360,6 +371,9 @@ func (r *rewrite) remaining(id disk.ID) *known.State {
 	}
 	if len(s.Recs) == 0 {
 		s.Base = format.Base{}
+	}
+	if r.cut != nil {
+		r.cut.place(&known.State{Snap: &n, Recs: s.Recs})
 	}
 	if len(r.drop) > 0 {
 		n.ModSeq = r.s.NextModSeq()

@@ -27,9 +27,13 @@ type Wanted struct {
 // Compose returns header hdr (From_ line to empty line) with own lines as w
 // says. If they fit the room that the old ones take, blanks included, the
 // length stays the same.
-func Compose(hdr []byte, w Wanted) []byte {
+func Compose(hdr []byte, w Wanted) []byte { return ComposeInto(hdr, w, 0) }
+
+// ComposeInto is Compose with more octets of room for own lines than the old ones
+// take: the header grows by them, if they are enough.
+func ComposeInto(hdr []byte, w Wanted, more int) []byte {
 	out := make([]byte, 0, len(hdr)+256)
-	at, room := -1, 0 // where own lines begin, and the octets they take
+	at, room := -1, more // where own lines begin, and the octets they take
 	for rest := hdr; len(rest) > 0; {
 		n := fieldLen(rest, len(rest) == len(hdr))
 		line := rest[:n]

@@ -18,6 +18,7 @@ type Files interface {
 	Rename(from, to string) error
 	Remove(path string) error
 	SyncDir(path string) error
+	Collapse(f *os.File, off, n int64) error
 }
 
 // Disk is the disk.
@@ -32,6 +33,9 @@ func (Disk) Sync(f *os.File) error                 { return f.Sync() }
 func (Disk) Rename(from, to string) error          { return os.Rename(from, to) }
 func (Disk) Remove(path string) error              { return os.Remove(path) }
 func (Disk) SyncDir(path string) error             { return disk.SyncDir(path) }
+
+// Collapse is disk.Collapse.
+func (Disk) Collapse(f *os.File, off, n int64) error { return disk.Collapse(f, off, n) }
 
 // Create makes a file of its own: what stands there, left by a crash or put
 // there as a link by somebody else, goes away unopened.

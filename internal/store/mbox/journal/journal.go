@@ -126,9 +126,10 @@ func (j *Journal) Patch(p Patch) error {
 	return err
 }
 
-// applyPatches writes the patches of a journal into the mailbox.
-func (p plan) applyPatches(sys Files, j io.ReaderAt, f *os.File, size int64) error {
-	for at := int64(journalHeader); at < journalHeader+p.tail; {
+// applyPatches writes the patches of a journal, which begin at at, into the
+// mailbox.
+func (p plan) applyPatches(sys Files, j io.ReaderAt, at int64, f *os.File, size int64) error {
+	for at < journalHeader+p.tail {
 		var head [16]byte
 		if err := ReadFull(j, head[:], at); err != nil {
 			return err
@@ -192,7 +193,7 @@ func readPlan(r io.ReaderAt) (plan, bool) {
 	var p plan
 	_, err := fmt.Sscanf(string(b), journalMagic+"\ninode %d\nbase %d\nold %d\ntail %d\ncrc %d\n",
 		&p.inode, &p.base, &p.old, &p.tail, &p.crc)
-	return p, err == nil && p.base >= PatchBase && p.tail >= 0 && p.old >= p.base
+	return p, err == nil && p.base >= CutBase && p.tail >= 0 && p.old >= p.base
 }
 
 // Recover finishes what a journal beside the mailbox, or in control,
@@ -236,7 +237,7 @@ func replayFile(sys Files, name string, j, f *os.File) (done bool, err error) {
 		return false, nil
 	}
 	if p, ok := readPlan(j); ok && p.inode == mst.Ino && p.sound(j) {
-		if err := p.apply(sys, j, f, mst.Size); err != nil {
+		if err := p.apply(sys, j, f, mst.Size); err != nil && !errors.Is(err, ErrNoCut) {
 			return false, err
 		}
 	}
@@ -249,10 +250,11 @@ func (j *Journal) Apply(f *os.File) error {
 	if !ok || !p.sound(j.f) {
 		return errors.New("the journal does not read back as it was written")
 	}
-	if err := p.apply(j.fs, j.f, f, p.old); err != nil {
+	err := p.apply(j.fs, j.f, f, p.old)
+	if err != nil && !errors.Is(err, ErrNoCut) {
 		return err
 	}
-	return dropJournal(j.fs, j.path)
+	return errors.Join(err, dropJournal(j.fs, j.path))
 }
 
 func dropJournal(sys Files, name string) error {
@@ -274,7 +276,10 @@ func (p plan) sound(j io.ReaderAt) bool {
 // new end.
 func (p plan) apply(sys Files, j io.ReaderAt, f *os.File, size int64) error {
 	if p.base == PatchBase {
-		return p.applyPatches(sys, j, f, size)
+		return p.applyPatches(sys, j, journalHeader, f, size)
+	}
+	if p.base == CutBase {
+		return p.applyCuts(sys, j, f)
 	}
 	end := p.base + p.tail
 	if size < p.old {
