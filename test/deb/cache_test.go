@@ -131,7 +131,7 @@ func build(t *testing.T) string {
 		return deb
 	}
 	root := "../.."
-	if out, err := output(6*time.Minute, "make", "-C", root, "deb"); err != nil {
+	if out, err := output(10*time.Minute, "make", "-C", root, "deb"); err != nil {
 		t.Fatalf("make deb: %v\n%s", err, out)
 	}
 	version, err := output(time.Minute, "dpkg-parsechangelog", "-l", filepath.Join(root, "debian/changelog"), "-S", "Version")

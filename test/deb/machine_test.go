@@ -128,10 +128,14 @@ func (m *machine) log() string {
 	return m.logs.String()
 }
 
-// try runs a script in the machine, two minutes at most, and returns what it
+// patience is how long anything in a machine may take. It keeps a test from
+// hanging for ever, and measures nothing: this machine may be slow and loaded.
+const patience = 5 * time.Minute
+
+// try runs a script in the machine, for patience at most, and returns what it
 // printed. Its output is a pipe: a daemon that kept it open would be noticed.
 func (m *machine) try(script string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	args := append([]string{"-t", m.pid, "-m", "-p", "-n", "-u", "-i", "-r", "-w", "env", "-i"}, environment...)
 	cmd := exec.CommandContext(ctx, "nsenter", append(args, "bash", "-c", script)...)
@@ -153,17 +157,17 @@ func (m *machine) run(t testing.TB, script string) string {
 	return out
 }
 
-// until runs a script until it succeeds, at most d.
-func (m *machine) until(t testing.TB, d time.Duration, script string) string {
+// until runs a script until it succeeds.
+func (m *machine) until(t testing.TB, script string) string {
 	t.Helper()
 	var out string
 	var err error
-	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		if out, err = m.try(script); err == nil {
 			return out
 		}
 	}
-	t.Fatalf("after %v still not: %s\n%v\n%s", d, script, err, out)
+	t.Fatalf("after %v still not: %s\n%v\n%s", patience, script, err, out)
 	return ""
 }
 
