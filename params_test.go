@@ -22,7 +22,7 @@ var ofTheTable = []string{"config_directory", "mydomain", "mynetworks_style", "c
 
 // refusedByName are parameters that code looks at only to say that it cannot
 // obey them.
-var refusedByName = []string{"smtp_sasl_auth_cache_name", "lmtp_sasl_auth_cache_name"}
+var refusedByName = []string{}
 
 // TestParams holds that the table of parameters tells the truth: a parameter
 // is done only if some code reads it, and what code reads is done. Whoever

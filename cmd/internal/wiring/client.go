@@ -34,7 +34,10 @@ var lmtpNames = [...]string{"connect_timeout", "helo_timeout", "mail_timeout", "
 	"tls_per_site", "tls_trust_anchor_file", "tls_CAfile", "tls_CApath", "tls_cert_file", "tls_key_file", "tls_chain_files",
 	"use_tls", "enforce_tls", "tls_enforce_peername", "sasl_auth_enable", "sasl_password_maps", "sasl_security_options",
 	"sasl_tls_security_options", "sasl_tls_verified_security_options", "sasl_mechanism_filter", "sasl_type",
-	"sasl_auth_soft_bounce", "sasl_auth_cache_name", "sender_dependent_authentication"}
+	"sasl_auth_soft_bounce", "sasl_auth_cache_name", "sasl_auth_cache_time", "sender_dependent_authentication", "rset_timeout", "xforward_timeout",
+	"address_verify_target", "send_dummy_mail_auth", "cname_overrides_servername", "per_request_deadline", "min_data_rate",
+	"tls_note_starttls_offer", "connection_cache_time_limit", "connection_reuse_time_limit", "connection_reuse_count_limit",
+	"connection_cache_on_demand", "connection_cache_destinations", "fallback_relay", "tls_eccert_file", "tls_eckey_file"}
 
 // Client returns the options of the smtp or lmtp service svc; m is main.cf with its
 // own options.
@@ -47,7 +50,7 @@ func (k *Kit) Client(svc config.Service, m *config.Main) (o remote.Options, err 
 		}
 		m = m.With(over...)
 	}
-	if err := m.Decode(&o); err != nil {
+	if err := Decode(m, &o, &o.Cache); err != nil {
 		return o, err
 	}
 	o.Log, o.Own = k.Logs, ownAddrs

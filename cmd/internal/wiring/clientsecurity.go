@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -17,6 +19,7 @@ import (
 	"packetboat/internal/send/remote"
 	"packetboat/internal/send/remote/mechs"
 	"packetboat/internal/sys/config"
+	"packetboat/internal/sys/disk"
 )
 
 // clientParams are the parameters of smtp(8) that name tables and files, which
@@ -31,6 +34,8 @@ type clientParams struct {
 	DefaultCA    bool     `main:"tls_append_default_CA"`
 	Cert         string   `main:"smtp_tls_cert_file"`
 	Key          string   `main:"smtp_tls_key_file"`
+	ECCert       string   `main:"smtp_tls_eccert_file"`
+	ECKey        string   `main:"smtp_tls_eckey_file"`
 	Chain        []string `main:"smtp_tls_chain_files"`
 	PolicyMaps   string   `main:"smtp_tls_policy_maps"`
 	TrustAnchors []string `main:"smtp_tls_trust_anchor_file"`
@@ -188,18 +193,28 @@ func (k *Kit) folder(pool *x509.CertPool, path string) {
 	}
 }
 
-// clientCert reads the certificate that is shown to hosts that ask for one.
+// clientCert reads the certificates that are shown to hosts that ask for one.
 func (k *Kit) clientCert(m *config.Main, p *clientParams, o *remote.Options) error {
-	name, files := "smtp_tls_chain_files", p.Chain
-	if len(files) == 0 && p.Cert != "" && p.Cert != "none" {
-		name, files = "smtp_tls_cert_file", []string{p.Cert}
-		if p.Key != "" && p.Key != p.Cert {
-			files = append(files, p.Key)
+	if len(p.Chain) > 0 {
+		return k.addPair(m, "smtp_tls_chain_files", p.Chain, o)
+	}
+	for _, c := range [...]struct{ name, cert, key string }{{"smtp_tls_cert_file", p.Cert, p.Key}, {"smtp_tls_eccert_file", p.ECCert, p.ECKey}} {
+		if c.cert == "" || c.cert == "none" {
+			continue
+		}
+		files := []string{c.cert}
+		if c.key != "" && c.key != c.cert {
+			files = append(files, c.key)
+		}
+		if err := k.addPair(m, c.name, files, o); err != nil {
+			return err
 		}
 	}
-	if len(files) == 0 {
-		return nil
-	}
+	return nil
+}
+
+// addPair reads one certificate with its key.
+func (k *Kit) addPair(m *config.Main, name string, files []string, o *remote.Options) error {
 	var all []byte
 	for _, f := range files {
 		b, err := k.readKey(f)
@@ -212,7 +227,7 @@ func (k *Kit) clientCert(m *config.Main, p *clientParams, o *remote.Options) err
 	if err != nil {
 		return configError(m, name, fmt.Sprintf("%s: %v", strings.Join(files, ", "), err), "the certificate comes first, and its key must fit")
 	}
-	o.Certificates = []tls.Certificate{pair}
+	o.Certificates = append(o.Certificates, pair)
 	return nil
 }
 
@@ -246,11 +261,20 @@ func (k *Kit) sasl(m *config.Main, p *clientParams, o *remote.Options) error {
 		}
 		s.Allowed = list.Match
 	}
-	if p.FailureCache != "" {
-		k.clientLog().Warn("smtp_sasl_auth_cache_name is not supported: a refused password is tried again with each message")
-	}
+	s.RememberRefused = p.FailureCache != ""
+	s.ReadToken = k.readToken
 	o.SASL = &s
 	return nil
+}
+
+// readToken reads the file of a token, which another program writes: this process reads
+// it itself, or has it read where only root may.
+func (k *Kit) readToken(path string) ([]byte, error) {
+	b, err := disk.ReadFile(path)
+	if errors.Is(err, fs.ErrPermission) {
+		return k.readKey(path)
+	}
+	return b, err
 }
 
 // senderPassword looks passwords up by the sender's address (mail_addr_find(3)).

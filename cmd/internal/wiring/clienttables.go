@@ -22,6 +22,8 @@ type outgoing struct {
 	Statuses    []string `main:"smtp_delivery_status_filter"`
 	DiscardMaps []string `main:"smtp_discard_ehlo_keyword_address_maps"`
 	PerSite     []string `main:"smtp_tls_per_site"`
+	OnDemand    bool     `main:"smtp_connection_cache_on_demand"`
+	CacheDests  []string `main:"smtp_connection_cache_destinations"`
 }
 
 // outgoingTwins gives the parameters of lmtp(8) the names of smtp(8), as remote
@@ -53,6 +55,14 @@ func (k *Kit) tables(m *config.Main, o *remote.Options) (err error) {
 		return err
 	}
 	opts := k.Tables(m)
+	o.Cache.NotOnDemand = !p.OnDemand
+	if len(p.CacheDests) > 0 {
+		list, err := table.OpenList(p.CacheDests, table.Exact, opts)
+		if err != nil {
+			return configError(m, "smtp_connection_cache_destinations", err.Error(), "name next hops and hosts")
+		}
+		o.Cache.Always = func(name string) (bool, error) { return list.Match(context.Background(), name) }
+	}
 	o.Resolver = k.Names
 	if o.Convert.Generic, err = k.Router.Generic("smtp_generic_maps", p.Generic, opts); err != nil {
 		return configError(m, "smtp_generic_maps", err.Error(), "correct the table")

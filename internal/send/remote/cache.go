@@ -5,8 +5,18 @@ import (
 	"time"
 )
 
-// The figures of the connection cache (smtp_connection_cache_time_limit,
-// smtp_connection_reuse_time_limit of postconf(5)).
+// CacheOptions say how long connections are kept for the next message.
+type CacheOptions struct {
+	NotOnDemand bool          // smtp_connection_cache_on_demand = no
+	Idle        time.Duration `main:"smtp_connection_cache_time_limit"`  // 0 = 2 s
+	Age         time.Duration `main:"smtp_connection_reuse_time_limit"`  // 0 = 300 s
+	Uses        int           `main:"smtp_connection_reuse_count_limit"` // messages; 0 = any number
+	// Always names next hops and hosts whose connections are kept after every message
+	// (smtp_connection_cache_destinations); nil = none.
+	Always func(name string) (bool, error)
+}
+
+// The figures of the connection cache.
 const (
 	cacheTime = 2 * time.Second   // an idle connection is kept
 	reuseTime = 300 * time.Second // age at which a connection is used no more
@@ -14,9 +24,10 @@ const (
 )
 
 // cache keeps connections for the next message to the same host. It does so on
-// demand, as smtp_connection_cache_on_demand says: a host that gets one message
-// now and then is left at once.
+// demand, unless smtp_connection_cache_on_demand says no: a host that gets one
+// message now and then is left at once.
 type cache struct {
+	o    CacheOptions
 	mu   sync.Mutex
 	idle map[string][]*session // by terms.key()
 	n    int
@@ -30,7 +41,7 @@ func (c *cache) busy(key string) bool {
 	now := time.Now()
 	if len(c.last) > cacheSize {
 		for k, t := range c.last {
-			if now.Sub(t) > cacheTime {
+			if now.Sub(t) > c.o.Idle {
 				delete(c.last, k)
 			}
 		}
@@ -40,7 +51,25 @@ func (c *cache) busy(key string) bool {
 	}
 	before := c.last[key]
 	c.last[key] = now
-	return now.Sub(before) < cacheTime
+	return !c.o.NotOnDemand && now.Sub(before) < c.o.Idle
+}
+
+// always tells whether connections to a next hop or host are kept in any case.
+func (t *Transport) always(tm *terms, h host) bool {
+	f := t.opts.Cache.Always
+	if f == nil {
+		return false
+	}
+	for _, name := range [...]string{tm.dest, h.name} {
+		yes, err := f(name)
+		if err != nil {
+			t.log.Warn("%s: %s", t.param("connection_cache_destinations"), err.Error())
+		}
+		if yes {
+			return true
+		}
+	}
+	return false
 }
 
 // take returns an idle connection to a host, nil without one. Whether it still
@@ -75,13 +104,14 @@ func (c *cache) keep(s *session) {
 	key := s.terms.key(s.host)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if s.broken || !s.wanted || c.n >= cacheSize || time.Since(s.opened) > reuseTime {
+	worn := time.Since(s.opened) > c.o.Age || c.o.Uses > 0 && s.uses >= c.o.Uses
+	if s.broken || !s.wanted || c.n >= cacheSize || worn {
 		go s.close()
 		return
 	}
 	c.idle[key] = append(c.idle[key], s)
 	c.n++
-	s.expire = time.AfterFunc(cacheTime, func() { c.expired(key, s) })
+	s.expire = time.AfterFunc(c.o.Idle, func() { c.expired(key, s) })
 }
 
 // expired closes a connection that stayed idle.
@@ -105,7 +135,7 @@ func (t *Transport) reuse(key string) *session {
 		if s == nil {
 			return nil
 		}
-		r, err := s.command(t.opts.MailTimeout, "sending RSET", "RSET")
+		r, err := s.command(t.opts.RSETTimeout, "sending RSET", "RSET")
 		if err == nil && !r.failed() {
 			return s
 		}

@@ -28,6 +28,9 @@ func (t *Transport) daneState(ctx context.Context, p policy, h host) (policy, er
 	if h.unix != "" || certs.IsAddress(h.name) || h.insecureMX && only {
 		return weaker(levelMay, "non DNSSEC destination")
 	}
+	if l, ok := parseLevel(t.opts.InsecureMX); ok && h.insecureMX && l < levelDane {
+		return weaker(l, "non DNSSEC destination")
+	}
 	secure, err := t.opts.Resolver.SecureAddrs(ctx, h.name)
 	if err != nil {
 		return p, errorf("4.7.5", "TLSA lookup error for %s:%s", h.name, h.port)
@@ -47,7 +50,7 @@ func (t *Transport) daneState(ctx context.Context, p policy, h host) (policy, er
 	for _, r := range list {
 		records = append(records, dane.Record(r))
 	}
-	if p.tlsa = dane.Usable(records); len(p.tlsa) == 0 {
+	if p.tlsa = dane.Usable(records, t.opts.Digests); len(p.tlsa) == 0 {
 		return weaker(levelEncrypt, "TLSA records unusable")
 	}
 	return p, nil

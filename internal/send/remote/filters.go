@@ -9,6 +9,7 @@ import (
 
 	"packetboat/internal/mail"
 	"packetboat/internal/send/remote/convert"
+	"packetboat/internal/send/remote/replies"
 )
 
 // filterTime has look-ups of filters end with their session.
@@ -59,7 +60,7 @@ func (t *Transport) filterStatus(st *mail.Status) *mail.Status {
 }
 
 // validCode tells an enhanced status code (RFC 3463).
-func validCode(s string) bool { return enhanced([]byte(s[:min(1, len(s))]+"00 "+s+" ")) != "" }
+func validCode(s string) bool { return replies.Enhanced([]byte(s[:min(1, len(s))]+"00 "+s+" ")) != "" }
 
 // discarded returns the extensions that smtp_discard_ehlo_keywords hides, in
 // capitals.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"packetboat/internal/mail"
+	"packetboat/internal/send/remote/replies"
 )
 
 // greet does all that comes before MAIL FROM: greeting, EHLO, STARTTLS, AUTH.
@@ -101,12 +102,12 @@ func (s *session) hear(verb string) (reply, error) {
 		if err != nil {
 			return r, s.lost(err)
 		}
-		code, more, ok := parseReplyLine(line)
+		code, more, ok := replies.Parse(line)
 		if !ok {
 			break
 		}
 		if n == 0 {
-			r = reply{code: code, text: string(line), dsn: enhanced(line)}
+			r = reply{code: code, text: string(line), dsn: replies.Enhanced(line)}
 		} else if code == 250 && len(line) > 4 {
 			s.extension(string(line[4:]))
 		}

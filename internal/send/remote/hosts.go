@@ -107,9 +107,19 @@ func (t *Transport) exchangers(ctx context.Context, domain, port string) ([]host
 		list[i].insecureMX = !secure
 	}
 	if len(list) == 0 {
-		return nil, statusOf(err)
+		return nil, t.noAddress(err)
 	}
 	return t.ordered(t.withoutLoop(list, domain))
+}
+
+// noAddress is the status of a domain none of whose MX hosts has an address
+// (smtp_defer_if_no_mx_address_found).
+func (t *Transport) noAddress(err error) error {
+	st := mail.AsStatus(statusOf(err))
+	if t.opts.DeferIfNoMXFound && !st.Temporary() {
+		st.Outcome, st.Code = mail.Deferred, "4"+st.Code[1:]
+	}
+	return st
 }
 
 // maxSilent is how many hosts of an MX set are asked for in vain while no name server
@@ -146,6 +156,9 @@ func (t *Transport) addresses(ctx context.Context, name, port string, pref uint1
 	addrs, err := t.opts.Resolver.Addrs(ctx, name, t.network())
 	if err != nil {
 		return nil, err
+	}
+	if t.opts.CNAMEOverrides {
+		name = t.opts.Resolver.Canonical(ctx, name)
 	}
 	list := make([]host, len(addrs))
 	for i, a := range addrs {

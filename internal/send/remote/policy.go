@@ -130,6 +130,12 @@ func (t *Transport) terms(ctx context.Context, job *mail.Job, site string, h hos
 			return nil, err
 		}
 	}
+	if p := &out.policy; job.Env.RequireTLS && !t.opts.LMTP && p.level < levelVerify && h.unix == "" {
+		p.level, p.strict, p.match, p.sni = levelSecure, true, []string{"hostname"}, "hostname"
+		if err := t.complete(p, out.dest); err != nil {
+			return nil, err
+		}
+	}
 	return out, t.credentials(ctx, job, h, out)
 }
 

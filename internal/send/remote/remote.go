@@ -10,11 +10,13 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"sync"
 	"time"
 
 	"packetboat/internal/mail"
 	"packetboat/internal/send/remote/certs"
 	"packetboat/internal/send/remote/convert"
+	"packetboat/internal/send/remote/mechs"
 	"packetboat/internal/sys/dns"
 	"packetboat/internal/sys/maillog"
 	"packetboat/internal/trust/tlsrpt"
@@ -72,18 +74,29 @@ type Options struct {
 	IgnoreMXLookup    bool `main:"ignore_mx_lookup_error"`
 	DeferIfNoMXFound  bool `main:"smtp_defer_if_no_mx_address_found"`
 
-	Balance         bool     `main:"smtp_balance_inet_protocols"` // no family of addresses may use up AddressLimit
-	BindEnforce     bool     `main:"smtp_bind_address_enforce"`   // mail waits rather than leave from another address
-	Fallback        []string `main:"smtp_fallback_relay"`         // next hops for what no host of its own took
-	BestMX          string   `main:"best_mx_transport"`           // takes mail whose best MX host we are
-	ForceTLSA       bool     `main:"smtp_tls_force_insecure_host_tlsa_lookup"`
-	DNSSupport      string   `main:"smtp_dns_support_level"` // dnssec for the levels of DANE
-	NoDNS           bool     `main:"disable_dns_lookups"`
-	NoConversion    bool     `main:"disable_mime_output_conversion"`
-	NeverEHLO       bool     `main:"smtp_never_send_ehlo"`
-	Discard         []string `main:"smtp_discard_ehlo_keywords"`
-	XForward        bool     `main:"smtp_send_xforward_command"`
-	XForwardTimeout time.Duration
+	Balance         bool          `main:"smtp_balance_inet_protocols"` // no family of addresses may use up AddressLimit
+	BindEnforce     bool          `main:"smtp_bind_address_enforce"`   // mail waits rather than leave from another address
+	Fallback        []string      `main:"smtp_fallback_relay"`         // next hops for what no host of its own took; also lmtp_fallback_relay
+	BestMX          string        `main:"best_mx_transport"`           // takes mail whose best MX host we are
+	ForceTLSA       bool          `main:"smtp_tls_force_insecure_host_tlsa_lookup"`
+	DNSSupport      string        `main:"smtp_dns_support_level"` // dnssec for the levels of DANE
+	NoDNS           bool          `main:"disable_dns_lookups"`
+	NoConversion    bool          `main:"disable_mime_output_conversion"`
+	NeverEHLO       bool          `main:"smtp_never_send_ehlo"`
+	Discard         []string      `main:"smtp_discard_ehlo_keywords"`
+	XForward        bool          `main:"smtp_send_xforward_command"`
+	XForwardTimeout time.Duration `main:"smtp_xforward_timeout"`
+	RSETTimeout     time.Duration `main:"smtp_rset_timeout"`
+	VerifyTarget    string        `main:"smtp_address_verify_target"` // rcpt or data
+	DummyAuth       bool          `main:"smtp_send_dummy_mail_auth"`
+	CNAMEOverrides  bool          `main:"smtp_cname_overrides_servername"`
+	Deadline        bool          `main:"smtp_per_request_deadline"` // of a whole message, by MinRate
+	MinRate         int           `main:"smtp_min_data_rate"`        // octets a second
+	InsecureMX      string        `main:"smtp_tls_dane_insecure_mx_policy"`
+	Digests         []string      `main:"tls_dane_digests"` // of TLSA records, the best first
+	NoteOffer       bool          `main:"smtp_tls_note_starttls_offer"`
+	AssumeFinal     bool          `main:"lmtp_assume_final"`
+	Cache           CacheOptions
 	DiscardMaps     Table           // smtp_discard_ehlo_keyword_address_maps, asked by the host's address
 	Replies         Table           // smtp_reply_filter: a reply line becomes another one
 	Statuses        Table           // smtp_delivery_status_filter: "x.y.z text" becomes another one
@@ -104,6 +117,7 @@ type Options struct {
 const (
 	defConnect      = 30 * time.Second
 	defCommand      = 300 * time.Second
+	defRSET         = 20 * time.Second
 	defDataInit     = 120 * time.Second
 	defDataXfer     = 180 * time.Second
 	defDataDone     = 600 * time.Second
@@ -111,6 +125,7 @@ const (
 	defSessionLimit = 2
 	defLineLimit    = 998
 	defVerifyDepth  = 9
+	defMinRate      = 500
 	defMinBackoff   = 300 * time.Second
 )
 
@@ -120,9 +135,10 @@ type Transport struct {
 	level level
 	log   *maillog.Log
 	cache cache
-	// stsRoots may vouch for hosts under MTA-STS: without authorities of the
-	// administrator's the system's, since the whole world is meant.
-	stsRoots *x509.CertPool
+	// roots may vouch for hosts under MTA-STS and REQUIRETLS: without authorities of
+	// the administrator's the system's, since the whole world is meant.
+	roots  func() *x509.CertPool
+	logins mechs.Failures // passwords that hosts refused
 }
 
 // New returns a Transport, with the defaults of postconf(5) for zero fields.
@@ -135,6 +151,7 @@ func New(o Options) *Transport {
 		{&o.RcptTimeout, defCommand}, {&o.DataInitTimeout, defDataInit}, {&o.DataXferTimeout, defDataXfer},
 		{&o.DataDoneTimeout, defDataDone}, {&o.QuitTimeout, defCommand},
 		{&o.StartTLSTimeout, defCommand}, {&o.MinBackoff, defMinBackoff}, {&o.XForwardTimeout, defCommand},
+		{&o.RSETTimeout, defRSET}, {&o.Cache.Idle, cacheTime}, {&o.Cache.Age, reuseTime},
 	} {
 		if *d.field <= 0 {
 			*d.field = d.value
@@ -144,17 +161,22 @@ func New(o Options) *Transport {
 		field *int
 		value int
 	}{{&o.AddressLimit, defAddressLimit}, {&o.SessionLimit, defSessionLimit}, {&o.LineLimit, defLineLimit},
-		{&o.VerifyDepth, defVerifyDepth}} {
+		{&o.VerifyDepth, defVerifyDepth}, {&o.MinRate, defMinRate}} {
 		if *d.field <= 0 {
 			*d.field = d.value
 		}
 	}
 	o.setNames()
 	o.setTLS()
-	t := &Transport{opts: o, log: o.Log.Program(o.Program), stsRoots: o.Roots}
-	if t.stsRoots == nil && o.STS != nil {
-		t.stsRoots, _ = x509.SystemCertPool() // nil: nobody is trusted, and mail waits
-	}
+	t := &Transport{opts: o, log: o.Log.Program(o.Program)}
+	t.cache.o = o.Cache
+	t.roots = sync.OnceValue(func() *x509.CertPool {
+		if t.opts.Roots != nil {
+			return t.opts.Roots
+		}
+		pool, _ := x509.SystemCertPool() // nil: nobody is trusted, and mail waits
+		return pool
+	})
 	// A word that Check refuses never means less than TLS without exception.
 	if l, ok := parseLevel(o.TLSLevel); ok {
 		t.level = l
@@ -304,7 +326,7 @@ func (t *Transport) open(ctx context.Context, h host, tm *terms) (*session, erro
 			return nil, err
 		}
 	}
-	s.wanted = wanted
+	s.wanted = wanted || t.always(tm, h)
 	return s, nil
 }
 
@@ -364,6 +386,10 @@ func (a *attempt) settle(i int, r mail.Result) {
 // finish reports the last word on every recipient.
 func (a *attempt) finish() {
 	for i, r := range a.last {
+		if r.Status != nil && r.Status.Code == codeRequireTLS { // RFC 8689 section 4.2.1: it is not to wait for a better world
+			st := *r.Status
+			st.Outcome, st.Code, r.Status = mail.Bounced, "5"+st.Code[1:], &st
+		}
 		if r.Status == nil { // no host was tried: limits of zero hosts cannot happen, but mail must wait if they do
 			r = mail.Result{Status: mail.Defer("4.3.0", "no host was tried for %s", a.job.Nexthop), Relay: "none"}
 		}

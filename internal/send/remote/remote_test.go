@@ -316,21 +316,6 @@ func TestLMTP(t *testing.T) {
 	want(t, r[1], mail.Deferred, "4.2.2", "full")
 }
 
-func FuzzReplyLine(f *testing.F) {
-	for _, s := range []string{"250 ok", "250-ok", "250", "2", "550 5.1.1 x", "999 x", "250x"} {
-		f.Add([]byte(s))
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		code, _, ok := parseReplyLine(b)
-		if ok && (code < 200 || code > 599) {
-			t.Fatalf("%q: code %d", b, code)
-		}
-		if e := enhanced(b); e != "" && e[0] != b[0] {
-			t.Fatalf("%q: %q", b, e)
-		}
-	})
-}
-
 // TestReuse: messages that follow each other closely share a connection, and a
 // connection that died meanwhile is replaced without harm.
 func TestReuse(t *testing.T) {

@@ -2,6 +2,7 @@ package remote
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
 	"slices"
@@ -31,6 +32,18 @@ type SASL struct {
 	Verified []string `main:"smtp_sasl_tls_verified_security_options"`
 	// SoftBounce makes mail wait where the host refuses our password for ever.
 	SoftBounce bool `main:"smtp_sasl_auth_soft_bounce"`
+	// RememberRefused has a password that a host refused not offered to it again for
+	// CacheTime (smtp_sasl_auth_cache_name). It is remembered until the next start.
+	RememberRefused bool
+	CacheTime       time.Duration `main:"smtp_sasl_auth_cache_time"` // 0 = 90 days
+	AuthzID         bool          `main:"send_cyrus_sasl_authzid"`   // the user's name as authorization id too
+	// ReadToken reads the file of an OAuth 2.0 token; nil = there are none.
+	ReadToken func(path string) ([]byte, error)
+}
+
+// loginKey names one host, user and password. No password is kept.
+func (s *session) loginKey() [sha256.Size]byte {
+	return sha256.Sum256(fmt.Appendf(nil, "%q %q %q", s.host.name, s.terms.user, s.terms.secret))
 }
 
 // The figures of a login.
@@ -88,6 +101,11 @@ func (s *session) login(ctx context.Context) error {
 	if len(list) == 0 {
 		return errorf("4.7.0", "SASL authentication failed: server %s offered no compatible authentication mechanisms for this type of connection security", s.host)
 	}
+	if o := s.t.opts.SASL; o.RememberRefused {
+		if r, ok := s.t.logins.Find(s.loginKey()); ok {
+			return s.refusedLogin(reply{code: r.Code, text: r.Text, dsn: r.DSN}, "SASL [CACHED] authentication failed")
+		}
+	}
 	return s.authenticate(list)
 }
 
@@ -132,7 +150,11 @@ func (s *session) demanded() mechs.Property {
 // choose takes the best mechanism that the host offers and that is good enough.
 func (s *session) choose(list []string) (mechs.Mechanism, error) {
 	want := s.demanded()
-	for _, m := range mechs.All() {
+	for _, m := range mechs.All(s.t.opts.SASL.AuthzID) {
+		// A password is no token: one is sent only where main.cf speaks of tokens.
+		if m.Token && s.t.opts.SASL.Allowed == nil && !strings.HasPrefix(s.terms.secret, "/") {
+			continue
+		}
 		if m.Has&want == want && slices.Contains(list, m.Name) {
 			return m, nil
 		}
@@ -153,7 +175,12 @@ func (s *session) authenticate(list []string) error {
 	if err != nil {
 		return s.cannot(err)
 	}
-	c := m.Make(s.terms.user, s.terms.secret)
+	secret, err := s.secret(m)
+	if err != nil {
+		s.t.log.Warn("%s: %s", s.t.param("sasl_password_maps"), err.Error())
+		return errorf("4.7.0", "Temporary authentication failure")
+	}
+	c := m.Make(s.terms.user, secret)
 	name, first, err := c.Start()
 	if err != nil {
 		return s.cannot(mechs.ErrProtocol)
@@ -181,6 +208,20 @@ func (s *session) authenticate(list []string) error {
 	}
 }
 
+// secret is what a mechanism logs in with: the password of the table, or for OAuth 2.0
+// a token, which may stand in a file that another program keeps fresh.
+func (s *session) secret(m mechs.Mechanism) (string, error) {
+	read := s.t.opts.SASL.ReadToken
+	if !m.Token || read == nil || !strings.HasPrefix(s.terms.secret, "/") {
+		return s.terms.secret, nil
+	}
+	b, err := read(s.terms.secret)
+	if err != nil {
+		return "", err
+	}
+	return mechs.Token(b, time.Now())
+}
+
 // respond makes the answer to a challenge.
 func respond(c sasl.Client, r reply) (string, error) {
 	text := ""
@@ -204,8 +245,17 @@ func (s *session) outcome(r reply, c sasl.Client) error {
 		}
 		return nil
 	}
+	// Only 535 speaks of the password; other codes may be another moment's matter.
+	if o := s.t.opts.SASL; o.RememberRefused && r.code == 535 {
+		s.t.logins.Note(s.loginKey(), mechs.Refusal{Code: r.code, Text: r.text, DSN: r.dsn}, o.CacheTime)
+	}
+	return s.refusedLogin(r, "SASL authentication failed")
+}
+
+// refusedLogin is the status of a login that the host refused.
+func (s *session) refusedLogin(r reply, what string) error {
 	st := s.refusal(r, "")
-	st.Text = fmt.Sprintf("SASL authentication failed; server %s said: %s", s.host, r.text)
+	st.Text = fmt.Sprintf("%s; server %s said: %s", what, s.host, r.text)
 	if s.t.opts.SASL.SoftBounce && !st.Temporary() {
 		st.Outcome, st.Code = mail.Deferred, "4"+st.Code[1:]
 	}

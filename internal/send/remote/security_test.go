@@ -77,6 +77,13 @@ func (a *authority) sign(c *x509.Certificate) (*x509.Certificate, *ecdsa.Private
 	return out, key, der
 }
 
+// pool is what trusts it.
+func (a *authority) pool() *x509.CertPool {
+	p := x509.NewCertPool()
+	p.AddCert(a.cert)
+	return p
+}
+
 // leaf makes a host's certificate; a nil authority signs with its own key.
 func (a *authority) leaf(t *testing.T, change func(*x509.Certificate), names ...string) *tls.Certificate {
 	if a == nil {

@@ -7,24 +7,18 @@ import (
 	"io"
 	"net"
 	"os"
-	"strconv"
-	"strings"
 	"time"
 
 	"packetboat/internal/mail"
+	"packetboat/internal/send/remote/replies"
 	"packetboat/internal/sys/proc"
 	"packetboat/internal/trust/tlsrpt"
 )
 
 // Limits on what a remote host may say; a hostile one is cut off, never stored.
 const (
-	maxReplyLine  = 2048 // octets of one reply line (RFC 5321 section 4.5.3.1.5 asks for 512)
 	maxReplyLines = 200  // lines of one reply
 	maxReplyText  = 4096 // octets of one reply kept for the log and the bounce
-
-	// maxFlood is how many octets without a line end are read: an endless line would
-	// keep us busy until the time is over.
-	maxFlood = 64 << 10
 )
 
 // session is one connection to one host.
@@ -122,13 +116,13 @@ func (s *session) read(timeout time.Duration, doing string) (reply, error) {
 		if err != nil {
 			return r, s.lost(err)
 		}
-		code, more, ok := parseReplyLine(line)
+		code, more, ok := replies.Parse(line)
 		if !ok || n >= maxReplyLines {
 			s.broken = true
 			return r, errorf("4.5.0", "host %s sent a malformed or endless reply while %s", s.host, doing)
 		}
 		if n == 0 {
-			r.code, r.dsn = code, enhanced(line)
+			r.code, r.dsn = code, replies.Enhanced(line)
 		}
 		if len(text)+len(line) < maxReplyText {
 			if n > 0 {
@@ -145,82 +139,17 @@ func (s *session) read(timeout time.Duration, doing string) (reply, error) {
 
 // line reads one line without its end, and as smtp_reply_filter wants it.
 func (s *session) line() ([]byte, error) {
-	b, err := s.rawLine()
+	b, err := replies.Line(s.r)
 	if err != nil || s.t.opts.Replies == nil {
 		return b, err
 	}
 	return s.t.filterReply(b), nil
 }
 
-// errFlood ends a conversation with a host that sends a line without an end.
-var errFlood = errors.New("endless line")
-
-// rawLine reads one line as it came; what is longer than maxReplyLine is cut.
-func (s *session) rawLine() ([]byte, error) {
-	var out []byte
-	for n := 0; ; {
-		b, err := s.r.ReadSlice('\n')
-		if n += len(b); n > maxFlood {
-			return nil, errFlood
-		}
-		if room := maxReplyLine - len(out); room > 0 {
-			out = append(out, b[:min(len(b), room)]...)
-		}
-		if err == nil {
-			break
-		}
-		if !errors.Is(err, bufio.ErrBufferFull) {
-			return nil, err
-		}
-	}
-	for len(out) > 0 && (out[len(out)-1] == '\n' || out[len(out)-1] == '\r') {
-		out = out[:len(out)-1]
-	}
-	for i, c := range out {
-		if c < ' ' || c == 0x7f {
-			out[i] = '?'
-		}
-	}
-	return out, nil
-}
-
-// parseReplyLine reads "250-text", "250 text" or "250".
-func parseReplyLine(b []byte) (code int, more, ok bool) {
-	if len(b) < 3 {
-		return 0, false, false
-	}
-	code, err := strconv.Atoi(string(b[:3]))
-	if err != nil || code < 200 || code > 599 {
-		return 0, false, false
-	}
-	if len(b) > 3 && b[3] != ' ' && b[3] != '-' {
-		return 0, false, false
-	}
-	return code, len(b) > 3 && b[3] == '-', true
-}
-
-// enhanced returns the status code x.y.z (RFC 2034) behind the reply code.
-func enhanced(line []byte) string {
-	if len(line) < 9 {
-		return ""
-	}
-	word, _, _ := strings.Cut(string(line[4:]), " ")
-	parts := strings.Split(word, ".")
-	if len(parts) != 3 || len(parts[0]) != 1 || !strings.Contains("245", parts[0]) || parts[0][0] != line[0] {
-		return ""
-	}
-	for _, p := range parts {
-		if n, err := strconv.Atoi(p); err != nil || n < 0 || n > 999 {
-			return ""
-		}
-	}
-	return word
-}
-
 // lost makes an error of a connection that ended or timed out.
 func (s *session) lost(err error) error {
 	s.broken = true
-	if errors.Is(err, errFlood) {
+	if errors.Is(err, replies.ErrFlood) {
 		return errorf("4.5.0", "host %s sent a malformed or endless reply while %s", s.host, s.doing)
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {

@@ -32,9 +32,7 @@ func (a *attempt) sites(ctx context.Context) (passed bool) {
 		list = strings.FieldsFunc(a.job.Nexthop, isSeparator)
 	}
 	own := len(list)
-	if !o.LMTP {
-		list = append(list, o.Fallback...)
-	}
+	list = append(list, o.Fallback...)
 	if len(list) == 0 {
 		list = []string{a.job.Nexthop}
 	}

@@ -50,7 +50,7 @@ func (t *Transport) stsState(ctx context.Context, tm *terms, h host) error {
 // vouched holds a certificate against MTA-STS (RFC 8461 section 4.1): an authority that
 // is trusted, and the host's own name, where "*" stands for one label.
 func (s *session) vouched(list []*x509.Certificate) error {
-	if err := certs.Chain(list, s.t.stsRoots, s.t.opts.VerifyDepth, s.tlsName()); err != nil {
+	if err := certs.Chain(list, s.t.roots(), s.t.opts.VerifyDepth, s.tlsName()); err != nil {
 		return err
 	}
 	if err := list[0].VerifyHostname(strings.TrimSuffix(s.host.name, ".")); err != nil {

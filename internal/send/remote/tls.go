@@ -19,6 +19,9 @@ import (
 // lowered by what the host says or does not say.
 func (s *session) secure(ctx context.Context) error {
 	l := s.terms.level
+	if l == levelNone && s.t.opts.NoteOffer && s.has("STARTTLS") {
+		s.t.log.Info("Host offered STARTTLS: [%s]", s.host.name)
+	}
 	if s.isTLS || l == levelNone {
 		return nil
 	}

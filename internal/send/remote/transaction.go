@@ -41,8 +41,9 @@ func (s *session) transaction(a *attempt, at stamp) {
 }
 
 // probe asks whether the host would take the recipients, and sends nothing
-// (smtp_address_verify_target = rcpt). RSET comes with the next use of the
-// connection.
+// (smtp_address_verify_target = rcpt), or after them the beginning of a message
+// (data), which some hosts need to make up their minds. RSET comes with the next use
+// of the connection.
 func (s *session) probe(a *attempt, rcpts []int, at stamp) {
 	r, err := s.command(s.t.opts.MailTimeout, "sending MAIL FROM", s.mailLine(a.job))
 	switch {
@@ -53,6 +54,7 @@ func (s *session) probe(a *attempt, rcpts []int, at stamp) {
 		a.failAll(at(mail.Result{Status: s.refusal(r, "MAIL FROM command")}))
 		return
 	}
+	taken := map[int]*mail.Status{}
 	for _, i := range rcpts {
 		r, err := s.command(s.t.opts.RcptTimeout, "sending RCPT TO", s.rcptLine(a.job.Rcpts[i]))
 		if err != nil {
@@ -64,6 +66,29 @@ func (s *session) probe(a *attempt, rcpts []int, at stamp) {
 			st = s.refusal(r, "RCPT TO command")
 		} else if r.dsn != "" {
 			st.Code = r.dsn
+		}
+		if st.Outcome == mail.Sent && s.t.opts.VerifyTarget == "data" {
+			taken[i] = st
+			continue
+		}
+		a.settle(i, at(mail.Result{Status: st}))
+	}
+	if len(taken) > 0 {
+		s.probeData(a, taken, at)
+	}
+}
+
+// probeData asks for permission to send a message. The connection ends then, since
+// nothing but a message can follow.
+func (s *session) probeData(a *attempt, taken map[int]*mail.Status, at stamp) {
+	r, err := s.command(s.t.opts.DataInitTimeout, "sending DATA command", "DATA")
+	s.broken = s.broken || r.code == 354
+	for i, st := range taken {
+		switch {
+		case err != nil:
+			st = mail.AsStatus(err)
+		case r.code != 354:
+			st = s.refusal(r, "DATA command")
 		}
 		a.settle(i, at(mail.Result{Status: st}))
 	}
@@ -77,8 +102,27 @@ func (s *session) unable(job *mail.Job) *mail.Status {
 	if job.Env.SMTPUTF8 && !s.has("SMTPUTF8") {
 		return mail.Bounce("5.6.7", "SMTPUTF8 is required, but was not offered by host %s", s.host)
 	}
-	if job.Env.RequireTLS && !s.isTLS && s.host.unix == "" {
-		return mail.Defer("4.7.4", "TLS is required, but was not offered by host %s", s.host)
+	if job.Env.RequireTLS && s.host.unix == "" && !s.t.opts.LMTP {
+		return s.unfit()
+	}
+	return nil
+}
+
+// codeRequireTLS marks what keeps a message that asks for REQUIRETLS from a host. Another
+// host may do; when none does the message is returned (RFC 8689 sections 4.2.1 and 5).
+const codeRequireTLS = "4.7.30"
+
+// unfit says why a host may not have a message that asks for REQUIRETLS: the way to it
+// must be known for sure, and encrypted, its certificate verified, and it must promise to
+// keep to it.
+func (s *session) unfit() *mail.Status {
+	switch {
+	case !s.isTLS || !s.matched:
+		return mail.Defer(codeRequireTLS, "REQUIRETLS: no verified TLS with host %s", s.host)
+	case !s.has("REQUIRETLS"):
+		return mail.Defer(codeRequireTLS, "REQUIRETLS is required, but was not offered by host %s", s.host)
+	case !s.terms.exact && s.host.insecureMX && (s.terms.sts == nil || !s.terms.sts.Matches(s.host.name)):
+		return mail.Defer(codeRequireTLS, "REQUIRETLS: neither DNSSEC nor MTA-STS names host %s", s.host)
 	}
 	return nil
 }
@@ -221,9 +265,7 @@ func (s *session) content(job *mail.Job) error {
 		return errorf("4.3.0", "cannot read queue file %s: %s", job.ID, err.Error())
 	}
 	defer c.Close()
-	w := &convert.Dots{W: s.w, Limit: s.t.opts.LineLimit, Deadline: func() {
-		s.conn.SetWriteDeadline(time.Now().Add(s.t.opts.DataXferTimeout))
-	}}
+	w := &convert.Dots{W: s.w, Limit: s.t.opts.LineLimit, Deadline: s.patience(job.Size)}
 	if err := w.Copy(s.convert(c.Reader(), job)); err != nil {
 		if st, ok := errors.AsType[*mail.Status](err); ok {
 			s.broken = true // without the dot the host throws away what it has
@@ -237,6 +279,19 @@ func (s *session) content(job *mail.Job) error {
 		return s.lost(err)
 	}
 	return nil
+}
+
+// patience sets the time limit of sending a message: anew for each part, or with
+// smtp_per_request_deadline once for all of it, by its size and the least rate.
+func (s *session) patience(size int64) func() {
+	o := &s.t.opts
+	end := time.Now().Add(o.DataXferTimeout + time.Duration(size/int64(o.MinRate))*time.Second)
+	return func() {
+		if !o.Deadline {
+			end = time.Now().Add(o.DataXferTimeout)
+		}
+		s.conn.SetWriteDeadline(end)
+	}
 }
 
 // verdict reads the answer to the message: one for all, with LMTP one each
@@ -260,8 +315,11 @@ func (s *session) verdict(a *attempt, accepted []int, at stamp) {
 			}
 			st := mail.OK(code, "%s", r.text)
 			st.MTA, st.Remote, st.Action = s.host.name, r.text, mail.Relayed
-			if s.has("DSN") {
+			switch {
+			case s.has("DSN"):
 				st.Action = mail.PassedOn
+			case s.t.opts.LMTP && s.t.opts.AssumeFinal:
+				st.Action = "" // delivered, as far as reports go
 			}
 			a.settle(i, at(mail.Result{Status: st}))
 		}
@@ -281,6 +339,12 @@ func (s *session) mailLine(job *mail.Job) string {
 	}
 	if env.SMTPUTF8 {
 		b.WriteString(" SMTPUTF8")
+	}
+	if env.RequireTLS && s.has("REQUIRETLS") {
+		b.WriteString(" REQUIRETLS")
+	}
+	if s.has("AUTH") && s.t.opts.DummyAuth {
+		b.WriteString(" AUTH=<>")
 	}
 	if s.has("DSN") {
 		if env.Ret != "" {

@@ -9,6 +9,8 @@ import (
 	"crypto/sha512"
 	"crypto/x509"
 	"errors"
+	"slices"
+	"strings"
 )
 
 // Record is one TLSA record.
@@ -26,8 +28,38 @@ const (
 )
 
 // Usable returns the records that can be used. None of several means: encrypt, but
-// there is nothing to verify with (RFC 7672 section 2.2).
-func Usable(list []Record) (out []Record) {
+// there is nothing to verify with (RFC 7672 section 2.2). digests are the names of those
+// that count, the best first (tls_dane_digests; empty = sha512 sha256): of records that
+// differ in the digest alone the best counts (RFC 7671 section 9).
+func Usable(list []Record, digests []string) (out []Record) {
+	if len(digests) == 0 {
+		digests = []string{"sha512", "sha256"}
+	}
+	rank := func(r *Record) int {
+		name := map[uint8]string{1: "sha256", 2: "sha512"}[r.Matching]
+		return slices.IndexFunc(digests, func(d string) bool { return strings.EqualFold(d, name) })
+	}
+	best := map[[2]uint8]int{}
+	for _, r := range wellFormed(list) {
+		if r.Matching == 0 {
+			out = append(out, r)
+			continue
+		}
+		kind, at := [2]uint8{r.Usage, r.Selector}, rank(&r)
+		if old, ok := best[kind]; at >= 0 && (!ok || at < old) {
+			best[kind] = at
+		}
+	}
+	for _, r := range wellFormed(list) {
+		if at, ok := best[[2]uint8{r.Usage, r.Selector}]; ok && r.Matching != 0 && rank(&r) == at {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// wellFormed returns the records whose fields make sense.
+func wellFormed(list []Record) (out []Record) {
 	for _, r := range list {
 		size := map[uint8]int{1: sha256.Size, 2: sha512.Size}[r.Matching]
 		known := r.Usage == usageTA || r.Usage == usageEE

@@ -10,6 +10,7 @@ import (
 	"crypto/x509/pkix"
 	"errors"
 	"math/big"
+	"slices"
 	"testing"
 	"time"
 )
@@ -58,7 +59,7 @@ func TestVerify(t *testing.T) {
 		{Record{2, 0, 0, string(ca.Raw)}, []*x509.Certificate{leaf}, "mx.test", true}, {Record{2, 0, 1, s256(ca.Raw)}, []*x509.Certificate{other, ca}, "mx.test", false},
 		{Record{3, 1, 1, s256(spki)}, nil, "mx.test", false},
 	} {
-		if len(Usable([]Record{c.r})) != 1 {
+		if len(Usable([]Record{c.r}, nil)) != 1 {
 			t.Errorf("%d: not usable", i)
 		}
 		if err := Verify(c.chain, []Record{c.r}, []string{c.name}); (err == nil) != c.ok {
@@ -72,8 +73,30 @@ func TestVerify(t *testing.T) {
 
 func TestUsable(t *testing.T) {
 	for _, r := range []Record{{0, 0, 1, string(make([]byte, 32))}, {1, 1, 1, string(make([]byte, 32))}, {3, 2, 1, string(make([]byte, 32))}, {3, 1, 3, "x"}, {3, 1, 1, "short"}, {3, 1, 0, ""}, {3, 1, 2, string(make([]byte, 32))}} {
-		if len(Usable([]Record{r})) != 0 {
+		if len(Usable([]Record{r}, nil)) != 0 {
 			t.Errorf("%+v is usable", r)
+		}
+	}
+}
+
+// TestDigests is tls_dane_digests: of records that differ in the digest alone the best
+// counts, and one that is not in the list does not.
+func TestDigests(t *testing.T) {
+	long, short, whole := Record{3, 1, 2, string(make([]byte, 64))}, Record{3, 1, 1, string(make([]byte, 32))}, Record{3, 1, 0, "key"}
+	other := Record{2, 0, 1, string(make([]byte, 32))}
+	all := []Record{short, long, whole, other}
+	for _, c := range []struct {
+		digests []string
+		want    []Record
+	}{
+		{nil, []Record{whole, long, other}},
+		{[]string{"sha512", "sha256"}, []Record{whole, long, other}},
+		{[]string{"SHA256", "sha512"}, []Record{whole, short, other}},
+		{[]string{"sha512"}, []Record{whole, long}},
+		{[]string{"sha1"}, []Record{whole}},
+	} {
+		if got := Usable(all, c.digests); !slices.Equal(got, c.want) {
+			t.Errorf("%v: %+v", c.digests, got)
 		}
 	}
 }

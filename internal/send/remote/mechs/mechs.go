@@ -7,10 +7,12 @@ import (
 	"crypto/hmac"
 	"crypto/md5"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/emersion/go-sasl"
 	"github.com/xdg-go/scram"
@@ -63,18 +65,34 @@ type Mechanism struct {
 	Name string
 	Has  Property
 	Make func(user, secret string) sasl.Client
+	// Token: the secret is a token of OAuth 2.0.
+	Token bool
 }
 
-// All are those that we speak, the best first.
-func All() []Mechanism {
+// All are those that we speak, the best first. With authzid the user's name is the
+// authorization id too (send_cyrus_sasl_authzid). Tokens come last: a host that offers
+// passwords as well gets one, unless smtp_sasl_mechanism_filter leaves nothing else.
+func All(authzid bool) []Mechanism {
+	id := func(user string) string {
+		if authzid {
+			return user
+		}
+		return ""
+	}
 	const strong = noPlaintext | noActive | noAnonymous | mutualAuth
 	return []Mechanism{
-		{"SCRAM-SHA-512", strong, newSCRAM("SCRAM-SHA-512", scram.SHA512)},
-		{"SCRAM-SHA-256", strong, newSCRAM("SCRAM-SHA-256", scram.SHA256)},
-		{"SCRAM-SHA-1", strong, newSCRAM("SCRAM-SHA-1", scram.SHA1)},
-		{"CRAM-MD5", noPlaintext | noAnonymous, func(u, p string) sasl.Client { return &cramMD5{user: u, secret: p} }},
-		{"PLAIN", noAnonymous, func(u, p string) sasl.Client { return plain{sasl.NewPlainClient("", u, p)} }},
-		{"LOGIN", noAnonymous, func(u, p string) sasl.Client { return &login{answers: []string{u, p}} }},
+		{"SCRAM-SHA-512", strong, newSCRAM("SCRAM-SHA-512", scram.SHA512, id), false},
+		{"SCRAM-SHA-256", strong, newSCRAM("SCRAM-SHA-256", scram.SHA256, id), false},
+		{"SCRAM-SHA-1", strong, newSCRAM("SCRAM-SHA-1", scram.SHA1, id), false},
+		{"CRAM-MD5", noPlaintext | noAnonymous, func(u, p string) sasl.Client { return &cramMD5{user: u, secret: p} }, false},
+		{"PLAIN", noAnonymous, func(u, p string) sasl.Client { return plain{sasl.NewPlainClient(id(u), u, p)} }, false},
+		{"LOGIN", noAnonymous, func(u, p string) sasl.Client { return &login{answers: []string{u, p}} }, false},
+		{"OAUTHBEARER", noAnonymous, func(u, p string) sasl.Client {
+			return &bearer{name: "OAUTHBEARER", first: "n,a=" + gs2(u) + ",\x01auth=Bearer " + p + "\x01\x01"}
+		}, true},
+		{"XOAUTH2", noAnonymous, func(u, p string) sasl.Client {
+			return &bearer{name: "XOAUTH2", first: "user=" + u + "\x01auth=Bearer " + p + "\x01\x01"}
+		}, true},
 	}
 }
 
@@ -133,9 +151,9 @@ type scramClient struct {
 	err  error
 }
 
-func newSCRAM(name string, hash scram.HashGeneratorFcn) func(user, secret string) sasl.Client {
+func newSCRAM(name string, hash scram.HashGeneratorFcn, id func(user string) string) func(user, secret string) sasl.Client {
 	return func(user, secret string) sasl.Client {
-		c, err := hash.NewClient(user, secret, "")
+		c, err := hash.NewClient(user, secret, id(user))
 		if err != nil {
 			return &scramClient{name: name, err: err}
 		}
@@ -200,4 +218,53 @@ func Wanted(words []string) (p Property) {
 		p |= properties()[strings.ToLower(w)]
 	}
 	return p
+}
+
+// bearer is OAUTHBEARER (RFC 7628) and its predecessor XOAUTH2: the token is the first
+// answer. A host that refuses it says why in a challenge, which gets an empty answer.
+type bearer struct {
+	name, first string
+	asked       bool
+}
+
+// Start names the mechanism and gives the token.
+func (b *bearer) Start() (string, []byte, error) { return b.name, []byte(b.first), nil }
+
+// Next acknowledges the reason of a refusal.
+func (b *bearer) Next([]byte) ([]byte, error) {
+	if b.asked {
+		return nil, ErrStep
+	}
+	b.asked = true
+	if b.name == "OAUTHBEARER" {
+		return []byte{1}, nil
+	}
+	return nil, nil
+}
+
+// gs2 escapes a name for the header of RFC 5801.
+func gs2(s string) string { return strings.NewReplacer("=", "=3D", ",", "=2C").Replace(s) }
+
+// Token finds the token in the file that a program keeps: the first line, or access_token
+// of a JSON object, whose expiry (seconds since 1970) must not be over.
+func Token(b []byte, now time.Time) (string, error) {
+	text := strings.TrimSpace(string(b))
+	if strings.HasPrefix(text, "{") {
+		var j struct {
+			Token  string          `json:"access_token"`
+			Expiry json.RawMessage `json:"expiry"`
+		}
+		if err := json.Unmarshal([]byte(text), &j); err != nil {
+			return "", errors.New("the token file is no JSON object")
+		}
+		if at, err := strconv.ParseInt(strings.Trim(string(j.Expiry), `"`), 10, 64); err == nil && now.Unix() >= at {
+			return "", errors.New("the token has expired")
+		}
+		text = j.Token
+	}
+	text, _, _ = strings.Cut(text, "\n")
+	if text = strings.TrimSpace(text); text == "" || strings.ContainsAny(text, " \x01") {
+		return "", errors.New("there is no token in the file")
+	}
+	return text, nil
 }

@@ -20,7 +20,7 @@ func TestScram(t *testing.T) {
 		for _, secret := range []string{"secret", "wrong"} {
 			srv, _ := hash.NewServer(func(string) (scram.StoredCredentials, error) { return stored, nil })
 			conv := srv.NewConversation()
-			cl := newSCRAM(name, hash)("user", secret)
+			cl := newSCRAM(name, hash, func(string) string { return "" })("user", secret)
 			_, answer, err := cl.Start()
 			for err == nil && !conv.Done() {
 				var challenge string
