@@ -82,50 +82,73 @@ func TestLockStale(t *testing.T) {
 		"procmail's, old":     {"0", old, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			path := mailbox(t)
-			os.WriteFile(path+".lock", []byte(c.content), 0o444)
-			os.Chtimes(path+".lock", c.mtime, c.mtime)
-			start := time.Now()
-			l, err := lock(t, path, LockOptions{Wait: 100 * time.Millisecond})
-			if (err == nil) != c.broken {
-				t.Fatalf("broken: %v, want %v", err == nil, c.broken)
-			}
-			if err == nil {
+			quick(t, 80*time.Millisecond, func() time.Duration {
+				path := mailbox(t)
+				os.WriteFile(path+".lock", []byte(c.content), 0o444)
+				os.Chtimes(path+".lock", c.mtime, c.mtime)
+				start := time.Now()
+				l, err := lock(t, path, LockOptions{Wait: 100 * time.Millisecond})
+				if (err == nil) != c.broken {
+					t.Fatalf("broken: %v, want %v", err == nil, c.broken)
+				}
+				if err != nil {
+					return 0
+				}
 				l.Unlock()
-			}
-			if c.broken && time.Since(start) > 80*time.Millisecond {
-				t.Errorf("took %v", time.Since(start))
-			}
+				return time.Since(start)
+			})
 		})
 	}
+}
+
+// quick demands that what is done takes no longer than limit at least once in ten
+// times: a busy machine may hold up any of them, a sleep would hold up all.
+func quick(t *testing.T, limit time.Duration, do func() time.Duration) {
+	t.Helper()
+	var took []time.Duration
+	for range 10 {
+		d := do()
+		if d <= limit {
+			return
+		}
+		took = append(took, d)
+	}
+	t.Errorf("took %v, each time more than %v", took, limit)
 }
 
 // TestLockWakes: the wait for either lock ends with a notification, not with a
 // sleep.
 func TestLockWakes(t *testing.T) {
 	for _, kind := range []string{"dotlock", "fcntl"} {
-		path := mailbox(t)
-		release := func() { os.Remove(path + ".lock") }
-		if kind == "dotlock" {
-			os.WriteFile(path+".lock", []byte("0"), 0o444)
-		} else {
-			unlock, err := ReadLock(context.Background(), open(t, path))
-			if err != nil {
-				t.Fatal(err)
-			}
-			release = unlock
-		}
-		var released time.Time
-		time.AfterFunc(60*time.Millisecond, func() { released = time.Now(); release() })
-		l, err := lock(t, path, LockOptions{Wait: 5 * time.Second})
+		t.Run(kind, func(t *testing.T) {
+			quick(t, 100*time.Millisecond, func() time.Duration { return woken(t, kind) })
+		})
+	}
+}
+
+// woken tells how long after the release of a lock it is got by somebody who
+// waits.
+func woken(t *testing.T, kind string) time.Duration {
+	t.Helper()
+	path := mailbox(t)
+	release := func() { os.Remove(path + ".lock") }
+	if kind == "dotlock" {
+		os.WriteFile(path+".lock", []byte("0"), 0o444)
+	} else {
+		unlock, err := ReadLock(context.Background(), open(t, path))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if d := time.Since(released); d > 100*time.Millisecond {
-			t.Errorf("%s: woken %v after the release", kind, d)
-		}
-		l.Unlock()
+		release = unlock
 	}
+	released := make(chan time.Time, 1)
+	time.AfterFunc(60*time.Millisecond, func() { released <- time.Now(); release() })
+	l, err := lock(t, path, LockOptions{Wait: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Unlock()
+	return time.Since(<-released)
 }
 
 // TestLockExcludes: many lockers, some of whom break the lock of a dead
