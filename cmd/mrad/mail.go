@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"packetboat/cmd/mrad/quotas"
+	"packetboat/cmd/internal/quotas"
 	"packetboat/internal/auth"
 	"packetboat/internal/serve/login"
 	"packetboat/internal/sys/maillog"

@@ -10,8 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"packetboat/cmd/internal/quotas"
 	"packetboat/cmd/mrad/lmtp"
-	"packetboat/cmd/mrad/quotas"
 	"packetboat/internal/auth"
 	"packetboat/internal/store/location"
 	"packetboat/internal/sys/config"

@@ -1,7 +1,7 @@
 package main
 
 import (
-	"packetboat/cmd/mrad/quotas"
+	"packetboat/cmd/internal/quotas"
 	"packetboat/internal/serve/imapd"
 	"packetboat/internal/serve/imapd/tree"
 	"packetboat/internal/store"

@@ -113,7 +113,6 @@ var absent = map[string]string{
 	"instance":   "an instance is removed by removing its configuration",
 	"oldstats":   "see the log",
 	"penalty":    "failed logins are delayed in the auth process",
-	"quota":      "quota is not built yet; see the figures of doveadm mailbox status -t vsize '*'",
 	"rebuild":    "there is no storage of attachments here",
 	"replicator": "there is no replication here",
 	"sieve":      "scripts are files in the user's home folder",

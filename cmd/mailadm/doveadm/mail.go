@@ -11,11 +11,13 @@ import (
 	"strings"
 	"time"
 
+	"packetboat/cmd/internal/quotas"
 	"packetboat/cmd/mailadm/doveadm/mails"
 	"packetboat/cmd/mailadm/doveadm/show"
 	"packetboat/internal/auth"
 	"packetboat/internal/auth/wire"
 	"packetboat/internal/store/location"
+	"packetboat/internal/store/quota"
 	"packetboat/internal/sys/config"
 	"packetboat/internal/sys/proc"
 )
@@ -74,6 +76,8 @@ func (c *call) problem(name string, cmd *mails.Command, err error) int {
 		fmt.Fprintf(c.err, "doveadm %s %s%s\n", name, ofUser, cmd.Usage)
 	case strings.HasPrefix(p.Hint, "Available "):
 		fmt.Fprintf(c.err, "%s\nFatal: %s\n", p.Hint, p.Text)
+	case p.Plain:
+		fmt.Fprintf(c.err, "Error: %s\n", p.Text)
 	case p.Hint != "":
 		fmt.Fprintf(c.err, "error: %s\nhint: %s\n", p.Text, p.Hint)
 	default:
@@ -87,8 +91,9 @@ type account struct {
 	name     string
 	uid, gid int
 	home     string
-	mail     string // location, expanded
-	system   string // account of the machine whose groups are the user's
+	mail     string            // location, expanded
+	system   string            // account of the machine whose groups are the user's
+	fields   map[string]string // of the userdb
 }
 
 // single runs a command as one user, in this process, which is his from then on.
@@ -111,6 +116,10 @@ func (c *call) single(plan *mails.Plan, user string, out show.Formatter) (code i
 		return exTempFail, false
 	}
 	env.Store = st
+	env.Quota = func() (*quota.Account, error) {
+		info := &auth.UserInfo{User: u.name, UID: u.uid, GID: u.gid, Home: u.home, Fields: u.fields}
+		return quotas.Open(quotas.Of(c.conf, "doveadm", info), u.name, u.mail, c.base, func(string) {})
+	}
 	plan.Run(env)
 	if err := st.Close(); err != nil && env.Code() == exOK {
 		fmt.Fprintf(c.err, "doveadm(%s): Error: %v\n", u.name, err)
@@ -158,7 +167,7 @@ func (c *call) account(user string) (*account, int) {
 		fmt.Fprintf(c.err, "doveadm(%s): Error: User doesn't exist\n", user)
 		return nil, exNoUser
 	}
-	u := &account{name: name, home: f["home"], system: f["system_groups_user"]}
+	u := &account{name: name, home: f["home"], system: f["system_groups_user"], fields: f}
 	if err == nil {
 		err = u.numbers(f)
 	}

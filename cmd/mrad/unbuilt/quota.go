@@ -4,7 +4,7 @@ import (
 	"path"
 	"strings"
 
-	"packetboat/cmd/mrad/quotas"
+	"packetboat/cmd/internal/quotas"
 	"packetboat/cmd/mrad/scripts"
 	"packetboat/internal/auth"
 	"packetboat/internal/store/quota"

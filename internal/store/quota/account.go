@@ -80,9 +80,10 @@ func (sp *space) counts(r *Root) bool { return !r.InSpace || r.Space == sp.prefi
 
 // Status is one root as GETQUOTA tells it.
 type Status struct {
-	Name   string
-	Used   Usage
-	Limits Limits
+	Name    string
+	Used    Usage
+	Limits  Limits
+	Counted bool // it knows the number of messages
 }
 
 // Visible tells whether a client is shown a root: one with a limit.
@@ -99,7 +100,7 @@ func (a *Account) Roots(mailbox string) (list []Status, err error) {
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, Status{r.Name, used, all})
+		list = append(list, Status{r.Name, used, all, r.Driver != Dirsize})
 	}
 	return list, nil
 }

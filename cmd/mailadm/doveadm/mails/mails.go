@@ -13,6 +13,7 @@ import (
 	"packetboat/cmd/mailadm/doveadm/show"
 	"packetboat/internal/store"
 	"packetboat/internal/store/location"
+	"packetboat/internal/store/quota"
 )
 
 // Exit codes of sysexits.h, as Dovecot's doveadm uses them.
@@ -35,7 +36,8 @@ type Env struct {
 	Err      io.Writer
 	Now      time.Time
 	Options  location.Options
-	Fatal    bool // the run was broken off: what waits to be printed is not
+	Quota    func() (*quota.Account, error) // of the user; a nil Account = he has none
+	Fatal    bool                           // the run was broken off: what waits to be printed is not
 	code     int
 }
 
@@ -114,6 +116,7 @@ type Problem struct {
 	Text  string
 	Hint  string
 	Usage bool
+	Plain bool // an Error, not Fatal
 }
 
 // Error returns the text.
@@ -156,6 +159,9 @@ func Commands() map[string]*Command {
 	}
 	for name, c := range mailboxCommands() {
 		m["mailbox "+name] = c
+	}
+	for name, c := range quotaCommands() {
+		m[name] = c
 	}
 	return m
 }
