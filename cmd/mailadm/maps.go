@@ -121,7 +121,7 @@ func (m *mapTool) option(o option) string {
 // config reads what tables need of main.cf.
 func (m *mapTool) config() error {
 	if err := m.load(); err != nil {
-		return err
+		return m.noMain(err)
 	}
 	m.defaultType = m.main.Get("default_database_type")
 	if m.defaultType == "" {
@@ -130,6 +130,16 @@ func (m *mapTool) config() error {
 	m.aliasMaps = config.Fields(m.main.Get("alias_maps"))
 	m.aliasDatabase = config.Fields(m.main.Get("alias_database"))
 	return nil
+}
+
+// noMain is why main.cf cannot be read, in Postfix's words where it has some.
+func (m *mapTool) noMain(err error) error {
+	_, _, again := config.LoadMain(m.dir)
+	var ce *config.Error
+	if errors.As(again, &ce) && ce.Postfix != "" {
+		return errors.New(ce.Postfix)
+	}
+	return err
 }
 
 func (m *mapTool) do(specs []string) int {
@@ -413,6 +423,9 @@ func (m *mapTool) delete(specs []string) int {
 // add appends the entries that stand on standard input, in the table's form.
 func (m *mapTool) add(kind, name string) error {
 	e, err := m.edit(kind, name)
+	if f, made := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644); err == nil && made == nil {
+		f.Close() // postmap -i makes a database that is not there; ours is its text
+	}
 	if err != nil {
 		if !written(kind) && !errors.Is(err, table.ErrType) {
 			err = noBulk(kind)

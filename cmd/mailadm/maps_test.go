@@ -268,3 +268,27 @@ func answersOf(s string) string {
 	lines = slices.DeleteFunc(lines, func(l string) bool { return strings.HasPrefix(l, "postmap: warning") })
 	return strings.Join(lines, "\n")
 }
+
+// TestInsertNew: postmap -i makes a table that is not there, and a folder without
+// main.cf is told in Postfix's words.
+func TestInsertNew(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(dir+"/main.cf", []byte("compatibility_level = 3.6\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var out, errs strings.Builder
+	if code := runPostmap([]string{"-c", dir, "-i", "hash:" + dir + "/new"}, strings.NewReader("k v\nl m\nk w\n"), &out, &errs); code != 0 {
+		t.Fatal(code, errs.String())
+	}
+	if !strings.Contains(errs.String(), "duplicate entry: \"k\"") {
+		t.Errorf("said %q", errs.String())
+	}
+	if code := runPostmap([]string{"-c", dir, "-q", "k", "hash:" + dir + "/new"}, nil, &out, &errs); code != 0 || out.String() != "v\n" {
+		t.Errorf("k is %q, %d", out.String(), code)
+	}
+	errs.Reset()
+	if code := runPostmap([]string{"-c", dir + "/gone", "-q", "k", "static:x"}, nil, &out, &errs); code != 1 ||
+		errs.String() != "postmap: fatal: open "+dir+"/gone/main.cf: No such file or directory\n" {
+		t.Errorf("%d %q", code, errs.String())
+	}
+}

@@ -139,7 +139,7 @@ func (c *checker) skipped(path, text string, isAlias bool) {
 	p := config.Problem{File: path, Severity: config.SeverityWarning, Text: text,
 		Hint: "correct the line: without it the table answers as if it were not there"}
 	if m := placed.FindStringSubmatch(text); m != nil {
-		p.Text = m[3]
+		p.Text = strings.TrimSuffix(strings.TrimSuffix(m[3], ": skipping this rule"), ": ignoring this rule")
 		p.Line, _ = strconv.Atoi(m[2])
 	}
 	if _, key, ok := strings.Cut(text, "duplicate entry: "); ok {

@@ -71,7 +71,11 @@ func (p patternReader) read(r io.Reader) ([]rule, []string, error) {
 			return nil, nil, fmt.Errorf("line %d: %w", n, u)
 		}
 		if err != nil {
-			problems = report(problems, "%s map %s, line %d: %v", p.kind, p.path, n, err)
+			why := err.Error()
+			if p.kind == "pcre" && strings.HasPrefix(why, "no closing") { // these words differ in Postfix
+				why = strings.Replace(why, "skipping", "ignoring", 1)
+			}
+			problems = report(problems, "%s map %s, line %d: %s", p.kind, p.path, n, why)
 			continue
 		}
 		if rules = append(rules, one); len(rules) > maxRules {
@@ -153,7 +157,7 @@ func cutPattern(s string) (pattern, flags, value string, err error) {
 			b.WriteByte(s[i])
 		}
 	}
-	return "", "", "", fmt.Errorf("no closing regexp delimiter \"%c\"", d)
+	return "", "", "", fmt.Errorf("no closing regexp delimiter \"%c\": skipping this rule", d)
 }
 
 func isAlnum(c byte) bool {

@@ -44,7 +44,7 @@ func POSIX(pattern, flags string) (Matcher, error) {
 		case 'x':
 			extended = !extended
 		default:
-			return nil, fmt.Errorf("unknown regexp option \"%c\"", f)
+			return nil, fmt.Errorf("unknown regexp option \"%c\": skipping this rule", f)
 		}
 	}
 	if !extended {
@@ -74,7 +74,7 @@ func PCRE(pattern, flags string) (Matcher, error) {
 	on := map[rune]bool{'i': true, 's': true}
 	for _, f := range flags {
 		if !strings.ContainsRune("imsxAEUX", f) {
-			return nil, fmt.Errorf("unknown PCRE option \"%c\"", f)
+			return nil, fmt.Errorf("unknown regexp option \"%c\": skipping this rule", f)
 		}
 		on[f] = !on[f]
 	}
