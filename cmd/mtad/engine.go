@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"time"
 
 	"packetboat/cmd/internal/wiring"
@@ -145,6 +146,9 @@ func (e *engine) wire() error {
 	}
 	b := bounce.New(bo, e.queue, e.logs)
 	b.Expand(e.expandRcpt)
+	if slices.Contains(bo.Inspected, "bounce") {
+		b.Inspect(e.draft)
+	}
 	router, err := e.schedRouter()
 	if err != nil {
 		return err

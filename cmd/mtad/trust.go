@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"packetboat/internal/mail"
+	"packetboat/internal/send/bounce"
 	"packetboat/internal/sys/dns"
 	"packetboat/internal/trust/mtasts"
 	"packetboat/internal/trust/tlsrpt"
@@ -93,4 +94,25 @@ func (e *engine) sendReport(to mail.Address, write func(io.Writer) error) error 
 	}
 	m.Abort()
 	return err
+}
+
+// draft begins a report on its way through what inspects local mail
+// (internal_mail_filter_classes = bounce). No content filter gets it: what it cannot
+// take would come back as a report again.
+func (e *engine) draft(env *mail.Envelope) (bounce.Draft, error) {
+	in, source, err := e.localIntake()
+	if err != nil {
+		return nil, err
+	}
+	s := *source
+	s.Filter = ""
+	m, err := in.OpenFrom(&s)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.Start(env); err != nil {
+		m.Abort()
+		return nil, err
+	}
+	return m, nil
 }

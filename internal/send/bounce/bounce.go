@@ -8,6 +8,7 @@
 package bounce
 
 import (
+	"io"
 	"iter"
 	"strings"
 	"time"
@@ -35,6 +36,9 @@ type Options struct {
 	TemplateFile    string        `main:"bounce_template_file"` // read once, by New
 	Threaded        bool          `main:"enable_threaded_bounces"`
 	NoVerp          bool          `main:"disable_verp_bounces"` // one report for all recipients of a VERP message
+	// Inspected has "bounce" where reports are inspected as other mail is; the caller
+	// sees to it (Inspect).
+	Inspected []string `main:"internal_mail_filter_classes"`
 	// Parameter returns a main.cf parameter, for $name in templates; nil = those above.
 	Parameter func(name string) (string, bool)
 }
@@ -90,6 +94,8 @@ type Report struct {
 	Status *mail.Status
 	Relay  string // for success: who delivered it
 	Action string // RFC 3464 section 2.3.3: failed, delayed, delivered, relayed, deliverable, undeliverable
+	// Cleared: the sender was told of a delay that is over (confirm_delay_cleared).
+	Cleared bool
 }
 
 // Notice is a message and what became of some of its recipients.
@@ -101,11 +107,22 @@ type Notice struct {
 	Open  func() (mail.Content, error) // the message's bytes
 }
 
-// Sent is a report that is in the queue now; the scheduler takes it on.
+// Sent is a report that is in the queue now; the scheduler takes it on, unless it has
+// done so already.
 type Sent struct {
-	ID   string
-	Env  *mail.Envelope
-	Size int64
+	ID    string
+	Env   *mail.Envelope
+	Size  int64
+	Taken bool // it came through the door of new mail: only ID is set
+}
+
+// Draft is a report on its way through the door of new mail. Write keeps the first error
+// for Commit.
+type Draft interface {
+	io.Writer
+	ID() string
+	Commit() error
+	Abort() // without effect after Commit
 }
 
 // Bouncer writes reports. It is used from any goroutine.
@@ -115,6 +132,7 @@ type Bouncer struct {
 	log    *maillog.Log // bounce's voice
 	tidy   *maillog.Log // cleanup's voice
 	expand func(mail.Address) []mail.Rcpt
+	door   func(*mail.Envelope) (Draft, error)
 
 	templates map[Kind]*Template // what bounce_template_file says
 }
@@ -133,6 +151,11 @@ func New(o Options, q *queue.Queue, l *maillog.Logger) *Bouncer {
 // returns the recipients that an address stands for. Call it before the first
 // Send. Without it addresses are used as they are.
 func (b *Bouncer) Expand(f func(mail.Address) []mail.Rcpt) { b.expand = f }
+
+// Inspect lets reports go through what inspects new mail: header checks, body checks and
+// milters (internal_mail_filter_classes = bounce). door begins one. Call it before the
+// first Send.
+func (b *Bouncer) Inspect(door func(*mail.Envelope) (Draft, error)) { b.door = door }
 
 // Send writes the reports that a notice calls for: one to the sender, and copies
 // to the postmaster as notify_classes says. It returns what was queued, and an
@@ -257,7 +280,7 @@ func wanting(kind Kind, all []Report) []Report {
 		case Delay:
 			ok = ok || n&mail.NotifyDelay != 0
 		case Success:
-			ok = n&mail.NotifySuccess != 0
+			ok = n&mail.NotifySuccess != 0 || r.Cleared && (n == 0 || n&mail.NotifyDelay != 0)
 		}
 		if ok && (n&mail.NotifyNever == 0 || kind == Verify) {
 			out = append(out, r)

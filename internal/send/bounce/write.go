@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"packetboat/internal/mail"
-	"packetboat/internal/queue"
 )
 
 // letter is the head of one report.
@@ -27,42 +26,77 @@ const dateForm = "Mon, 2 Jan 2006 15:04:05 -0700 (MST)"
 // paper is a report being written.
 type paper struct {
 	*Bouncer
-	*queue.Writer
-	n        *Notice
-	kind     Kind
-	l        letter
-	now      time.Time
-	boundary string
+	out       io.Writer
+	queueID   string
+	inspected bool // by what inspects new mail
+	n         *Notice
+	kind      Kind
+	l         letter
+	now       time.Time
+	boundary  string
 }
 
-// printf writes formatted text; the queue writer keeps the first error.
-func (p *paper) printf(format string, args ...any) { fmt.Fprintf(p.Writer, format, args...) }
+// printf writes formatted text; whatever it is written to keeps the first error.
+func (p *paper) printf(format string, args ...any) { fmt.Fprintf(p.out, format, args...) }
 
 // write writes a whole report into the queue.
 func (b *Bouncer) write(kind Kind, n *Notice, rcpts []Report, l letter) (Sent, error) {
+	p := &paper{Bouncer: b, n: n, kind: kind, l: l, now: time.Now()}
+	if b.door != nil {
+		return p.inspect(rcpts)
+	}
 	w, err := b.q.Create()
 	if err != nil {
 		return Sent{}, err
 	}
 	defer w.Abort()
-	now := time.Now()
-	p := &paper{Bouncer: b, Writer: w, n: n, kind: kind, l: l, now: now}
-	p.boundary = fmt.Sprintf("%s.%d/%s", n.ID, now.Unix(), b.o.Hostname)
-	id := fmt.Sprintf("<%s.%s@%s>", now.UTC().Format("20060102150405"), w.ID(), b.o.Hostname)
-	p.header(id)
-	p.notification(rcpts)
-	p.status(rcpts)
-	if err := p.original(); err != nil {
+	p.out, p.queueID = w, w.ID()
+	id := p.messageID()
+	if err := p.text(id, rcpts); err != nil {
 		return Sent{}, err
 	}
-	p.printf("\n--%s--\n", p.boundary)
 	env := p.envelope(id)
 	size := w.Size()
 	if err := w.Commit(env); err != nil {
 		return Sent{}, err
 	}
 	b.tidy.MessageID(w.ID(), id)
-	return Sent{w.ID(), env, size}, nil
+	return Sent{ID: w.ID(), Env: env, Size: size}, nil
+}
+
+// inspect writes a report through the door of new mail, which takes it on by itself.
+func (p *paper) inspect(rcpts []Report) (Sent, error) {
+	p.inspected = true
+	env := p.envelope("")
+	d, err := p.door(env)
+	if err != nil {
+		return Sent{}, err
+	}
+	defer d.Abort()
+	p.out, p.queueID = d, d.ID()
+	env.MessageID = p.messageID()
+	if err := p.text(env.MessageID, rcpts); err != nil {
+		return Sent{}, err
+	}
+	return Sent{ID: d.ID(), Taken: true}, d.Commit()
+}
+
+// messageID makes the Message-Id, and the boundary between the parts.
+func (p *paper) messageID() string {
+	p.boundary = fmt.Sprintf("%s.%d/%s", p.n.ID, p.now.Unix(), p.o.Hostname)
+	return fmt.Sprintf("<%s.%s@%s>", p.now.UTC().Format("20060102150405"), p.queueID, p.o.Hostname)
+}
+
+// text writes the whole text.
+func (p *paper) text(messageID string, rcpts []Report) error {
+	p.header(messageID)
+	p.notification(rcpts)
+	p.status(rcpts)
+	if err := p.original(); err != nil {
+		return err
+	}
+	p.printf("\n--%s--\n", p.boundary)
+	return nil
 }
 
 // envelope is the report's own envelope. Nobody is told about a report.
@@ -70,7 +104,7 @@ func (p *paper) envelope(messageID string) *mail.Envelope {
 	env := &mail.Envelope{
 		Sender: p.l.from, Arrived: p.now, Body: mail.Body8Bit, SMTPUTF8: p.n.Env.SMTPUTF8, UID: -1, MessageID: messageID,
 	}
-	if p.expand != nil {
+	if p.expand != nil && !p.inspected { // the door does it
 		env.Rcpts = p.expand(p.l.to)
 	}
 	if len(env.Rcpts) == 0 {
@@ -87,7 +121,9 @@ func (p *paper) envelope(messageID string) *mail.Envelope {
 func (p *paper) header(messageID string) {
 	date := p.now.UTC().Format(dateForm)
 	to := clean(p.l.to.Quoted())
-	p.printf("Received: by %s (%s)\n\tid %s; %s\n", p.o.Hostname, p.o.MailName, p.ID(), date)
+	if !p.inspected { // the door writes its own
+		p.printf("Received: by %s (%s)\n\tid %s; %s\n", p.o.Hostname, p.o.MailName, p.queueID, date)
+	}
 	p.printf("Date: %s\nFrom: %s\n", date, p.from())
 	subject, _, _ := p.words()
 	p.printf("Subject: %s\nTo: %s\n", clean(subject), to)
@@ -234,7 +270,7 @@ func (p *paper) original() error {
 
 // copyAll copies the message and ends its last line.
 func (p *paper) copyAll(c mail.Content) error {
-	last := lastByte{w: p.Writer, b: '\n'}
+	last := lastByte{w: p.out, b: '\n'}
 	if _, err := io.Copy(&last, c.Reader()); err != nil {
 		return err
 	}
@@ -270,7 +306,7 @@ func (p *paper) copyHeader(c mail.Content) error {
 			return nil
 		}
 		if len(piece) > 0 {
-			p.Writer.Write(piece)
+			p.out.Write(piece)
 			ended = piece[len(piece)-1] == '\n'
 		}
 		fresh = err == nil

@@ -83,7 +83,7 @@ func (s *Sched) record(m *message, i int, r mail.Result, handed time.Time) {
 	m.results[i] = &r
 	m.left--
 	done := r.Status.Outcome == mail.Sent && !m.Env.VerifyOnly
-	if !done || m.Env.Verify || m.Env.Rcpts[i].Notify&mail.NotifySuccess != 0 {
+	if !done || m.Env.Verify || m.Env.Rcpts[i].Notify&mail.NotifySuccess != 0 || m.Warned && s.o.ConfirmCleared {
 		m.dirty = true
 	}
 	mark := done && (m.left > 0 || m.dirty)
@@ -207,7 +207,7 @@ func (s *Sched) conclude(m *message, o *Options) (next time.Time) {
 	case m.dirty:
 		s.failures(m, retry)
 		s.delays(m, retry, o)
-		s.successes(m)
+		s.successes(m, o)
 	}
 	if len(retry) == 0 {
 		s.remove(m)
@@ -284,15 +284,21 @@ func (s *Sched) warn(m *message, pick func(int, *mail.Result) bool) {
 
 // successes sends what NOTIFY=SUCCESS and "sendmail -v" asked for. The mail is
 // delivered: a report that cannot be written now is not worth delivering twice.
-func (s *Sched) successes(m *message) {
+func (s *Sched) successes(m *message, o *Options) {
 	if m.Env.Verify {
 		all := m.reports("", func(int, *mail.Result) bool { return true })
 		s.tell(bounce.Verify, m, all)
 		return
 	}
-	s.tell(bounce.Success, m, m.reports("", func(i int, r *mail.Result) bool {
-		return r.Status.Outcome == mail.Sent && r.Status.Action != mail.PassedOn && m.Env.Rcpts[i].Notify&mail.NotifySuccess != 0
-	}))
+	cleared := m.Warned && o.ConfirmCleared
+	list := m.reports("", func(i int, r *mail.Result) bool {
+		asked := m.Env.Rcpts[i].Notify&mail.NotifySuccess != 0 && r.Status.Action != mail.PassedOn
+		return r.Status.Outcome == mail.Sent && (asked || cleared)
+	})
+	for i := range list {
+		list[i].Cleared = cleared
+	}
+	s.tell(bounce.Success, m, list)
 }
 
 // tell has package bounce write reports and takes them on as new mail.
@@ -305,7 +311,9 @@ func (s *Sched) tell(kind bounce.Kind, m *message, rcpts []bounce.Report) error 
 		Open: func() (mail.Content, error) { return s.open(m) },
 	})
 	for _, n := range sent {
-		s.Add(n.ID, n.Env, n.Size)
+		if !n.Taken {
+			s.Add(n.ID, n.Env, n.Size)
+		}
 	}
 	if err != nil {
 		s.log.QueueUnwritable(m.ID, "cannot write report", err)

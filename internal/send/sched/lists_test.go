@@ -169,3 +169,32 @@ func TestSpent(t *testing.T) {
 		w.stop()
 	})
 }
+
+// TestConfirmCleared is confirm_delay_cleared: the end of a delay that the sender was told
+// of is told, and no other delivery.
+func TestConfirmCleared(t *testing.T) {
+	for yes, want := range map[bool]int{true: 1, false: 0} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, Options{DelayWarning: 4 * time.Hour, ConfirmCleared: yes}, nil)
+			begin := time.Now()
+			w.reply = func(job *mail.Job) {
+				if job.Env.Sender != "" && job.Rcpts[0].Addr == "late@smtp" && time.Since(begin) < 9*time.Hour {
+					always(later, "x[192.0.2.1]:25")(job)
+					return
+				}
+				always(fine, "x[192.0.2.1]:25")(job)
+			}
+			w.send("me@smtp", "late@smtp")
+			w.send("me@smtp", "soon@smtp")
+			time.Sleep(24 * time.Hour)
+			log := w.log.String()
+			if n := strings.Count(log, "sender delay notification"); n != 1 {
+				t.Errorf("%d warnings", n)
+			}
+			if n := strings.Count(log, "sender delivery status notification"); n != want {
+				t.Errorf("%v: %d confirmations", yes, n)
+			}
+			w.stop()
+		})
+	}
+}

@@ -42,6 +42,7 @@ type Options struct {
 	ProcessLimit       int      `main:"default_process_limit"` // jobs of one transport at once
 	FailedCohorts      int      `main:"default_destination_concurrency_failed_cohort_limit"`
 	SoftBounce         bool     `main:"soft_bounce"` // permanent failures are tried again
+	ConfirmCleared     bool     `main:"confirm_delay_cleared"`
 	DeferTransports    []string `main:"defer_transports"`
 	FlushDomains       []string `main:"fast_flush_domains"` // plain domains, and .domain for those below
 
