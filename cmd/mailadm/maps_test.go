@@ -13,9 +13,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"packetboat/internal/sys/proc"
+	"packetboat/test/oracle"
 )
 
 // mapCall is one command line with its input.
@@ -107,7 +107,7 @@ func theirs(t *testing.T, c mapCall, bin, dir string) string {
 	in.Seek(0, io.SeekStart)
 	var out, errs bytes.Buffer
 	words := strings.Fields(c.line)
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), oracle.Patience)
 	defer cancel()
 	code, err := proc.Run(ctx, proc.Role{Path: filepath.Join(bin, words[0]), Args: words, Dir: dir,
 		Env: []string{"MAIL_CONFIG=" + dir, "PATH=/usr/sbin:/usr/bin:/bin"}, Stdin: in, Stdout: &out, Stderr: &errs})

@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"packetboat/test/oracle"
 )
 
 // newPair writes a fresh certificate and key and returns its serial number.
@@ -57,13 +59,13 @@ func TestRenewal(t *testing.T) {
 		t.Fatal("serial number", n)
 	}
 	newPair(t, dir, 2)
-	for end := time.Now().Add(5 * time.Second); serial("imaps") != 2 || serial("pop3s") != 2; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(oracle.Patience); serial("imaps") != 2 || serial("pop3s") != 2; time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("the new certificate is not used\n", s.log())
 		}
 	}
 	os.WriteFile(filepath.Join(dir, "cert.pem"), []byte("rubbish"), 0o600)
-	for end := time.Now().Add(5 * time.Second); !strings.Contains(s.log(), "the old certificate stays"); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(oracle.Patience); !strings.Contains(s.log(), "the old certificate stays"); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("nothing was said of a broken certificate\n", s.log())
 		}
@@ -237,7 +239,7 @@ func TestLocalName(t *testing.T) {
 		}
 	}
 	newPair(t, other, 4)
-	for end := time.Now().Add(5 * time.Second); serial("mail.one.test") != 4; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(oracle.Patience); serial("mail.one.test") != 4; time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("the new certificate is not used\n", s.log())
 		}

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"packetboat/test/oracle"
 )
 
 // TestKick holds that doveadm kick ends the sessions that it means, and no other.
@@ -30,7 +32,7 @@ func TestKick(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 	b.do("", "never")
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(oracle.Patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if s.askAnvil(t, "CONNECT-DUMP") == "\n" {
 			break
 		}
@@ -51,7 +53,7 @@ func (s *system) askAnvil(t *testing.T, question string) string {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(5 * time.Second))
+	c.SetDeadline(time.Now().Add(oracle.Patience))
 	fmt.Fprintf(c, "VERSION\tanvil\t1\t0\n%s\n", question)
 	all := ""
 	for r := bufio.NewReader(c); ; {

@@ -11,6 +11,7 @@ import (
 	"packetboat/internal/serve/login"
 	"packetboat/internal/sys/maillog"
 	"packetboat/internal/sys/proc"
+	"packetboat/test/oracle"
 )
 
 // TestSessionsLeaveNothing: a user's process may live for months, so a session
@@ -48,7 +49,7 @@ func TestSessionsLeaveNothing(t *testing.T) {
 		run(login.POP3, "STAT\r\nQUIT\r\n")
 		run(login.IMAP, "a SELECT INBOX\r\nb IDLE\r\n")
 	}
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(oracle.Patience); ; time.Sleep(20 * time.Millisecond) {
 		g, f := count()
 		if g <= goroutines+5 && f <= fds+5 {
 			return

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"packetboat/test/oracle"
 )
 
 // database is a server of the test's own: its folder and account.
@@ -73,7 +75,7 @@ func (d database) start(t *testing.T, ready func() error, path string, args ...s
 		t.Skip(err)
 	}
 	t.Cleanup(func() { cmd.Process.Signal(syscall.SIGTERM); cmd.Wait() })
-	for end := time.Now().Add(30 * time.Second); ready() != nil; time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(oracle.Patience); ready() != nil; time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {
 			cmd.Process.Signal(syscall.SIGKILL)
 			t.Skipf("%s does not answer: %s", path, out.String())

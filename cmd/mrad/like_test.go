@@ -17,6 +17,7 @@ import (
 	"modernc.org/sqlite"
 
 	"packetboat/internal/sys/proc"
+	"packetboat/test/oracle"
 )
 
 // likeConf is what mrad and Dovecot run with; DIR is their folder, PORT differs.
@@ -90,7 +91,7 @@ func startLike(t *testing.T, real bool, more string, prepare func(dir string)) l
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { p.Signal(proc.SIGTERM); p.Wait() })
-	for end := time.Now().Add(15 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(oracle.Patience); ; time.Sleep(20 * time.Millisecond) {
 		c, err := net.Dial("tcp4", s.addr)
 		if err == nil {
 			c.Close()
@@ -109,7 +110,7 @@ func (s likeSystem) log() string {
 
 // logs waits until a text is in the log: lines of other processes may come late.
 func (s likeSystem) logs(text string) bool {
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(oracle.Patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if strings.Contains(s.log(), text) {
 			return true
 		}
@@ -126,7 +127,7 @@ func (s likeSystem) login(t *testing.T, user, password string) string {
 		return err.Error()
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(15 * time.Second))
+	c.SetDeadline(time.Now().Add(oracle.Patience))
 	k := &talk{c, bufio.NewReader(c)}
 	k.do("", "* OK")
 	line := fmt.Sprintf("a LOGIN %q %q", user, password)
@@ -453,7 +454,7 @@ func TestBalancer(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					c.SetDeadline(time.Now().Add(15 * time.Second))
+					c.SetDeadline(time.Now().Add(oracle.Patience))
 					fmt.Fprint(c, header)
 					k := &talk{c, bufio.NewReader(c)}
 					k.do("", "* ")
@@ -492,7 +493,7 @@ func TestSQLDown(t *testing.T) {
 		t.Error(got)
 	}
 	makeSQLite(t, s.dir+"/db", append([]string{accountsSQL}, accountRows(s.dir)...)...)
-	for end := time.Now().Add(10 * time.Second); !strings.HasPrefix(s.login(t, "ann@x.test", "sa"), "OK"); time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(oracle.Patience); !strings.HasPrefix(s.login(t, "ann@x.test", "sa"), "OK"); time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("the database is there again, and its users are not\n", s.log())
 		}

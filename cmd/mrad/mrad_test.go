@@ -16,6 +16,7 @@ import (
 
 	"packetboat/internal/auth/wire"
 	"packetboat/internal/sys/proc"
+	"packetboat/test/oracle"
 )
 
 // TestMain makes the test program mrad itself: the parent starts its roles as
@@ -120,7 +121,7 @@ func (s *system) start(t *testing.T) {
 	}
 	go func() { s.ended <- s.proc.Wait() }()
 	t.Cleanup(func() { s.stop(t) })
-	r.SetReadDeadline(time.Now().Add(15 * time.Second))
+	r.SetReadDeadline(time.Now().Add(oracle.Patience))
 	if n, err := r.Read(make([]byte, 1)); n != 1 {
 		t.Fatalf("mrad did not start: %v\n%s", err, s.log())
 	}
@@ -137,7 +138,7 @@ func (s *system) stop(t *testing.T) {
 		if code != 0 {
 			t.Errorf("mrad ended with %d\n%s", code, s.log())
 		}
-	case <-time.After(15 * time.Second):
+	case <-time.After(oracle.Patience):
 		s.proc.Signal(proc.SIGKILL)
 		t.Errorf("mrad does not end\n%s", s.log())
 	}
@@ -166,7 +167,7 @@ func (s *system) dial(t *testing.T, port string) *talk {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.SetDeadline(time.Now().Add(15 * time.Second))
+	c.SetDeadline(time.Now().Add(oracle.Patience))
 	t.Cleanup(func() { c.Close() })
 	if strings.HasSuffix(port, "s") {
 		c = tls.Client(c, &tls.Config{InsecureSkipVerify: true})
@@ -235,7 +236,7 @@ func pids(log string) map[string]bool {
 // authSocket asks as an SMTP server does.
 func (s *system) authSocket(t *testing.T) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), oracle.Patience)
 	defer cancel()
 	c, err := wire.Dial(ctx, filepath.Join(s.dir, "private/auth"))
 	if err != nil {
@@ -259,8 +260,10 @@ func TestCrash(t *testing.T) {
 		}
 		for _, pid := range children(t, s.proc.PID(), role) {
 			proc.Kill(pid, proc.SIGKILL)
+			if !oracle.Await(func() bool { _, err := os.Stat(fmt.Sprintf("/proc/%d/fd/0", pid)); return err != nil }) {
+				t.Fatal(role, "does not end")
+			}
 		}
-		time.Sleep(300 * time.Millisecond)
 		got := c.do("b NOOP", "b ")
 		if (role == "mail") == strings.HasPrefix(got, "b OK") {
 			t.Errorf("after the end of %s: %q", role, got)
@@ -302,7 +305,7 @@ func TestReload(t *testing.T) {
 	conf, _ := os.ReadFile(filepath.Join(s.dir, "dovecot.conf"))
 	s.write(t, "dovecot.conf", strings.Replace(string(conf), "listen =", "login_greeting = changed\nlisten =", 1))
 	s.proc.Signal(proc.SIGHUP)
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(oracle.Patience); ; time.Sleep(20 * time.Millisecond) {
 		n := s.dial(t, "imap")
 		if got := n.do("", "* "); strings.Contains(got, "changed") {
 			break
@@ -320,7 +323,7 @@ func TestReload(t *testing.T) {
 		"login_greeting = other\nservice imap-login {\n  inet_listener other {\n    address = 192.0.2.99\n    port = 1\n  }\n}\n", "!include /nosuch\n"} {
 		s.write(t, "dovecot.conf", string(conf)+text)
 		s.proc.Signal(proc.SIGHUP)
-		for end := time.Now().Add(15 * time.Second); strings.Count(s.log(), "Error: reload: ") <= i; time.Sleep(20 * time.Millisecond) {
+		for end := time.Now().Add(oracle.Patience); strings.Count(s.log(), "Error: reload: ") <= i; time.Sleep(20 * time.Millisecond) {
 			if time.Now().After(end) {
 				t.Fatalf("%q is not refused\n%s", text, s.log())
 			}

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"packetboat/test/oracle"
 )
 
 // mtad listens where mtad takes messages, and answers each conversation with
@@ -28,7 +30,7 @@ func mtad(t *testing.T, s *sandbox, answer string) <-chan string {
 			if err != nil {
 				return
 			}
-			c.SetReadDeadline(time.Now().Add(5 * time.Second))
+			c.SetReadDeadline(time.Now().Add(oracle.Patience))
 			var got bytes.Buffer
 			for b := make([]byte, 32<<10); !bytes.HasSuffix(got.Bytes(), []byte("E\x00")); {
 				n, err := c.Read(b)

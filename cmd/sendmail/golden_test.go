@@ -19,6 +19,7 @@ import (
 	"packetboat/internal/receive/intake"
 	"packetboat/internal/receive/pickup"
 	"packetboat/internal/sys/maillog"
+	"packetboat/test/oracle"
 )
 
 // letter is the message that most command lines of the golden file were given.
@@ -285,7 +286,7 @@ func TestSpool(t *testing.T) {
 		var text string
 		select {
 		case text = <-got:
-		case <-time.After(10 * time.Second):
+		case <-time.After(oracle.Patience):
 			t.Fatalf("%s: not picked up", c.tag)
 		}
 		text = strings.NewReplacer("from userid "+u.Uid+")", "from userid 1500)", "<"+u.Username+"@", "<alice@").Replace(normalize(text))

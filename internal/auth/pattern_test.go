@@ -84,17 +84,19 @@ func TestUnknownTakesAsLong(t *testing.T) {
 		t.Fatal(err)
 	}
 	a, _, _ := fixture(t, "ann:"+hash+":1:1::/::\n", func(o *Options) { o.Delay = -1; o.NoPenalty = true })
-	least := func(user string) time.Duration {
-		best := time.Hour
-		for i := range 15 {
-			start := time.Now()
-			try(a, "PLAIN", fmt.Sprintf("\x00%s\x00wrong%d", user, i))
-			best = min(best, time.Since(start))
-		}
-		return best
+	once := func(user string, i int) time.Duration {
+		start := time.Now()
+		try(a, "PLAIN", fmt.Sprintf("\x00%s\x00wrong%d", user, i))
+		return time.Since(start)
 	}
-	known, unknown := least("ann"), least("nobody")
-	if known > 2*unknown || unknown > 2*known {
+	// The least of several is what the work itself takes. Both are asked by turns,
+	// and for longer where the machine is busy with other things.
+	known, unknown := time.Hour, time.Hour
+	differ := func() bool { return known > 2*unknown || unknown > 2*known }
+	for i := 0; i < 15 || differ() && i < 150; i++ {
+		known, unknown = min(known, once("ann", i)), min(unknown, once("nobody", i))
+	}
+	if differ() {
 		t.Errorf("a wrong password takes %v, an unknown name %v", known, unknown)
 	}
 }

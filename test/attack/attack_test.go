@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"packetboat/test/oracle"
 	"packetboat/test/sandbox"
 )
 
@@ -35,7 +36,7 @@ func dial(t *testing.T, s *sandbox.Sandbox) *client {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	conn.SetDeadline(time.Now().Add(30 * time.Second))
+	conn.SetDeadline(time.Now().Add(oracle.Patience))
 	c := &client{t, conn, bufio.NewReader(conn)}
 	c.reply()
 	c.do("EHLO client.test")
@@ -288,9 +289,9 @@ func TestDeliverKilled(t *testing.T) {
 	}
 	close(stop)
 	wg.Wait()
-	for range 10 { // what was deferred is not waited for
+	for end := time.Now().Add(oracle.Patience); !s.Empty() && time.Now().Before(end); time.Sleep(300 * time.Millisecond) {
+		// What was deferred is not waited for.
 		exec.Command(filepath.Join(s.Root, "bin/postqueue"), "-c", filepath.Join(s.Dir, "etc/postfix"), "-f").Run()
-		time.Sleep(300 * time.Millisecond)
 	}
 	s.Drained(20 * time.Second)
 	b, _ := os.ReadFile(filepath.Join(s.Dir, "mail", user))

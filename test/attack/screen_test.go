@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"packetboat/test/oracle"
 	"packetboat/test/sandbox"
 )
 
@@ -46,7 +47,7 @@ func TestScreen(t *testing.T) {
 				continue
 			}
 			defer c.Close()
-			c.SetDeadline(time.Now().Add(10 * time.Second))
+			c.SetDeadline(time.Now().Add(oracle.Patience))
 			fmt.Fprint(c, early)
 			r := bufio.NewReader(c)
 			for {

@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"packetboat/test/oracle"
 	"packetboat/test/sandbox"
 )
 
@@ -120,7 +121,7 @@ func sendOne(s *sandbox.Sandbox, user, id string) (dotted bool, err error) {
 		return false, err
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	conn.SetDeadline(time.Now().Add(oracle.Patience))
 	c := textproto.NewConn(conn)
 	if _, _, err := c.ReadResponse(220); err != nil {
 		return false, err
@@ -154,7 +155,7 @@ func kill(t *testing.T, s *sandbox.Sandbox) string {
 		return what
 	}
 	syscall.Kill(parent, syscall.SIGKILL)
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(oracle.Patience); ; time.Sleep(20 * time.Millisecond) {
 		out, err := s.Command("mtad").CombinedOutput()
 		if err == nil {
 			return what

@@ -14,6 +14,7 @@ import (
 
 	"packetboat/internal/sys/config"
 	"packetboat/internal/sys/maillog"
+	"packetboat/test/oracle"
 )
 
 // lines is a log that a test reads.
@@ -76,12 +77,12 @@ func account(t *testing.T) string {
 // talk sends a line and returns all that comes back.
 func talk(t *testing.T, log *lines, path, say string) string {
 	t.Helper()
-	c, err := net.DialTimeout("unix", path, 5*time.Second)
+	c, err := net.DialTimeout("unix", path, oracle.Patience)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(10 * time.Second))
+	c.SetDeadline(time.Now().Add(oracle.Patience))
 	io.WriteString(c, say)
 	c.(*net.UnixConn).CloseWrite()
 	b, err := io.ReadAll(c)
@@ -114,7 +115,7 @@ func TestSpawn(t *testing.T) {
 	if d := time.Since(begun); d > 5*time.Second {
 		t.Errorf("a command above its time limit lives for %v", d)
 	}
-	for end := time.Now().Add(5 * time.Second); !log.has("command /bin/false exit status 1"); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(oracle.Patience); !log.has("command /bin/false exit status 1"); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("the log is %q", log.buf.String())
 		}

@@ -20,6 +20,7 @@ import (
 	"packetboat/internal/receive/smtpd"
 	"packetboat/internal/sys/config"
 	"packetboat/internal/sys/maillog"
+	"packetboat/test/oracle"
 )
 
 // issue writes a certificate and its key into one file.
@@ -91,7 +92,7 @@ func name(t *testing.T, conf *tls.Config, sni string, suites ...uint16) string {
 			return
 		}
 		defer b.Close()
-		b.SetDeadline(time.Now().Add(5 * time.Second))
+		b.SetDeadline(time.Now().Add(oracle.Patience))
 		if err := tls.Server(b, conf).Handshake(); err != nil {
 			t.Log(err)
 		}
@@ -107,7 +108,7 @@ func name(t *testing.T, conf *tls.Config, sni string, suites ...uint16) string {
 		cc.MaxVersion = tls.VersionTLS12
 	}
 	c := tls.Client(a, cc)
-	c.SetDeadline(time.Now().Add(5 * time.Second))
+	c.SetDeadline(time.Now().Add(oracle.Patience))
 	if err := c.Handshake(); err != nil {
 		t.Log(err)
 		return "error"

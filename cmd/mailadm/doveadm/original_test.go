@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"packetboat/test/oracle"
 )
 
 // TestOriginal runs commands through Dovecot's doveadm and through ours, each on
@@ -143,7 +145,7 @@ func plain(s string) string { return guids.ReplaceAllString(s, "GUID") }
 
 // runProgram runs a program under a name and returns what it said, and how it ended.
 func runProgram(path, name string, args []string) string {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), oracle.Patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path)
 	cmd.Args = append([]string{name}, args...)
@@ -166,7 +168,7 @@ func startDovecot(t *testing.T, path, conf, dir string) {
 		cmd.Process.Signal(os.Interrupt)
 		cmd.Wait()
 	})
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(oracle.Patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if _, err := os.Stat(dir + "/run/auth-userdb"); err == nil {
 			return
 		}

@@ -21,6 +21,7 @@ import (
 	"packetboat/internal/sys/config"
 	"packetboat/internal/sys/dns"
 	"packetboat/internal/sys/maillog"
+	"packetboat/test/oracle"
 )
 
 // service127 is a true smtpd on a port of 127.0.0.1, wired as mtad wires it, over
@@ -95,7 +96,7 @@ func dialogue127(t *rapid.T, addr string, commands []string) []string {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(10 * time.Second))
+	c.SetDeadline(time.Now().Add(oracle.Patience))
 	in := bufio.NewReader(c)
 	var out []string
 	for _, say := range append([]string{""}, commands...) {

@@ -37,7 +37,7 @@ func (q question) ask(t *testing.T, real bool) answer {
 	dir := lay(t, q.main, q.master)
 	var a answer
 	if real {
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer cancel()
 		var out, errs bytes.Buffer
 		cmd := exec.CommandContext(ctx, oracle, append([]string{"-c", dir}, q.args...)...)

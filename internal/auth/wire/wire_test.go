@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"packetboat/test/oracle"
 )
 
 // letters is the test's backend: PLAIN with user = password is right; LOGIN
@@ -171,7 +173,7 @@ func TestManyAtOnceAndCancel(t *testing.T) {
 	}
 	select {
 	case <-b.cancelled:
-	case <-time.After(5 * time.Second):
+	case <-time.After(oracle.Patience):
 		t.Error("the server was not told")
 	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"packetboat/internal/mail"
 	"packetboat/internal/sys/proc"
+	"packetboat/test/oracle"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -81,7 +82,7 @@ func talk(t *testing.T, o Options, k *keeper, in string) string {
 	a.Close()
 	select {
 	case <-done:
-	case <-time.After(5 * time.Second):
+	case <-time.After(oracle.Patience):
 		t.Fatal("the conversation does not end")
 	}
 	return string(out)

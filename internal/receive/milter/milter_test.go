@@ -261,12 +261,23 @@ func TestDefaultAction(t *testing.T) {
 		}
 		return nil
 	}})
-	x, log := open(t, macros(), ", { command_timeout = 1s }", sleepy)
-	x.Connect("c", client, 1)
-	begun := time.Now()
-	r := x.Mail("<>")
-	if took := time.Since(begun); r.Text[:3] != "451" || took < 900*time.Millisecond || took > 1900*time.Millisecond {
-		t.Errorf("%+v after %v", r, took)
+	var log *bytes.Buffer
+	for try := 1; ; try++ { // a busy machine may be late once, not always
+		var x *Session
+		x, log = open(t, macros(), ", { command_timeout = 1s }", sleepy)
+		x.Connect("c", client, 1)
+		begun := time.Now()
+		r := x.Mail("<>")
+		took := time.Since(begun)
+		if r.Text[:3] != "451" || took < 900*time.Millisecond {
+			t.Errorf("%+v after %v", r, took)
+		}
+		if took <= 1900*time.Millisecond {
+			break
+		}
+		if try == 5 {
+			t.Fatalf("%d times more than 1.9 s, at last %v", try, took)
+		}
 	}
 	if !strings.Contains(log.String(), "can't read SMFIC_MAIL reply packet header: Connection timed out") {
 		t.Errorf("log %s", log)

@@ -19,6 +19,7 @@ import (
 	"packetboat/internal/queue/maildrop"
 	"packetboat/internal/receive/intake"
 	"packetboat/internal/sys/maillog"
+	"packetboat/test/oracle"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -130,7 +131,7 @@ func (s *system) path(name string) string { return filepath.Join(s.dir, "maildro
 // wait waits until cond holds.
 func wait(t testing.TB, what string, cond func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !cond(); time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(oracle.Patience); !cond(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("timeout: %s", what)
 		}
@@ -178,7 +179,7 @@ func TestMany(t *testing.T) {
 	for range 300 {
 		select {
 		case <-s.queued:
-		case <-time.After(20 * time.Second):
+		case <-time.After(oracle.Patience):
 			t.Fatal("not all messages were taken")
 		}
 	}

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"packetboat/test/oracle"
 )
 
 // fake serves each connection with fn on 127.0.0.1 until the test ends.
@@ -27,7 +29,7 @@ func fake(t *testing.T, fn func(r *bufio.Reader, w io.Writer)) string {
 			}
 			go func() {
 				defer c.Close()
-				c.SetDeadline(time.Now().Add(10 * time.Second))
+				c.SetDeadline(time.Now().Add(oracle.Patience))
 				fn(bufio.NewReader(c), c)
 			}()
 		}

@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"packetboat/test/oracle"
 )
 
 // server starts a program that runs until the end of the test and waits until
@@ -35,12 +37,12 @@ func server(t *testing.T, as string, ready func() error, path string, args ...st
 		syscall.Kill(cmd.Process.Pid, syscall.SIGTERM)
 		select {
 		case <-ended:
-		case <-time.After(5 * time.Second):
+		case <-time.After(10 * time.Second):
 			syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 			<-ended
 		}
 	})
-	for end := time.Now().Add(15 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(oracle.Patience); ; time.Sleep(20 * time.Millisecond) {
 		err := ready()
 		if err == nil {
 			return
@@ -89,7 +91,7 @@ func find(t *testing.T, names ...string) string {
 // run runs a program to its end.
 func run(t *testing.T, as, stdin, path string, args ...string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), oracle.Patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Stdin, cmd.Dir = strings.NewReader(stdin), "/"
@@ -155,7 +157,7 @@ func postmap(t *testing.T, spec string, keys []string) (out string, failed bool)
 	t.Helper()
 	dir := t.TempDir()
 	os.WriteFile(filepath.Join(dir, "main.cf"), []byte("compatibility_level = 3.6\nmyhostname = mail.example.org\nmydomain = example.org\ninet_interfaces = 127.0.0.1\n"), 0o644)
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), oracle.Patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, postmapBin, "-c", dir, "-q", "-", spec)
 	var errs bytes.Buffer

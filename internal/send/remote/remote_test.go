@@ -19,6 +19,7 @@ import (
 	"packetboat/internal/mail"
 	"packetboat/internal/sys/dns"
 	"packetboat/internal/sys/maillog"
+	"packetboat/test/oracle"
 )
 
 // script plays an SMTP server on loopback: each line is "s text" (say), "c
@@ -53,7 +54,7 @@ func play(t *testing.T, address string, lines ...string) *script {
 
 func (s *script) run(c net.Conn, lines []string) {
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(10 * time.Second))
+	c.SetDeadline(time.Now().Add(oracle.Patience))
 	r := bufio.NewReader(c)
 	for _, l := range lines {
 		kind, text, _ := strings.Cut(l, " ")

@@ -25,6 +25,7 @@ import (
 
 	"packetboat/internal/mail"
 	"packetboat/internal/sys/maillog"
+	"packetboat/test/oracle"
 )
 
 // list is a table.
@@ -131,7 +132,7 @@ func scripted(t *testing.T, cert *tls.Certificate, lines ...string) *server {
 
 func (s *server) run(c net.Conn, lines []string) {
 	defer func() { c.Close() }()
-	c.SetDeadline(time.Now().Add(10 * time.Second))
+	c.SetDeadline(time.Now().Add(oracle.Patience))
 	s.mu.Lock()
 	s.n++
 	s.mu.Unlock()

@@ -10,6 +10,7 @@ import (
 	"github.com/klauspost/compress/flate"
 
 	"packetboat/internal/store"
+	"packetboat/test/oracle"
 )
 
 // deflated switches a session to COMPRESS and returns it.
@@ -81,7 +82,7 @@ func TestCompressGarbage(t *testing.T) {
 	go func() { io.Copy(io.Discard, p.r); close(done) }()
 	select {
 	case <-done:
-	case <-time.After(10 * time.Second):
+	case <-time.After(oracle.Patience):
 		t.Error("the session goes on")
 	}
 }

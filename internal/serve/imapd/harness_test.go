@@ -17,6 +17,7 @@ import (
 
 	"packetboat/internal/store"
 	"packetboat/internal/store/memstore"
+	"packetboat/test/oracle"
 )
 
 // dovecotIMAP is Debian's imap process; run from a shell it serves one session
@@ -65,7 +66,7 @@ func startUser(t testing.TB, u User, o Options) *peer {
 		c.Close()
 		select {
 		case <-done:
-		case <-time.After(10 * time.Second):
+		case <-time.After(oracle.Patience):
 			t.Error("the session does not end")
 		}
 	})

@@ -19,6 +19,7 @@ import (
 	"packetboat/internal/serve/imapd/wire"
 	"packetboat/internal/store"
 	"packetboat/internal/sys/maillog"
+	"packetboat/test/oracle"
 )
 
 // lockedBuffer is a log that a test may read while sessions write.
@@ -73,7 +74,7 @@ func ended(t testing.TB, done <-chan error) error {
 	select {
 	case err := <-done:
 		return err
-	case <-time.After(5 * time.Second):
+	case <-time.After(oracle.Patience):
 		t.Fatal("the session does not end")
 		return nil
 	}

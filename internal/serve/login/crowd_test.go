@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"packetboat/test/oracle"
 )
 
 // TestCrowd fills the house with clients that say nothing: whoever comes next
@@ -21,7 +23,7 @@ func TestCrowd(t *testing.T) {
 			silent := make([]net.Conn, 30)
 			for i := range silent {
 				// Whoever has to go takes a moment, and there is room for so many of them.
-				eventually(func() bool {
+				oracle.Await(func() bool {
 					h.server.mu.Lock()
 					defer h.server.mu.Unlock()
 					return h.server.clients <= 5
@@ -31,11 +33,11 @@ func TestCrowd(t *testing.T) {
 					t.Fatalf("client %d got no greeting: %v", i, err)
 				}
 			}
-			silent[0].SetReadDeadline(time.Now().Add(5 * time.Second))
+			silent[0].SetReadDeadline(time.Now().Add(oracle.Patience))
 			if b, err := io.ReadAll(silent[0]); err != nil || string(b) != "* BYE Connection queue full\r\n" {
 				t.Errorf("the oldest was told %q, %v", b, err)
 			}
-			if !eventually(func() bool {
+			if !oracle.Await(func() bool {
 				h.server.mu.Lock()
 				defer h.server.mu.Unlock()
 				return h.server.clients == 5 && h.server.pushed == 0
@@ -47,17 +49,6 @@ func TestCrowd(t *testing.T) {
 			}
 		})
 	}
-}
-
-// eventually waits up to five seconds for something to become true.
-func eventually(f func() bool) bool {
-	for range 500 {
-		if f() {
-			return true
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	return false
 }
 
 // TestRequireTLS holds ssl = required against mechanisms that send no password.

@@ -29,6 +29,7 @@ import (
 	"packetboat/internal/auth/wire"
 	"packetboat/internal/sys/maillog"
 	"packetboat/internal/sys/proc"
+	"packetboat/test/oracle"
 )
 
 // logBuffer is a log that can be read while it is written.
@@ -49,14 +50,9 @@ func (l *logBuffer) String() string {
 	return l.b.String()
 }
 
-// wait returns the log when it holds want, or after two seconds.
+// wait returns the log when it holds want, or after oracle.Patience.
 func (l *logBuffer) wait(want string) string {
-	for range 200 {
-		if strings.Contains(l.String(), want) {
-			break
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	oracle.Await(func() bool { return strings.Contains(l.String(), want) })
 	return l.String()
 }
 
@@ -165,7 +161,7 @@ func build(t testing.TB, change func(*Options), mechs ...string) *house {
 		for _, l := range ears {
 			l.Close()
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), oracle.Patience)
 		defer cancel()
 		h.server.Shutdown(ctx)
 		client.Close()
@@ -182,7 +178,7 @@ func dial(t testing.TB, addr string) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(15 * time.Second))
+	c.SetDeadline(time.Now().Add(oracle.Patience))
 	return c
 }
 
@@ -323,7 +319,7 @@ service anvil {
 	}
 	t.Cleanup(func() { p.Signal(proc.SIGTERM); p.Wait() })
 	for name, addr := range ports {
-		if !eventually(func() bool {
+		if !oracle.Await(func() bool {
 			c, err := net.Dial("tcp4", addr)
 			if err == nil {
 				c.Close()

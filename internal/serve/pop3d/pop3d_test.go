@@ -16,6 +16,8 @@ import (
 	"packetboat/internal/sys/maillog"
 
 	"pgregory.net/rapid"
+
+	"packetboat/test/oracle"
 )
 
 var messages = []string{"From: a@b.c\nSubject: one\n\nline\n.dot\n..two\n", "From: a@b.c\nSubject: two\n\nx\n", "From: a@b.c\nSubject: three\n"}
@@ -47,7 +49,7 @@ func run(t testing.TB, s store.Store, o Options, st Start) (net.Conn, func() (st
 	st.Session = "S"
 	done := make(chan error, 1)
 	go func() { done <- Serve(there, User{"alice", s}, o, st) }()
-	here.SetDeadline(time.Now().Add(10 * time.Second))
+	here.SetDeadline(time.Now().Add(oracle.Patience))
 	return here, func() (string, error) {
 		here.Close()
 		err := <-done

@@ -23,6 +23,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"packetboat/test/oracle"
 )
 
 // issue makes a self-signed certificate; kind is rsa, ecdsa or ed25519.
@@ -74,7 +76,7 @@ func shake(t testing.TB, c *tls.Config, serverName string) string {
 	defer b.Close()
 	go tls.Server(b, c).Handshake()
 	client := tls.Client(a, &tls.Config{InsecureSkipVerify: true, ServerName: serverName})
-	client.SetDeadline(time.Now().Add(5 * time.Second))
+	client.SetDeadline(time.Now().Add(oracle.Patience))
 	if err := client.Handshake(); err != nil {
 		t.Fatal(err)
 	}
