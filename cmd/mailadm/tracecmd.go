@@ -1,17 +1,21 @@
 package main
 
 import (
+	"bytes"
 	"io"
 	"os"
+	"strings"
 	"time"
 
+	"packetboat/cmd/mailadm/doveadm"
 	"packetboat/cmd/mailadm/trace"
 	"packetboat/internal/mail"
 	"packetboat/internal/queue"
+	"packetboat/internal/sys/config"
 	"packetboat/internal/sys/proc"
 )
 
-const traceUsage = "usage: mailadm trace [-c config_dir] [-f logfile]... [--json] queue-id | address | message-id"
+const traceUsage = "usage: mailadm trace [-c config_dir] [-d dovecot.conf] [-f logfile]... [--json] queue-id | address | message-id"
 
 // runTrace tells the story of a message. It ends with 1 when nothing is known.
 func runTrace(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
@@ -25,14 +29,18 @@ func runTrace(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 			plain = append(plain, a)
 		}
 	}
-	opts, rest, err := getopt(plain, "c:f:")
+	opts, rest, err := getopt(plain, "c:d:f:")
 	if err != nil || len(rest) != 1 || rest[0] == "" {
 		return t.fatal(64, traceUsage)
 	}
+	dovecot := config.DefaultDovecot
 	for _, o := range opts {
-		if o.c == 'c' {
+		switch o.c {
+		case 'c':
 			t.dir = o.value
-		} else {
+		case 'd':
+			dovecot = o.value
+		default:
 			logs = append(logs, o.value)
 		}
 	}
@@ -50,6 +58,7 @@ func runTrace(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	}
 	t.readLogs(logs, tr.Gather)
 	t.askQueue(tr)
+	tr.Locate(func(user, folder, id string) string { return locate(dovecot, user, folder, id) })
 	story := tr.Story()
 	if asJSON {
 		if err := story.JSON(stdout); err != nil {
@@ -89,6 +98,20 @@ func (t *tool) readLogs(paths []string, fn func(string)) {
 			t.warn("%s: %s", p, proc.ErrText(err))
 		}
 	}
+}
+
+// locate asks a user's mailbox for the UID of a message, as "doveadm search" does. Who may
+// not look, and a mailbox that cannot be opened, give none.
+func locate(conf, user, folder, messageID string) string {
+	var out bytes.Buffer
+	if doveadm.Run([]string{"-c", conf, "search", "-u", user, "mailbox", folder, "header", "message-id", messageID}, strings.NewReader(""), &out, io.Discard) != 0 {
+		return ""
+	}
+	// "GUID UID"; the last one, where a message came twice.
+	if f := strings.Fields(out.String()); len(f) >= 2 && len(f)%2 == 0 {
+		return f[len(f)-1]
+	}
+	return ""
 }
 
 // askQueue looks for the messages in the queue, where the caller may.

@@ -56,6 +56,16 @@ func (m *Message) print(w io.Writer) {
 		d := last[to]
 		fmt.Fprintf(w, "  -> %s: %s after %s s by %s: %s\n", visible(to), d.Status, d.Delay, visible(d.Relay), visible(d.Text))
 	}
+	for _, s := range m.Stored {
+		rule, uid := "", ""
+		if s.Rule != "" {
+			rule = " by " + s.Rule
+		}
+		if s.UID != "" {
+			uid = ", UID " + s.UID
+		}
+		fmt.Fprintf(w, "  == in %s of %s%s%s\n", visible(s.Folder), visible(s.User), rule, uid)
+	}
 	for _, id := range m.Became {
 		fmt.Fprintf(w, "  => became %s\n", id)
 	}

@@ -53,6 +53,15 @@ type Queued struct {
 	Recipients []Waiting `json:"recipients"`
 }
 
+// Stored is a mailbox where the message ended.
+type Stored struct {
+	Time   string `json:"time"`
+	User   string `json:"user"`
+	Folder string `json:"folder"`
+	Rule   string `json:"rule,omitempty"` // what sent it there: sieve; empty = nothing but its address
+	UID    string `json:"uid,omitempty"`  // as mail programs know it; empty = it is not there, or cannot be asked for
+}
+
 // Message is one message's story.
 type Message struct {
 	ID         string     `json:"id"`
@@ -63,7 +72,8 @@ type Message struct {
 	Events     []Event    `json:"events"`
 	Deliveries []Delivery `json:"deliveries"`
 	Became     []string   `json:"became,omitempty"` // ids of reports and copies
-	Removed    bool       `json:"removed"`          // the queue is done with it
+	Stored     []Stored   `json:"stored,omitempty"`
+	Removed    bool       `json:"removed"` // the queue is done with it
 	Queue      *Queued    `json:"queue,omitempty"`
 }
 
@@ -198,8 +208,15 @@ func (t *Tracer) byMessageID(l line) {
 	if q := t.msgid[id]; q != "" {
 		m := t.byID[q]
 		m.Events = append(m.Events, Event{l.time, l.program, l.text})
+		if f := savedForm.FindStringSubmatch(l.text); f != nil && len(m.Stored) < maxMessages {
+			m.Stored = append(m.Stored, Stored{Time: l.time, User: f[1], Rule: f[2], Folder: strings.Trim(f[3], "'")})
+		}
 	}
 }
+
+// savedForm is the line of Dovecot's delivery agents, and ours, about a message that was
+// stored: "lmtp(USER)<PID><SESSION>: sieve: msgid=<ID>: stored mail into mailbox 'BOX'".
+var savedForm = regexp.MustCompile(`^(?:lmtp|lda)\(([^)]*)\)(?:<[^>]*>)*: (?:(sieve): )?msgid=<[^>]*>: (?:saved mail to|stored mail into mailbox) (.+)$`)
 
 func (t *Tracer) message(id string) *Message {
 	m := t.byID[id]
@@ -220,6 +237,10 @@ func (t *Tracer) take(m *Message, l line) {
 		d.Status, d.Text, _ = strings.Cut(f["status"], " ")
 		d.Text = strings.TrimSuffix(strings.TrimPrefix(d.Text, "("), ")")
 		m.Deliveries = append(m.Deliveries, d)
+		// Our own delivery agent writes no line: what local(8) says is all.
+		if user, _, _ := strings.Cut(d.To, "@"); l.program == "local" && d.Status == "sent" && (d.Text == "delivered to mailbox" || d.Text == "delivered to maildir") {
+			m.Stored = append(m.Stored, Stored{Time: l.time, User: user, Folder: "INBOX"})
+		}
 	case f["client"] != "":
 		m.Client = f["client"]
 	case strings.HasPrefix(l.text, "uid="):
@@ -272,6 +293,17 @@ func (t *Tracer) IDs() []string { return t.order }
 
 // Queue notes what the queue says of a message.
 func (t *Tracer) Queue(id string, q *Queued) { t.message(id).Queue = q }
+
+// Locate has ask tell the UID of each message in the mailbox where it was stored.
+func (t *Tracer) Locate(ask func(user, folder, messageID string) (uid string)) {
+	for _, m := range t.byID {
+		for i := range m.Stored {
+			if s := &m.Stored[i]; m.MessageID != "" {
+				s.UID = ask(s.User, s.Folder, m.MessageID)
+			}
+		}
+	}
+}
 
 // Story returns what was gathered, in the order of the log.
 func (t *Tracer) Story() *Story {

@@ -64,12 +64,41 @@ func TestTrace(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, text.String())
 		}
 	}
+	if st := s.Messages[1].Stored; len(st) != 1 || st[0].Folder != "INBOX" || st[0].User == "" {
+		t.Errorf("%+v", st)
+	}
 	if err := s.JSON(&js); err != nil {
 		t.Fatal(err)
 	}
 	var back Story
 	if err := json.Unmarshal(js.Bytes(), &back); err != nil || len(back.Messages) != 2 || back.Messages[0].Deliveries[1].DSN != "4.4.1" {
 		t.Errorf("%v %s", err, js.String())
+	}
+}
+
+// TestStored: where a message ended, by each agent's line, and its UID there.
+func TestStored(t *testing.T) {
+	const head = "Nov 23 22:40:31 m postfix/cleanup[1]: AAAAAAA: message-id=<id@x>\n"
+	for line, want := range map[string]Stored{
+		"dovecot: lmtp(al)<7><S/1>: msgid=<id@x>: saved mail to INBOX":                                        {User: "al", Folder: "INBOX", UID: "al INBOX id@x"},
+		"dovecot: lda(al)<7><S/1>: sieve: msgid=<id@x>: stored mail into mailbox 'Lists/go nuts'":             {User: "al", Folder: "Lists/go nuts", Rule: "sieve", UID: "al Lists/go nuts id@x"},
+		"postfix/local[1]: AAAAAAA: to=<al@here>, relay=local, dsn=2.0.0, status=sent (delivered to mailbox)": {User: "al", Folder: "INBOX", UID: "al INBOX id@x"},
+	} {
+		text := head + "Nov 23 22:40:32 m " + line + "\n"
+		tr := New("id@x")
+		Lines(strings.NewReader(text), func(s string) { tr.Find(s) })
+		Lines(strings.NewReader(text), tr.Gather)
+		tr.Locate(func(user, folder, id string) string { return user + " " + folder + " " + id })
+		want.Time = "Nov 23 22:40:32"
+		m := tr.Story().Messages
+		if len(m) != 1 || len(m[0].Stored) != 1 || m[0].Stored[0] != want {
+			t.Errorf("%s: %+v", line, m)
+		}
+		var b bytes.Buffer
+		tr.Story().Print(&b)
+		if !strings.Contains(b.String(), "== in "+want.Folder+" of al") || !strings.Contains(b.String(), ", UID "+want.UID) {
+			t.Error(b.String())
+		}
 	}
 }
 
