@@ -27,9 +27,13 @@ func (e *engine) openScreen(svc config.Service) (*screen.Screen, error) {
 	var o screen.Options
 	var behind struct {
 		Service string `main:"smtpd_service_name"`
+		Footer  string `main:"smtpd_reject_footer"`
 	}
 	if err := wiring.Decode(m, &o, &behind); err != nil {
 		return nil, err
+	}
+	if o.Footer == "$smtpd_reject_footer" { // the default, which stands for the value as it is written
+		o.Footer = behind.Footer
 	}
 	// What postconf(5) makes stricter under stress.
 	o.Stress = new(screen.Options)

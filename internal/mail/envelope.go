@@ -72,15 +72,15 @@ const (
 
 // Peer says who handed a message over, for headers, logs, policy and XFORWARD.
 type Peer struct {
-	Name     string     // reverse name that also resolves forward; "unknown" without one
-	Addr     netip.Addr // client address; zero for local submission
-	Port     uint16
-	Helo     string // what HELO or EHLO said
-	Proto    string // SMTP, ESMTP, LMTP; empty for local submission
-	Service  string // syslog name of the service: smtpd, submission/smtpd, smtps/smtpd, pickup
-	TLS      string // empty in the clear; else "TLSv1.3 with cipher ..." for the Received header
-	SASL     string // mechanism, empty without AUTH
-	User     string // authenticated user
+	Name    string     // reverse name that also resolves forward; "unknown" without one
+	Addr    netip.Addr // client address; zero for local submission
+	Port    uint16
+	Helo    string // what HELO or EHLO said
+	Proto   string // SMTP, ESMTP, LMTP; empty for local submission
+	Service string // syslog name of the service: smtpd, submission/smtpd, smtps/smtpd, pickup
+	TLS     string // empty in the clear; else "TLSv1.3 with cipher ..." for the Received header
+	SASL    string // mechanism, empty without AUTH
+	User    string // authenticated user
 	// What is known of a client's certificate while the message comes in: a CA of
 	// ours vouches for it; relay_clientcerts names it. The queue does not keep it.
 	CertVerified, CertListed bool
