@@ -21,7 +21,7 @@ import (
 func client(t *testing.T, command, text string) (remote.Options, error) {
 	t.Helper()
 	m := load(t, "compatibility_level = 3.6\nmyhostname = mail.test\nalias_maps =\n"+text)
-	k := &Kit{Main: m, Logs: maillog.To(testLog{t}, maillog.Options{}), Names: &dns.Resolver{}}
+	k := &Kit{Main: m, Logs: maillog.To(newTestLog(t), maillog.Options{}), Names: &dns.Resolver{}}
 	var err error
 	if k.Router, err = k.NewRouter(); err != nil {
 		t.Fatal(err)
@@ -142,7 +142,7 @@ func TestLMTPTables(t *testing.T) {
 	}
 	for text, filtered := range map[string]bool{"smtp_dns_reply_filter = static:x\n": false, "lmtp_dns_reply_filter = static:x\n": true} {
 		m := load(t, "compatibility_level = 3.6\nalias_maps =\n"+text)
-		k := &Kit{Main: m, Logs: maillog.To(testLog{t}, maillog.Options{}), Names: &dns.Resolver{}}
+		k := &Kit{Main: m, Logs: maillog.To(newTestLog(t), maillog.Options{}), Names: &dns.Resolver{}}
 		if k.Router, err = k.NewRouter(); err != nil {
 			t.Fatal(err)
 		}

@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -66,15 +67,33 @@ func serverTLS(t *testing.T, text string) (*tls.Config, bool, smtpd.Options, err
 	}
 	k := &Kit{Main: m}
 	var o smtpd.Options
-	tc, ca, err := k.ServerTLS(m, &o, maillog.To(testLog{t}, maillog.Options{}).Program("smtpd"))
+	tc, ca, err := k.ServerTLS(m, &o, maillog.To(newTestLog(t), maillog.Options{}).Program("smtpd"))
 	return tc, ca != nil, o, err
 }
 
-// testLog shows the log where a test fails.
-type testLog struct{ t *testing.T }
+// testLog shows the log where a test fails. The watchers of certificates write to it
+// as long as the process lives: what comes after the test is nobody's.
+type testLog struct {
+	mu sync.Mutex
+	t  *testing.T // nil once the test is over
+}
 
-func (l testLog) Write(p []byte) (int, error) {
-	l.t.Logf("%s", p)
+func newTestLog(t *testing.T) *testLog {
+	l := &testLog{t: t}
+	t.Cleanup(func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.t = nil
+	})
+	return l
+}
+
+func (l *testLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.t != nil {
+		l.t.Logf("%s", p)
+	}
 	return len(p), nil
 }
 
