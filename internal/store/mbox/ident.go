@@ -19,12 +19,23 @@ const guidName = "packetboat.guid"
 // GUID returns the mailbox's id, 32 hex digits, which it gets when somebody asks for
 // it first. It is empty where nothing can be kept.
 func (m *mailbox) GUID() (string, error) {
+	if id := m.guid.Load(); id != nil {
+		return *id, nil // SELECT asks: it must not wait for a flush
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.control == "" {
 		return "", nil
 	}
-	path := filepath.Join(m.control, guidName)
+	id, err := m.takeGUID(filepath.Join(m.control, guidName))
+	if id != "" {
+		m.guid.Store(&id)
+	}
+	return id, err
+}
+
+// takeGUID reads the id, or makes one.
+func (m *mailbox) takeGUID(path string) (string, error) {
 	if id, err := readGUID(path); id != "" || err != nil {
 		return id, err
 	}

@@ -103,3 +103,46 @@ func TestLockTimeout(t *testing.T) {
 		t.Errorf("the flag is lost:\n%s", b)
 	}
 }
+
+// TestSelectWhileFlushed: while the session before is being written, the next one
+// can be shown the mailbox.
+func TestSelectWhileFlushed(t *testing.T) {
+	dir := t.TempDir()
+	Deliver(dir+"/spool", DeliverOptions{}, []Delivery{{Body: strings.NewReader("S: 1\n\none\n")}})
+	s, err := Open(Options{Inbox: dir + "/spool", Folders: dir + "/mail"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := s.Open("INBOX")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := b.(*mailbox)
+	if err := m.ClaimRecent(); err != nil {
+		t.Fatal(err)
+	}
+	id, err := m.GUID()
+	if err != nil || id == "" {
+		t.Fatal(id, err)
+	}
+	m.mu.Lock() // as Flush does
+	m.own.Store(true)
+	defer m.mu.Unlock()
+	done := make(chan error)
+	go func() {
+		_, err := m.Sync()
+		again, gerr := m.GUID()
+		if again != id {
+			err = errors.New("another id")
+		}
+		done <- errors.Join(err, gerr, m.ClaimRecent(), m.store.check(m))
+	}()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("SELECT waits for the flush")
+	}
+}

@@ -47,6 +47,7 @@ type mailbox struct {
 	state atomic.Pointer[known.State]
 	own   atomic.Bool // flush rewrites the file
 
+	guid    atomic.Pointer[string]
 	claimed atomic.Bool // a session selected the mailbox for writing
 
 	view sync.RWMutex
