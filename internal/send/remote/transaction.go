@@ -3,6 +3,7 @@ package remote
 import (
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -136,7 +137,9 @@ func (s *session) envelope(a *attempt, rcpts []int, at stamp) (accepted []int, o
 	for _, i := range rcpts {
 		lines = append(lines, s.rcptLine(a.job.Rcpts[i]))
 	}
-	lines = append(lines, "DATA")
+	if !s.has("CHUNKING") {
+		lines = append(lines, "DATA")
+	}
 	if s.has("PIPELINING") {
 		return s.pipelined(a, lines, rcpts, at)
 	}
@@ -160,7 +163,7 @@ func (s *session) pipelined(a *attempt, lines []string, rcpts []int, at stamp) (
 			return nil, false
 		}
 		var done bool
-		if accepted, done = s.answer(a, k, len(lines), rcpts, accepted, at); done && k < len(lines)-1 {
+		if accepted, done = s.answer(a, k, len(rcpts)+2, rcpts, accepted, at); done && k < len(lines)-1 {
 			if s.broken {
 				return nil, false
 			}
@@ -176,7 +179,7 @@ func (s *session) pipelined(a *attempt, lines []string, rcpts []int, at stamp) (
 // stepwise sends one line and waits, for hosts without PIPELINING.
 func (s *session) stepwise(a *attempt, lines []string, rcpts []int, at stamp) (accepted []int, ok bool) {
 	for k, line := range lines {
-		if k == len(lines)-1 && len(accepted) == 0 {
+		if k == len(rcpts)+1 && len(accepted) == 0 { // DATA
 			return nil, false
 		}
 		s.conn.SetWriteDeadline(time.Now().Add(s.t.opts.MailTimeout))
@@ -187,7 +190,7 @@ func (s *session) stepwise(a *attempt, lines []string, rcpts []int, at stamp) (a
 			return nil, false
 		}
 		var done bool
-		if accepted, done = s.answer(a, k, len(lines), rcpts, accepted, at); done {
+		if accepted, done = s.answer(a, k, len(rcpts)+2, rcpts, accepted, at); done {
 			return nil, false
 		}
 	}
@@ -265,7 +268,11 @@ func (s *session) content(job *mail.Job) error {
 		return errorf("4.3.0", "cannot read queue file %s: %s", job.ID, err.Error())
 	}
 	defer c.Close()
-	w := &convert.Dots{W: s.w, Limit: s.t.opts.LineLimit, Deadline: s.patience(job.Size)}
+	renew := s.patience(job.Size)
+	var w interface{ Copy(io.Reader) error } = &convert.Dots{W: s.w, Limit: s.t.opts.LineLimit, Deadline: renew}
+	if s.has("CHUNKING") { // RFC 3030: one answer less to wait for
+		w = &convert.Chunks{W: s.w, Limit: s.t.opts.LineLimit, Deadline: renew, Reply: s.chunkReply}
+	}
 	if err := w.Copy(s.convert(c.Reader(), job)); err != nil {
 		if st, ok := errors.AsType[*mail.Status](err); ok {
 			s.broken = true // without the dot the host throws away what it has
@@ -274,11 +281,22 @@ func (s *session) content(job *mail.Job) error {
 		return s.lost(err)
 	}
 	s.doing = "sending end of data -- message may be sent more than once"
-	w.Deadline()
+	renew()
 	if err := s.w.Flush(); err != nil {
 		return s.lost(err)
 	}
 	return nil
+}
+
+// chunkReply reads the answer to a part of the message. After a refusal nothing more can
+// be sent in this conversation: further parts are on their way.
+func (s *session) chunkReply() error {
+	r, err := s.read(s.t.opts.DataXferTimeout, "sending message body")
+	if err == nil && r.failed() {
+		s.broken = true
+		return s.refusal(r, "BDAT command")
+	}
+	return err
 }
 
 // patience sets the time limit of sending a message: anew for each part, or with
@@ -297,6 +315,10 @@ func (s *session) patience(size int64) func() {
 // verdict reads the answer to the message: one for all, with LMTP one each
 // (RFC 2033 section 4.2).
 func (s *session) verdict(a *attempt, accepted []int, at stamp) {
+	end := "end of DATA command"
+	if s.has("CHUNKING") {
+		end = "BDAT command"
+	}
 	var r reply
 	var err error
 	for n, i := range accepted {
@@ -307,7 +329,7 @@ func (s *session) verdict(a *attempt, accepted []int, at stamp) {
 		case err != nil:
 			a.settle(i, at(mail.Result{Status: mail.AsStatus(err)}))
 		case r.failed():
-			a.settle(i, at(mail.Result{Status: s.refusal(r, "end of DATA command")}))
+			a.settle(i, at(mail.Result{Status: s.refusal(r, end)}))
 		default:
 			code := r.dsn
 			if code == "" {

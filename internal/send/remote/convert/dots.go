@@ -17,6 +17,7 @@ type Dots struct {
 	Limit    int    // octets of a line
 	Deadline func() // renews the write deadline; called for each chunk
 
+	plain  bool // no dots: the end is told in another way
 	column int
 	held   bool // a CR was read whose successor is not known yet
 }
@@ -71,7 +72,7 @@ func (d *Dots) write(b []byte) error {
 // text sends octets that hold no line end. Errors of the buffered writer stay
 // with it and come out at the last call.
 func (d *Dots) text(b []byte) error {
-	if len(b) > 0 && d.column == 0 && b[0] == '.' {
+	if len(b) > 0 && d.column == 0 && b[0] == '.' && !d.plain {
 		d.W.WriteByte('.')
 	}
 	for len(b) > 0 {
@@ -101,6 +102,9 @@ func (d *Dots) end() error {
 	}
 	if d.column > 0 {
 		d.newline()
+	}
+	if d.plain {
+		return nil
 	}
 	_, err := d.W.WriteString(".\r\n")
 	return err
