@@ -3,6 +3,7 @@ package wiring
 import (
 	"crypto/tls"
 	"fmt"
+	"net/netip"
 	"os"
 	"reflect"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"packetboat/internal/receive/milter"
 	"packetboat/internal/send/remote"
 	"packetboat/internal/send/sched"
 	"packetboat/internal/sys/config"
@@ -358,5 +360,27 @@ func TestMynetworksStyle(t *testing.T) {
 		if got := slices.Contains(nets, "127.0.0.0/8"); got != wide || !wide && !slices.Equal(nets, []string{"127.0.0.1/32"}) {
 			t.Errorf("%s trusts %v", style, nets)
 		}
+	}
+}
+
+// TestMilterMaps: smtpd_milter_maps gives a client milters of its own or none; who is
+// not in it has smtpd_milters, and so has everybody when the table fails.
+func TestMilterMaps(t *testing.T) {
+	of := func(text string) func(client string) *milter.Set {
+		m := load(t, "compatibility_level = 3.6\nalias_maps =\nsmtpd_milters = inet:127.0.0.1:1\n"+text)
+		out, err := (&Kit{Main: m, Logs: maillog.To(newTestLog(t), maillog.Options{})}).SMTPDMilters(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return func(client string) *milter.Set { return out.For(netip.MustParseAddr(client)) }
+	}
+	get := of("smtpd_milter_maps = cidr:{{192.0.2.1 DISABLE} {192.0.2.2 inet:127.0.0.1:2} {192.0.2.3 nonsense}}\n")
+	common := get("192.0.2.9")
+	if common == nil || get("192.0.2.1") != nil || get("192.0.2.2") == common || get("192.0.2.2") == nil || get("192.0.2.3") != common {
+		t.Errorf("common %v, disabled %v, own %v, bad %v", common, get("192.0.2.1"), get("192.0.2.2"), get("192.0.2.3"))
+	}
+	failing := of("smtpd_milter_maps = fail:x\n")
+	if failing("192.0.2.1") == nil {
+		t.Error("without an answer of the table there is no milter")
 	}
 }
