@@ -77,6 +77,8 @@ func anyCommand(name string) spec {
 		return spec{run: (*session).append, stream: true}
 	case "CANCELUPDATE":
 		return spec{run: (*session).cancelUpdate}
+	case "ESEARCH":
+		return spec{run: (*session).multiSearch}
 	case "COMPRESS":
 		return spec{run: (*session).compress}
 	case "GETQUOTA":

@@ -124,9 +124,9 @@ func (s *session) unchanged(list []int, modseq uint64) (keep []int, done string,
 }
 
 // highest returns the highest modseq of messages.
-func (s *session) highest(list []int) (n uint64) {
+func highest(v *view.View, list []int) (n uint64) {
 	for _, i := range list {
-		n = max(n, s.view.Msgs[i].ModSeq)
+		n = max(n, v.Msgs[i].ModSeq)
 	}
 	return n
 }

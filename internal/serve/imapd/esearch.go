@@ -1,6 +1,10 @@
 package imapd
 
-import "packetboat/internal/serve/imapd/syntax"
+import (
+	"packetboat/internal/serve/imapd/syntax"
+	"packetboat/internal/serve/imapd/view"
+	"packetboat/internal/serve/imapd/wire"
+)
 
 // writeResult writes an ESEARCH (RFC 4731; for SORT RFC 5267 section 3), and keeps
 // what SAVE wants kept.
@@ -16,24 +20,30 @@ func (s *session) writeResult(want syntax.Result, list []int) {
 	if s.cmd.uid {
 		o.Text(" UID")
 	}
+	writeResultData(o, &s.view, want, list, s.cmd.uid)
+	o.Line()
+}
+
+// writeResultData writes what an ESEARCH tells of a result: numbers, or UIDs.
+func writeResultData(o *wire.Output, v *view.View, want syntax.Result, list []int, uid bool) {
 	if n := len(list); n > 0 {
 		if want.Min {
 			o.Text(" MIN ")
-			o.Num(int64(s.number(list[0])))
+			o.Num(int64(numberOf(v, list[0], uid)))
 		}
 		if want.Max {
 			o.Text(" MAX ")
-			o.Num(int64(s.number(list[n-1])))
+			o.Num(int64(numberOf(v, list[n-1], uid)))
 		}
 		if want.All {
 			o.Text(" ALL ")
-			o.Buf = s.numberSet(list).Append(o.Buf)
+			o.Buf = numberSet(v, list, uid).Append(o.Buf)
 		}
 	}
 	if want.Partial {
 		o.Text(" PARTIAL (", want.Range, " ")
 		if from, to := want.Window(len(list)); from < to {
-			o.Buf = s.numberSet(list[from:to]).Append(o.Buf)
+			o.Buf = numberSet(v, list[from:to], uid).Append(o.Buf)
 		} else {
 			o.Text("NIL")
 		}
@@ -43,17 +53,16 @@ func (s *session) writeResult(want syntax.Result, list []int) {
 		o.Text(" COUNT ")
 		o.Num(int64(len(list)))
 	}
-	if n := s.highest(list); n > 0 && want.ModSeq {
+	if n := highest(v, list); n > 0 && want.ModSeq {
 		o.Text(" MODSEQ ")
 		o.Num(int64(n))
 	}
-	o.Line()
 }
 
 // numberSet writes messages as a set that keeps their order, for SORT.
-func (s *session) numberSet(list []int) (set syntax.Set) {
+func numberSet(v *view.View, list []int, uid bool) (set syntax.Set) {
 	for _, i := range list {
-		set.Add(s.number(i))
+		set.Add(numberOf(v, i, uid))
 	}
 	return set
 }

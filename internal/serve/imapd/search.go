@@ -1,10 +1,13 @@
 package imapd
 
 import (
+	"packetboat/internal/mail/message"
+	"packetboat/internal/serve/imapd/reply"
 	"packetboat/internal/serve/imapd/search"
 	"packetboat/internal/serve/imapd/syntax"
 	"packetboat/internal/serve/imapd/view"
 	"packetboat/internal/serve/imapd/wire"
+	"packetboat/internal/store"
 )
 
 // search: SEARCH and UID SEARCH, RFC 3501 section 6.4.4, with the results of
@@ -78,14 +81,20 @@ func (s *session) matches(args []syntax.Arg, want *syntax.Result) (list []int, k
 // searcher returns what evaluates searches over the selected mailbox.
 func (s *session) searcher() *search.Searcher { return s.searcherOf(&s.view) }
 
-func (s *session) searcherOf(v *view.View) *search.Searcher {
-	return &search.Searcher{View: v, Saved: s.saved, Source: search.Source{Box: s.box, Read: s.box.Read, Load: s.load, Index: s.index()}}
+func (s *session) searcherOf(v *view.View) *search.Searcher { return s.searcherIn(s.box, v, &s.last) }
+
+// searcherIn returns what evaluates searches over a view of any mailbox.
+func (s *session) searcherIn(box store.Mailbox, v *view.View, l *reply.Loader) *search.Searcher {
+	load := func(m *store.Msg) (*message.Part, error) { return l.Load(box, m) }
+	return &search.Searcher{View: v, Saved: s.saved, Source: search.Source{Box: box, Read: box.Read, Load: load, Index: indexOf(box)}}
 }
 
 // number returns what the client calls message i.
-func (s *session) number(i int) uint32 {
-	if s.cmd.uid {
-		return s.view.Msgs[i].UID
+func (s *session) number(i int) uint32 { return numberOf(&s.view, i, s.cmd.uid) }
+
+func numberOf(v *view.View, i int, uid bool) uint32 {
+	if uid {
+		return v.Msgs[i].UID
 	}
 	return uint32(i + 1)
 }
@@ -101,7 +110,7 @@ func (s *session) writeNumbers(word string, list []int, modseq bool) {
 			o.Flush()
 		}
 	}
-	if n := s.highest(list); modseq && n > 0 {
+	if n := highest(&s.view, list); modseq && n > 0 {
 		o.Text(" (MODSEQ ")
 		o.Num(int64(n))
 		o.Text(")")

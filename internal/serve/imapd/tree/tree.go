@@ -327,3 +327,9 @@ func (t *Tree) around(n *Namespace) *Namespace {
 	}
 	return nil
 }
+
+// IsPersonal tells whether a name lies in a namespace of one's own.
+func (t *Tree) IsPersonal(name string) bool {
+	n, _, err := t.find(name)
+	return err == nil && n.Kind == Private
+}
