@@ -3,7 +3,7 @@ VERSION := $(shell sed -n 's/^\#\# \[\{0,1\}\([0-9][0-9.]*\).*/\1/p' CHANGELOG.m
 GO      ?= go
 STATIC  := sendmail postdrop mtad deliver mrad mailadm
 LDFLAGS := -s -w -X main.version=$(VERSION)
-ADM     := postqueue postsuper postcat postmap postalias postconf postfix postlog doveadm doveconf dovecot
+ADM     := postqueue postsuper postcat postmap postalias postconf postfix postlog qshape doveadm doveconf dovecot
 export CGO_ENABLED := 0
 
 all: bin ## build bin/: the programs and the links for their other names

@@ -28,6 +28,7 @@ func commands() map[string]command {
 		"postqueue": runPostqueue, // queue.go
 		"postsuper": runPostsuper, // queue.go
 		"postcat":   runPostcat,   // queue.go
+		"qshape":    runQshape,    // queueshape.go
 
 		"export-queue": runExportQueue, // queueexport.go
 		"trace":        runTrace,       // tracecmd.go
@@ -65,6 +66,7 @@ func summaries() [][2]string {
 		{"postqueue", "list and flush the queue"},
 		{"postsuper", "hold, release, requeue, delete queued mail"},
 		{"postcat", "show queued mail"},
+		{"qshape", "count queued mail by domain and age"},
 		{"export-queue", "write the queue as Postfix keeps it, before going back to it"},
 		{"postmap", "check and ask lookup tables"},
 		{"postalias", "check and ask alias tables"},
