@@ -132,7 +132,13 @@ func (p *Postfix) Start() {
 	if out, err := p.Command("postfix", "start").CombinedOutput(); err != nil {
 		p.t.Skipf("Postfix does not start here: %v: %s%s", err, out, p.Log())
 	}
-	p.t.Cleanup(p.Stop)
+	p.t.Cleanup(func() {
+		p.Stop()
+		if p.t.Failed() {
+			lines := strings.Split(p.Log(), "\n")
+			p.t.Logf("the end of Postfix's log:\n%s", strings.Join(lines[max(0, len(lines)-150):], "\n"))
+		}
+	})
 }
 
 // Stop stops it and waits until its processes are gone, so that nothing writes

@@ -122,7 +122,7 @@ func TestStartTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := options("deep")
-	o.TLSLevel, o.Teaser = "encrypt", ""
+	o.TLSLevel, o.Teaser, o.Wait = "encrypt", "", 100*time.Millisecond
 	s, err := New(o, Deps{Log: maillog.To(io.Discard, maillog.Options{}).Program("x"), Serve: behind,
 		Table: func(spec string) (gate.Table, error) { return table.Open(spec, table.Options{}) },
 		TLS:   &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}})
