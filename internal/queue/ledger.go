@@ -435,6 +435,11 @@ func (l *ledger) each(fn func(id string, line []byte, expired bool) error) error
 	}
 }
 
+// Deferred calls fn for every deferred message, from the ledger where it can.
+func (q *Queue) Deferred(fn func(*Listing) error) error {
+	return q.listDeferred(map[string]struct{}{}, fn)
+}
+
 // listDeferred is List for the folder deferred: the ledger in one go, then the files of
 // what it does not have.
 func (q *Queue) listDeferred(seen map[string]struct{}, fn func(*Listing) error) error {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"packetboat/internal/mail"
 	"packetboat/internal/queue"
 )
 
@@ -107,8 +108,7 @@ func (s *Sched) FlushID(id string) bool {
 var errNotConfigured = errors.New("flush service is not configured for this destination")
 
 // FlushSite tries all deferred mail for a domain now ("postqueue -s", ETRN). The
-// domain must be in fast_flush_domains. The envelopes are read one after the
-// other, outside of the lock.
+// domain must be in fast_flush_domains. The queue is listed outside of the lock.
 func (s *Sched) FlushSite(site string) (int, error) {
 	site = strings.ToLower(site)
 	s.mu.Lock()
@@ -118,8 +118,8 @@ func (s *Sched) FlushSite(site string) (int, error) {
 		return 0, errNotConfigured
 	}
 	n := 0
-	err := s.q.IDs(queue.Deferred, func(id string) error {
-		if s.isFor(id, site) && s.FlushID(id) {
+	err := s.q.Deferred(func(l *queue.Listing) error {
+		if isFor(l, site) && s.FlushID(l.ID) {
 			n++
 		}
 		return nil
@@ -128,13 +128,9 @@ func (s *Sched) FlushSite(site string) (int, error) {
 }
 
 // isFor tells whether a deferred message has an open recipient at site.
-func (s *Sched) isFor(id, site string) bool {
-	m, err := s.q.Load(id, queue.Deferred)
-	if err != nil {
-		return false
-	}
-	for i := range m.Env.Rcpts {
-		if r := &m.Env.Rcpts[i]; r.State != 'D' && strings.EqualFold(r.Addr.Domain(), site) {
+func isFor(l *queue.Listing, site string) bool {
+	for i := range l.Rcpts {
+		if strings.EqualFold(mail.Address(l.Rcpts[i].Addr).Domain(), site) {
 			return true
 		}
 	}
