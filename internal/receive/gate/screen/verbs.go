@@ -155,7 +155,7 @@ func address(arg string) string {
 		s = rest // a source route
 	}
 	s = strings.ToValidUTF8(s, "?")
-	if i := strings.LastIndexByte(s, '@'); i > 0 && s[0] == '"' || strings.IndexAny(s, blanks+"\"") < 0 || i == 0 {
+	if i := strings.LastIndexByte(s, '@'); i > 0 && s[0] == '"' || !strings.ContainsAny(s, blanks+"\"") || i == 0 {
 		return printable(s) // nothing to quote, or quoted already
 	}
 	return printable(mail.Address(s).Quoted())
