@@ -358,7 +358,7 @@ func sizeFile(path string) (head string, sum [2]int64, ok bool) {
 // TestLikeDovecot holds both against the recordings. QUOTA_RECORD=1 makes them anew.
 func TestLikeDovecot(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("needs root: mail belongs to accounts of its own")
+		t.Skip("needs root: mrad and Dovecot run with accounts of their own")
 	}
 	mrad, err := filepath.Abs("../../bin/mrad")
 	if dir := os.Getenv("PACKETBOAT_BIN"); dir != "" {
