@@ -357,7 +357,7 @@ func (p *program) queueRun(value string) {
 			p.fatal("specify: -qIqueueid")
 		}
 	default:
-		p.fatal("-q%c is not implemented", c)
+		p.fatal("-q%c is not implemented", c) // sendmail(1)'s words for a letter that it does not know
 	}
 }
 

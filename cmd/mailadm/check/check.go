@@ -197,7 +197,14 @@ func (c *checker) load() bool {
 
 // add takes a problem, once.
 func (c *checker) add(p config.Problem) {
-	if !c.seen[p] {
+	// What keeps one service from working need not be told as a nuisance of another.
+	worse, milder := p, p
+	worse.Severity, worse.Text = config.SeverityError, strings.TrimSuffix(p.Text, inTheClear)
+	milder.Severity, milder.Text = config.SeverityWarning, p.Text+inTheClear
+	if worse == p && c.seen[milder] {
+		c.list = slices.DeleteFunc(c.list, func(x config.Problem) bool { return x == milder })
+	}
+	if !c.seen[p] && (worse == p || !c.seen[worse]) {
 		c.seen[p] = true
 		c.list = append(c.list, p)
 	}

@@ -356,3 +356,25 @@ func TestRouting(t *testing.T) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
+
+// TestCertificateOnce: a certificate that two services want, one of them without
+// being able to go on, is told of once, as an error.
+func TestCertificateOnce(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"main.cf":   "compatibility_level = 3.6\nmyhostname = a.test\nalias_maps =\nsmtpd_tls_cert_file = /nosuch/cert.pem\nsmtpd_tls_security_level = may\nvirtual_alias_maps = mysql:/nosuch/maps.cf\n",
+		"master.cf": "smtp inet n - n - - smtpd\nsubmission inet n - n - - smtpd\n -o smtpd_tls_security_level=encrypt\n1025 inet n - n - - smtpd\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var out strings.Builder
+	Run([]string{"-c", dir}, &out, &out)
+	if n := strings.Count(out.String(), "/nosuch/cert.pem: no such file"); n != 1 || strings.Contains(out.String(), "in the clear") {
+		t.Errorf("told %d times:\n%s", n, &out)
+	}
+	if !strings.Contains(out.String(), "hint: make /nosuch/maps.cf") {
+		t.Errorf("no hint for the table:\n%s", &out)
+	}
+}

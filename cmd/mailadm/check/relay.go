@@ -119,8 +119,9 @@ func (c *checker) refused(svc *config.Service, err error) {
 	if c.stopped() {
 		return
 	}
+	name := "service " + svc.Name + ": "
 	c.place(where.Place{Parameter: svc.ID(), File: svc.File, Line: svc.Line}, config.SeverityError,
-		"the service turns every client away until this is corrected", "service %s: %v", svc.Name, err)
+		"the service turns every client away until this is corrected", "%s%s", name, strings.TrimPrefix(err.Error(), name))
 }
 
 // stopped tells whether an error is known already that a service could not work

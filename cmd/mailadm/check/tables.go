@@ -121,7 +121,11 @@ func openHint(spec string, err error) string {
 	switch {
 	case errors.Is(err, table.ErrType):
 		return "use a type that is built in: hash, cdb, lmdb, texthash, pcre, regexp, cidr, inline, unionmap, pipemap or one of a data base"
-	case errors.Is(err, fs.ErrNotExist) && path != "":
+	case errors.Is(err, fs.ErrNotExist):
+		var pe *fs.PathError
+		if errors.As(err, &pe) {
+			path = pe.Path
+		}
 		return "make " + path + ", or take the table out: mail that needs it waits"
 	case strings.Contains(err.Error(), "proxy_read_maps"):
 		return "take proxy: off, or set proxy_read_maps to its default and proxy:" + strings.TrimPrefix(spec, "proxy:")

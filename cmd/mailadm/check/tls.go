@@ -20,6 +20,9 @@ const (
 	tooSoon = 14 * 24 * time.Hour
 )
 
+// inTheClear ends the text about a certificate that may be absent.
+const inTheClear = ": mail goes on in the clear"
+
 // pair is a certificate with its key as a configuration names it.
 type pair struct {
 	at       where.Place
@@ -82,7 +85,7 @@ func (c *checker) pair(p pair) {
 		}
 		severity, text := config.SeverityError, err.Error()
 		if p.optional {
-			severity, text = config.SeverityWarning, text+": mail goes on in the clear"
+			severity, text = config.SeverityWarning, text+inTheClear
 		}
 		c.place(p.at, severity, hint, "%s", text)
 	}

@@ -333,6 +333,8 @@ func (e *editor) check(text string) (string, bool) {
 	case checks.Ignore:
 		return "", false
 	case checks.Prepend:
+		// cleanup(8) has no PREPEND for what a milter adds (milter_header_checks in
+		// postconf(5)); these are its words.
 		m.in.log.Warn("the milter_header/body_checks prepend action is not implemented")
 		return text, true
 	case checks.Hold:

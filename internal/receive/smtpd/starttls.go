@@ -27,7 +27,7 @@ func (c *session) starttls(cmd *syntax.Command) bool {
 	case c.st.TLS:
 		return c.fail("554 5.5.1 Error: TLS already active")
 	case !c.canTLS() || !c.offer.Has("STARTTLS"):
-		return c.fail("502 5.5.1 Error: command not implemented")
+		return c.fail("502 5.5.1 Error: command not implemented") // smtpd(8)'s words where TLS is not offered
 	}
 	if a := c.s.deps.Anvil; a != nil && c.s.opts.TLSRate > 0 && !c.spared() && a.Rate(gate.NewTLS, c.s.opts.Entry, c.st.Addr) >= c.s.opts.TLSRate {
 		c.s.deps.Log.SMTPDRefuseTLS("STARTTLS request", c.st.Client(), c.s.opts.Entry)

@@ -89,7 +89,7 @@ func (d *dialogue) startTLS(args string) {
 		d.send("554 5.5.1 Error: TLS already active")
 		return
 	case d.s.d.TLS == nil || !d.hidden.Has("STARTTLS"):
-		d.send("502 5.5.1 Error: command not implemented")
+		d.send("502 5.5.1 Error: command not implemented") // postscreen(8)'s words where TLS is not offered
 		return
 	}
 	d.send("220 2.0.0 Ready to start TLS")
