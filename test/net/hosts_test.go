@@ -61,7 +61,7 @@ type host struct {
 
 	mu   sync.Mutex
 	got  []string // "recipient tls" or "recipient clear" of each message
-	seen int      // connections
+	last string   // the latest message
 }
 
 // serve answers connections until the listener is closed.
@@ -71,9 +71,6 @@ func (h *host) serve(l net.Listener) {
 		if err != nil {
 			return
 		}
-		h.mu.Lock()
-		h.seen++
-		h.mu.Unlock()
 		go h.talk(c)
 	}
 }
@@ -130,12 +127,14 @@ func (h *host) talk(c net.Conn) {
 			}
 		case "DATA":
 			io.WriteString(c, "354 go\r\n")
+			var text strings.Builder
 			for line != ".\r\n" {
+				text.WriteString(line)
 				if line, err = r.ReadString('\n'); err != nil {
 					return
 				}
 			}
-			h.take(rcpts, how)
+			h.take(rcpts, how, text.String())
 			rcpts = nil
 		case "RSET":
 			rcpts = nil
@@ -161,9 +160,10 @@ func (h *host) answer() string {
 	return reply
 }
 
-func (h *host) take(rcpts []string, how string) {
+func (h *host) take(rcpts []string, how, text string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.last = text
 	for _, r := range rcpts {
 		h.got = append(h.got, r+" "+how)
 	}

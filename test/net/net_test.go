@@ -5,6 +5,7 @@ package net
 
 import (
 	"crypto/sha256"
+	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"net"
@@ -179,6 +180,7 @@ func build(t *testing.T, p place, ca *authority) map[string]*host {
 	z.add(t, "three.test. 60 IN MX 30 good.three.test.")
 	z.add(t, "dead.three.test. 60 IN A 10.9.0.11")
 	z.add(t, "null.test. 60 IN MX 0 .")
+	z.add(t, "_smtp._tls.three.test. 60 IN TXT \"v=TLSRPTv1; rua=mailto:%s\"", reportTo)
 	z.add(t, "_25._tcp.mx.dane.test. 60 IN TLSA 3 1 1 %x", key)
 	z.add(t, "_25._tcp.mx.forged.test. 60 IN TLSA 3 1 1 %x", key)
 	z.add(t, "_25._tcp.mx.weak.test. 60 IN TLSA 3 1 1 %064x", 0) // not authenticated: it says nothing
@@ -206,12 +208,13 @@ func inside(t *testing.T) {
 	cover(t, "/etc/ssl/certs/ca-certificates.crt", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.der})))
 	hosts := build(t, p, ca)
 	s := sandbox.Start(t)
-	set := []string{"-e", "inet_protocols=all", "smtp_tls_security_level=dane", "smtp_dns_support_level=dnssec", "smtp_tls_mta_sts=yes", "smtp_tls_loglevel=1",
+	set := []string{"-e", "inet_protocols=all", "smtp_tls_security_level=dane", "smtp_dns_support_level=dnssec", "smtp_tls_mta_sts=yes", "smtp_tlsrpt_enable=yes", "smtp_tls_loglevel=1",
 		"smtp_helo_timeout=6s", "minimal_backoff_time=5s", "maximal_backoff_time=10s", "queue_run_delay=5s", "maximal_queue_lifetime=30s", "smtp_connect_timeout=2s"}
 	if out, err := s.Command("postconf", set...).CombinedOutput(); err != nil {
 		t.Fatalf("%v %s", err, out)
 	}
 	s.Stop()
+	yesterday(t, s)
 	s.Start()
 	for _, j := range journeys {
 		cmd := s.Command("sendmail", "-f", "alice@sandbox.test", j.to)
@@ -221,20 +224,78 @@ func inside(t *testing.T) {
 		}
 	}
 	s.Drained(200 * time.Second)
+	s.Wait(150*time.Second, "report about TLS", func() bool { return strings.Contains(hosts["good"].taken(), reportTo) })
+	s.Drained(20 * time.Second)
 	log := s.Log()
 	mailbox, _ := os.ReadFile(filepath.Join(s.Dir, "mail", "alice"))
 	for _, j := range journeys {
 		j.check(t, hosts, log, string(mailbox))
 	}
-	if n := hosts["good"].seen; n != 1 {
-		t.Errorf("%d connections to the third host of three.test", n)
+	if !strings.Contains(hosts["good"].last, "TLS-Report-Domain: three.test") || !strings.Contains(hosts["good"].last, "Content-Type: application/tlsrpt+gzip") {
+		t.Errorf("the report about TLS is\n%s", hosts["good"].last)
 	}
 	if n := strings.Count(string(mailbox), "\nSubject: Undelivered Mail Returned to Sender\n"); n != bounces() {
 		t.Errorf("%d bounces, not %d", n, bounces())
 	}
 	summary(t, s)
+	s.Stop()
+	told(t, s)
+	s.Start()
 	if t.Failed() {
 		t.Logf("the log:\n%s", log)
+	}
+}
+
+// reportTo gets the reports about TLS of three.test.
+const reportTo = "tls@three.test"
+
+// yesterday has the system remember a day that is over, and is still to be reported.
+func yesterday(t *testing.T, s *sandbox.Sandbox) {
+	t.Helper()
+	day := time.Now().UTC().Add(-24 * time.Hour).Format(time.DateOnly)
+	counts := `{"` + day + `": {"three.test": [{"policy": {"policy-type": "no-policy-found", "policy-domain": "three.test"},
+		"summary": {"total-successful-session-count": 5, "total-failure-session-count": 1}}]}}`
+	if err := os.WriteFile(filepath.Join(s.Dir, "data", "tlsrpt_counts"), []byte(counts), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// told holds what would be told of today: each host by its kind of policy.
+func told(t *testing.T, s *sandbox.Sandbox) {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(s.Dir, "data", "tlsrpt_counts"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var days map[string]map[string][]struct {
+		Policy  map[string]any
+		Summary map[string]int
+		Details []map[string]any `json:"failure-details"`
+	}
+	if err := json.Unmarshal(b, &days); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, domains := range days {
+		for domain, list := range domains {
+			for _, r := range list {
+				what := fmt.Sprint(r.Policy["policy-type"])
+				if r.Summary["total-successful-session-count"] > 0 {
+					what += " ok"
+				}
+				for _, d := range r.Details {
+					what += fmt.Sprint(" ", d["result-type"])
+				}
+				got[domain] = what
+			}
+		}
+	}
+	for domain, want := range map[string]string{"sts.test": "sts ok", "stsforged.test": "sts certificate-not-trusted", "stsother.test": "sts validation-failure",
+		"ststest.test": "sts certificate-not-trusted", "dane.test": "tlsa ok", "forged.test": "tlsa certificate-not-trusted",
+		"torn.test": "no-policy-found validation-failure", "good.test": "", "implicit.test": "no-policy-found starttls-not-supported"} {
+		if got[domain] != want {
+			t.Errorf("told of %s: %q, not %q", domain, got[domain], want)
+		}
 	}
 }
 
@@ -246,7 +307,7 @@ func (j *journey) check(t *testing.T, hosts map[string]*host, log, mailbox strin
 		if name == j.at {
 			want = j.to + " " + j.how
 		}
-		if got := h.taken(); (want != "" && got != want) || (want == "" && strings.Contains(got, j.to)) {
+		if got := strings.TrimSuffix(h.taken(), ", "+reportTo+" clear"); (want != "" && got != want) || (want == "" && strings.Contains(got, j.to)) {
 			t.Errorf("%s: host %s took %q, not %q", j.to, name, got, want)
 		}
 	}
@@ -287,7 +348,8 @@ func summary(t *testing.T, s *sandbox.Sandbox) {
 			deferred++
 		}
 	}
-	for what, want := range map[string]int{"received": len(journeys), "delivered": len(journeys), "deferred": deferred, "bounced": refused, "rejected": 0} {
+	// The report about TLS is one more.
+	for what, want := range map[string]int{"received": len(journeys), "delivered": len(journeys) + 1, "deferred": deferred, "bounced": refused, "rejected": 0} {
 		m := regexp.MustCompile(`(?m)^\s*(\d+)\s+` + what + `\b`).FindStringSubmatch(string(out))
 		if m == nil || m[1] != fmt.Sprint(want) {
 			t.Errorf("pflogsumm: %v %s, not %d", m, what, want)
