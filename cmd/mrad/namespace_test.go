@@ -14,6 +14,8 @@ func TestNamespaces(t *testing.T) {
 	s := launch(t, `no
 imap_capability = +XTEST
 imap_client_workarounds = tb-extra-mailbox-sep
+imap_metadata = yes
+mail_attribute_dict = file:%h/attributes
 imap_id_send = name * support-url https://example.org/
 namespace inbox {
   inbox = yes
@@ -33,7 +35,7 @@ namespace old {
 }`)
 	c := s.dial(t, "imap")
 	c.do("", "* OK")
-	if got := c.do("a LOGIN alice secret", "a "); !strings.Contains(got, " SPECIAL-USE XTEST] Logged in") {
+	if got := c.do("a LOGIN alice secret", "a "); !strings.Contains(got, " METADATA LIST-METADATA SPECIAL-USE CREATE-SPECIAL-USE XTEST] Logged in") {
 		t.Fatal(got, s.log())
 	}
 	for _, step := range [][2]string{
@@ -41,6 +43,10 @@ namespace old {
 		{`ID NIL`, `("name" "Packetboat" "support-url" "https://example.org/")`},
 		{`LIST "" *`, `* LIST (\HasNoChildren \Drafts) "." INBOX.Drafts`},
 		{`LSUB "" *`, `* LSUB (\Drafts) "." INBOX.Drafts`},
+		{`SETMETADATA INBOX.Drafts (/private/comment "of %h")`, "b OK"},
+		{`GETMETADATA INBOX.Drafts /private/comment`, "{5}"},
+		{`CREATE INBOX.Arch (USE (\Archive))`, "b OK"},
+		{`LIST (SPECIAL-USE) "" *`, `* LIST (\NoInferiors \Archive) "." INBOX.Arch`},
 		{"SELECT INBOX", "* 1 EXISTS"},
 		{"COPY 1 INBOX.Drafts", "b OK [COPYUID"},
 		{"STATUS INBOX.Drafts. (MESSAGES)", "* STATUS INBOX.Drafts. (MESSAGES 1)"},
@@ -51,6 +57,9 @@ namespace old {
 		if got := c.do("b "+step[0], "b "); !strings.Contains(got, step[1]) {
 			t.Errorf("%s: %s\nwant %s", step[0], got, step[1])
 		}
+	}
+	if b, err := os.ReadFile(filepath.Join(s.dir, "home/attributes")); err != nil || !strings.Contains(string(b), "/comment\nof %h\n") {
+		t.Errorf("attributes: %q %v", b, err)
 	}
 	if list, _ := filepath.Glob(filepath.Join(s.dir, "home/old-alice/.a.b/[cn][ue][rw]/*")); len(list) != 1 {
 		t.Errorf("mail in the Maildir: %q", list)

@@ -153,7 +153,8 @@ func (r *mailRole) session(e event, kicked <-chan struct{}) {
 			pop3d.Options{Log: r.log, UIDL: u.UIDL, NoFlags: u.NoFlagUpdates, Workarounds: u.Workarounds}, pop3d.Start{Pending: s.Pending, TLS: s.TLS, Session: s.Session, Stopping: stopping})
 		return
 	}
-	list, opened, err := spaces.Open(u.Spaces, spaces.User{Name: s.User, Home: s.Home, Mail: s.Mail}, r.open)
+	who := spaces.User{Name: s.User, Home: s.Home, Mail: s.Mail}
+	list, opened, err := spaces.Open(u.Spaces, who, r.open)
 	defer func() {
 		for _, where := range opened {
 			r.release(where)
@@ -168,7 +169,7 @@ func (r *mailRole) session(e event, kicked <-chan struct{}) {
 		r.refuse(conn, s, err)
 		return
 	}
-	imapd.Serve(wrapped, imapd.User{Name: s.User, Namespaces: list, Quota: limits},
+	imapd.Serve(wrapped, imapd.User{Name: s.User, Namespaces: list, Quota: limits, Attributes: who.Dict(u.Attributes)},
 		imapd.Options{Log: r.imap, IdleNotify: u.IdleNotify, MaxLine: u.MaxLine, IDSend: u.IDSend, Capability: u.Capability, Workarounds: u.Bends}, imapd.Start{Tag: s.Tag, Pending: s.Pending, TLS: s.TLS, Session: s.Session, Stopping: stopping})
 	x.End(list)
 }

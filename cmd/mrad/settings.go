@@ -80,6 +80,7 @@ type setup struct {
 	IDSend           string         // imap_id_send
 	Capability       string         // imap_capability
 	Bends            []string       // imap_client_workarounds
+	Attributes       string         // mail_attribute_dict
 	LMTP             *lmtp.Options
 	Policy           *lmtp.Policy
 	Script           *scripts.Service
@@ -270,6 +271,7 @@ func (s *settings) mailSetup() (*setup, error) {
 		return nil, err
 	}
 	u.UIDL, u.NoFlagUpdates, u.Workarounds = pop3.UIDL, pop3.NoFlagUpdates, pop3.Workarounds
+	u.Attributes = spaces.Attributes(s.conf)
 	if u.Spaces, err = spaces.Read(s.conf); err == nil {
 		u.Extras, err = extras.ReadAll(s.conf)
 	}

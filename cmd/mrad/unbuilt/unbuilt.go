@@ -25,7 +25,7 @@ import (
 // perProtocol are those that may differ between protocols; others in a
 // protocol section are an error.
 const perProtocol = ` auth_verbose disable_plaintext_auth imap_idle_notify_interval login_greeting login_trusted_networks
-imap_capability imap_client_workarounds imap_id_send mail_max_userip_connections mbox_dotlock_change_timeout mbox_lock_timeout pop3_client_workarounds pop3_no_flag_updates pop3_uidl_format imap_max_line_length haproxy_timeout haproxy_trusted_networks login_log_format login_log_format_elements
+imap_capability imap_metadata imap_client_workarounds imap_id_send mail_max_userip_connections mbox_dotlock_change_timeout mbox_lock_timeout pop3_client_workarounds pop3_no_flag_updates pop3_uidl_format imap_max_line_length haproxy_timeout haproxy_trusted_networks login_log_format login_log_format_elements
 lmtp_add_received_header lmtp_hdr_delivery_address lmtp_proxy lmtp_rcpt_check_quota lmtp_save_to_detail_mailbox lmtp_user_concurrency_limit lda_mailbox_autocreate lda_mailbox_autosubscribe quota_full_tempfail `
 
 // logPaths do nothing inside a protocol section: the lines of Dovecot's services go
@@ -105,6 +105,9 @@ func (s Checker) unbuiltValues(b *config.Block, proto string) (errs []error) {
 	for _, v := range b.Values {
 		p, _ := dovecot.Lookup("", v.Name)
 		built := p.State == base.StateDone
+		if v.Name == "mail_attribute_dict" && v.Value != "" && !strings.HasPrefix(v.Value, "file:") {
+			built = false // other drivers of dict
+		}
 		known := built && (proto == "" || has(perProtocol, v.Name) || has(logPaths, v.Name) || s.Conf.Get(v.Name) == v.Value)
 		if known || p.State == base.StateAccepted || v.Value == p.Default || slices.Contains(sameAs[v.Name], strings.Join(strings.Fields(v.Value), " ")) {
 			continue

@@ -160,6 +160,9 @@ type files struct {
 	filed
 }
 
+// Unwrap returns the mailbox itself.
+func (b *mailbox) Unwrap() store.Mailbox { return b.Mailbox }
+
 // Index returns the mailbox's index, nil where it has none.
 func (b *mailbox) Index() *index.File {
 	if x, ok := b.Mailbox.(interface{ Index() *index.File }); ok {

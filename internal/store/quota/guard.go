@@ -74,6 +74,9 @@ func (b *guarded) Index() *index.File {
 	return nil
 }
 
+// Unwrap returns the mailbox itself.
+func (b *guarded) Unwrap() store.Mailbox { return b.Mailbox }
+
 // Fits says whether messages of these sizes, with CRLF line ends, may be appended:
 // a client is refused before it sends them.
 func (b *guarded) Fits(sizes []int64) error { return b.a.Check(b.name, sizes, false) }

@@ -30,12 +30,23 @@ type Saver interface {
 // Of returns the MAILBOXID of a mailbox. Where it has none of its own UIDVALIDITY
 // has to do, which no two mailboxes of one such store share.
 func Of(box store.Mailbox) string {
-	if b, ok := box.(Mailbox); ok {
+	if b, ok := inner(box).(Mailbox); ok {
 		if id, err := b.GUID(); err == nil && id != "" {
 			return id
 		}
 	}
 	return "V" + strconv.FormatUint(uint64(box.Snapshot().UIDValidity), 10)
+}
+
+// inner returns the mailbox behind what holds it to limits or watches it.
+func inner(box store.Mailbox) store.Mailbox {
+	for {
+		w, ok := box.(interface{ Unwrap() store.Mailbox })
+		if !ok {
+			return box
+		}
+		box = w.Unwrap()
+	}
 }
 
 // The kinds of values that are kept of a message.
@@ -90,7 +101,7 @@ func (x *Messages) SaveDate(m *store.Msg) (time.Time, error) {
 			return time.Unix(int64(binary.LittleEndian.Uint64(x.buf)), 0), nil
 		}
 	}
-	s, ok := x.Box.(Saver)
+	s, ok := inner(x.Box).(Saver)
 	if !ok {
 		return time.Unix(m.Date, 0), nil
 	}
@@ -120,7 +131,7 @@ func (x *Messages) put(m *store.Msg, seconds int64) {
 // KeepSaveDate keeps now as the save date of messages that were just appended, where
 // the mailbox does not tell it.
 func (x *Messages) KeepSaveDate(uids []uint32, now time.Time) {
-	if _, ok := x.Box.(Saver); ok || x.Index == nil || len(uids) == 0 {
+	if _, ok := inner(x.Box).(Saver); ok || x.Index == nil || len(uids) == 0 {
 		return
 	}
 	want := map[uint32]bool{}
