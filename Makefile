@@ -34,7 +34,7 @@ fuzz: ## each fuzz target for T (default 30s)
 	@scripts/fuzz $(or $(T),30s)
 
 peers: bin ## against the originals and real clients from Debian (root)
-	@scripts/oracles && scripts/peers
+	@scripts/oracles && scripts/milters && scripts/peers
 	@PEERS=1 $(GO) test -count 1 -v ./test/net
 
 torture: bin ## 1,000 times kill -9 under load, and failing disks
