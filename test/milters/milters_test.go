@@ -99,6 +99,7 @@ const rspamdConf = `options {
   filters = "";
   local_addrs = [];
   hs_cache_dir = "DIR";
+  url_tld = "DIR/tld";
 }
 logging { type = "console"; level = "notice"; }
 metric {
@@ -117,7 +118,7 @@ worker "rspamd_proxy" {
   upstream "local" { default = yes; self_scan = yes; }
   count = 1;
 }
-modules { path = "/usr/share/rspamd/plugins/"; }
+modules { path = "/usr/share/rspamd/plugins/multimap.lua"; path = "/usr/share/rspamd/plugins/milter_headers.lua"; }
 lua = "/usr/share/rspamd/rules/rspamd.lua";
 `
 
@@ -126,6 +127,7 @@ func rspamd(t *testing.T) string {
 	need(t, "/usr/bin/rspamd")
 	dir := folder(t, "_rspamd")
 	addr := oracle.Address(t)
+	config(t, dir, "tld", "test\n") // a short list: the long one takes minutes on a loaded machine
 	config(t, dir, "lottery", "/lottery/i\n")
 	config(t, dir, "odd", "/odd/i\n")
 	conf := config(t, dir, "conf", strings.ReplaceAll(rspamdConf, "ADDR", addr))
