@@ -8,12 +8,12 @@ import (
 
 // The drivers, for people.
 const (
-	passdbDrivers = "passwd-file, static, pam, shadow, sql, ldap"
+	passdbDrivers = "passwd-file, static, pam, shadow, sql, ldap, oauth2"
 	userdbDrivers = "passwd-file, static, passwd, prefetch, sql, ldap"
 )
 
 // Mechanisms names the mechanisms, for people.
-const Mechanisms = "plain, login, cram-md5, scram-sha-1, scram-sha-256"
+const Mechanisms = "plain, login, cram-md5, scram-sha-1, scram-sha-256, oauthbearer, xoauth2"
 
 // Drivers names the drivers of passdb or userdb, whichever kind is.
 func Drivers(kind string) string {
@@ -53,7 +53,7 @@ func (d DB) CheckUserdb() error {
 }
 
 func (d DB) checkArgs() error {
-	if slices.Contains([]string{"passwd-file", "sql", "ldap"}, d.Driver) && d.Args == "" {
+	if slices.Contains([]string{"passwd-file", "sql", "ldap", "oauth2"}, d.Driver) && d.Args == "" {
 		return errNoFile
 	}
 	return nil

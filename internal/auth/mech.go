@@ -35,6 +35,8 @@ func mechanismNamed(name string) (mechanism, bool) {
 		{wire.Mech{Name: "CRAM-MD5", Prop: wire.Dictionary | wire.Active}, newCRAM},
 		{wire.Mech{Name: "SCRAM-SHA-1", Prop: wire.MutualAuth}, newSCRAMSHA1},
 		{wire.Mech{Name: "SCRAM-SHA-256", Prop: wire.MutualAuth}, newSCRAMSHA256},
+		{wire.Mech{Name: "OAUTHBEARER", Prop: wire.Plaintext}, newOAuthBearer},
+		{wire.Mech{Name: "XOAUTH2", Prop: wire.Plaintext}, newXOAuth2},
 	} {
 		if m.mech.Name == name {
 			return m, true

@@ -72,6 +72,8 @@ func (a *Auth) newPassdb(d DB) (*block, error) {
 		p, err = a.newSQL(d.Args)
 	case "ldap":
 		p, err = a.passdbLDAP(d.Args)
+	case "oauth2":
+		p, err = newOAuth(d.Args)
 	default:
 		err = fmt.Errorf("unknown passdb driver")
 	}
