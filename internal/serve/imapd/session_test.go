@@ -288,13 +288,22 @@ func TestIdlePrompt(t *testing.T) {
 	io.WriteString(p, "a IDLE\r\n")
 	p.line(t)
 	box, _ := st.Open("INBOX")
-	begun := time.Now()
-	box.Append([]store.New{{Body: strings.NewReader("x: y\n\nz\n")}})
-	if l := p.line(t); l != "* 1 EXISTS" {
-		t.Error(l)
-	}
-	if d := time.Since(begun); d > 500*time.Millisecond {
-		t.Errorf("told after %v", d)
+	// A busy machine may hold up one message or the other, but not all of them.
+	for n := 1; ; n++ {
+		begun := time.Now()
+		box.Append([]store.New{{Body: strings.NewReader("x: y\n\nz\n")}})
+		for l := ""; l != fmt.Sprintf("* %d EXISTS", n); {
+			if l = p.line(t); n == 1 && l != "* 1 EXISTS" {
+				t.Fatal(l)
+			}
+		}
+		d := time.Since(begun)
+		if d <= 500*time.Millisecond {
+			break
+		}
+		if n == 10 {
+			t.Fatalf("ten times told late, at last after %v", d)
+		}
 	}
 }
 
