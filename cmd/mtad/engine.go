@@ -113,6 +113,13 @@ func (e *engine) open(dir string) (err error) {
 		return err
 	}
 	e.kit.Router = e.router
+	back, err := e.srs(e.main)
+	if err != nil {
+		return err
+	}
+	if back != nil {
+		e.kit.Bounces = back.Takes
+	}
 	if e.queue, err = queue.Open(e.main.Get("queue_directory")); err != nil {
 		return err
 	}

@@ -51,7 +51,7 @@ func SMTPDOptions(m *config.Main) (o smtpd.Options, po policy.Options, err error
 
 // Policy opens the access lists of a service.
 func (k *Kit) Policy(po policy.Options, log *maillog.Log) (*policy.Policy, error) {
-	d := policy.Deps{Log: log, Router: PolicyRouter{k.Router}, Open: k.OpenTable, Tables: k.Tables(k.Main), Trace: k.TracePolicy, Verify: k.Verify, Grey: k.Grey}
+	d := policy.Deps{Log: log, Router: PolicyRouter{k.Router, k.Bounces}, Open: k.OpenTable, Tables: k.Tables(k.Main), Trace: k.TracePolicy, Verify: k.Verify, Grey: k.Grey}
 	if k.Names != nil {
 		d.Servers = k.Names
 	}
@@ -115,7 +115,10 @@ func (k *Kit) AuthClient(m *config.Main) smtpd.Auth {
 }
 
 // PolicyRouter answers policy's questions from route/rewrite.
-type PolicyRouter struct{ *rewrite.Router }
+type PolicyRouter struct {
+	*rewrite.Router
+	Bounces func(mail.Address) bool // as Kit's
+}
 
 // Class says what kind of domain a has.
 func (r PolicyRouter) Class(_ context.Context, a mail.Address) (policy.Class, error) {
@@ -131,6 +134,9 @@ func (r PolicyRouter) Class(_ context.Context, a mail.Address) (policy.Class, er
 
 // Exists tells whether a can be delivered to.
 func (r PolicyRouter) Exists(_ context.Context, a mail.Address) (bool, error) {
+	if r.Bounces != nil && r.Bounces(a) {
+		return true, nil
+	}
 	ok, _, err := r.Router.Exists(a)
 	return ok, err
 }

@@ -41,6 +41,9 @@ type Kit struct {
 	// nobody.
 	TLSCount   func(tlsrpt.Policy, tlsrpt.Failure)
 	TLSReports mail.Address
+	// Bounces tells addresses that no table lists and local(8) takes: bounces of mail that
+	// was forwarded come to them (SRS); nil = there are none.
+	Bounces func(mail.Address) bool
 	// Missing is told of tables that cannot be read now: mail that needs them
 	// waits. nil: such a table is an error.
 	Missing func(error)

@@ -119,6 +119,16 @@ func (r *Rewriter) Mine(a mail.Address) bool {
 	return kind != "" && strings.EqualFold(domain, r.Domain)
 }
 
+// Takes tells whether an address is one of ours that has been made and has not expired:
+// mail for it is taken.
+func (r *Rewriter) Takes(a mail.Address) bool {
+	if !r.Mine(a) {
+		return false
+	}
+	_, err := r.Reverse(a)
+	return err == nil
+}
+
 // Reverse returns the address that an address of ours stands for.
 func (r *Rewriter) Reverse(a mail.Address) (mail.Address, error) {
 	kind, rest := split(a.Local())

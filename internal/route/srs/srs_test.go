@@ -103,3 +103,20 @@ func FuzzReverse(f *testing.F) {
 		r.Forward(mail.Address(s))
 	})
 }
+
+// TestTakes: only what was made here, and not too long ago, is an address.
+func TestTakes(t *testing.T) {
+	now := time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)
+	r := &Rewriter{Domain: "ours.test", Secret: []byte("0123456789abcdef"), Now: func() time.Time { return now }}
+	good := r.Forward("a@b.test")
+	for a, want := range map[mail.Address]bool{good: true, "a@ours.test": false, "SRS0=aaaaaaaa=aa=b.test=a@ours.test": false, mail.Address(strings.ToUpper(string(good))): true,
+		mail.Address(strings.Replace(string(good), "ours.test", "other.test", 1)): false, "SRS1=x@ours.test": false} {
+		if r.Takes(a) != want {
+			t.Errorf("%s: not %v", a, want)
+		}
+	}
+	now = now.AddDate(0, 0, lifetime+1)
+	if r.Takes(good) {
+		t.Error("an old address is taken")
+	}
+}
