@@ -26,6 +26,7 @@ type call struct {
 	lda      bool   // called as dovecot-lda or deliver of Dovecot
 	procmail bool
 	lmtp     bool     // -z
+	share    bool     // --shared: conversations about many mailboxes come over descriptor 3
 	user     string   // -d
 	named    bool     // -d was given, perhaps with an empty name
 	as       string   // --as UID:GID
@@ -57,6 +58,7 @@ func parse(argv0 string, args []string) (*call, error) {
 	fs.StringVarP(&c.user, "user", "d", "", "whose mail it is")
 	fs.StringVar(&c.as, "as", "", "UID:GID of a virtual mailbox")
 	fs.StringVar(&c.inbox, "inbox", "", "path of the mailbox")
+	fs.BoolVar(&c.share, "shared", false, "many mailboxes, which mtad opens")
 	sender := fs.StringP("sender", "f", "", "envelope sender")
 	fs.StringVarP(&c.orig, "orig", "a", "", "original recipient")
 	fs.StringVarP(&c.final, "final", "r", "", "final recipient")

@@ -2,6 +2,7 @@
 // also procmail and dovecot-lda, by the name it is called with:
 //
 //	deliver -z [-d USER | --as UID:GID --inbox PATH]   LMTP on descriptor 3
+//	deliver -z --shared                                many conversations; mailboxes come with them
 //	deliver -d USER [-f SENDER] [-a ORIGINAL]          one message on standard input
 //	procmail [-f SENDER] [-a ARG] -d USER ...
 //	dovecot-lda -d USER [-f SENDER] [-a ORIGINAL] [-m FOLDER] [-p FILE] [-o name=value] [-e] [-c FILE]
@@ -93,6 +94,9 @@ func report(w io.Writer, err error) int {
 func (c *call) run(stdin io.Reader) error {
 	if c.lda {
 		return c.runLDA(stdin)
+	}
+	if c.lmtp && c.share {
+		return c.shared()
 	}
 	who, err := c.become()
 	if err != nil {

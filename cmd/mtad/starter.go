@@ -41,6 +41,7 @@ type starter struct {
 	grants *grants.Grants
 	locals map[string]*grants.Rules // by service
 	pipes  map[string]*pipe.Attrs   // by service
+	spools map[string]*spool        // by local service
 	users  proc.Users
 	watch  *disk.Watch // of folders where a .forward may come; nil = the system has none
 
@@ -55,6 +56,7 @@ func newStarter(p *parent, e *engineProc) *starter {
 		locals: grants.ReadRules(p.main, p.master), pipes: grants.ReadPipes(p.master), options: grants.DeliverOptions(p.master),
 		keys: keyFiles(p.main, p.master), tables: tableSet(p), grants: grants.New(p.main, p.master),
 		slots: make(chan struct{}, maxRequests), log: p.log.Warn}
+	s.spools = s.readSpools(p.main, p.master)
 	if w, err := disk.NewWatch(); err == nil {
 		s.watch = w
 	}
@@ -64,6 +66,9 @@ func newStarter(p *parent, e *engineProc) *starter {
 // serve answers requests until the engine is gone.
 func (s *starter) serve() {
 	defer s.engine.ch.Close()
+	for _, p := range s.spools {
+		defer p.keeper.Close()
+	}
 	if s.watch != nil {
 		defer s.watch.Close()
 		s.engine.ch.Send(parentMessage{Watch: true}, s.watch.File()) // without it the engine asks each time
@@ -147,11 +152,15 @@ func (s *starter) do(q request, files []*os.File) (r reply, out *os.File) {
 	return r, out
 }
 
-// deliver starts a deliver process as the account.
+// deliver has the shared deliver write the mailbox of the account, or starts one as
+// the account.
 func (s *starter) deliver(q request) (*os.File, error) {
 	u, err := proc.LookupUser(q.User)
 	if err != nil {
 		return nil, err
+	}
+	if conn, err := s.share(q.Service, u); err == nil {
+		return conn, nil
 	}
 	r := proc.Role{User: u, Args: []string{"-d", u.Name}}
 	// As group mail, dotlocks and mailboxes can be made in /var/mail (mode 2775

@@ -25,6 +25,9 @@ type Options struct {
 	Attempts int           `main:"deliver_lock_attempts"`
 	Delay    time.Duration `main:"deliver_lock_delay"`
 	Host     string        `main:"myhostname"` // in names of Maildir files
+	// Open, if not nil, opens the account's mbox, which the process may not: see
+	// mbox.DeliverOptions.
+	Open func() (*os.File, error) `json:"-"`
 }
 
 // Account is whose mailbox it is.
@@ -97,7 +100,7 @@ func (g *Agent) Deliver(msgs []Message, wanted func() bool) []*mail.Status {
 		batch[i] = mbox.Delivery{Sender: m.Sender, ReturnPath: m.ReturnPath, OrigTo: m.OrigTo, To: m.To, Date: m.Date, Body: m.Body}
 	}
 	errs := mbox.Deliver(g.path, mbox.DeliverOptions{User: g.a.User, UID: g.a.UID, Owner: g.o.Strict, Limit: g.o.Limit,
-		Wait: time.Duration(g.o.Attempts) * g.o.Delay, Stale: g.o.Stale, Wanted: wanted, Scratch: &g.mem}, batch)
+		Wait: time.Duration(g.o.Attempts) * g.o.Delay, Stale: g.o.Stale, Wanted: wanted, Scratch: &g.mem, Open: g.o.Open}, batch)
 	out := make([]*mail.Status, len(msgs))
 	for i, err := range errs {
 		out[i] = mail.OK("2.0.0", "delivered to mailbox")

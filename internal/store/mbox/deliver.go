@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"io/fs"
 	"os"
 	"time"
 
@@ -27,6 +26,10 @@ type DeliverOptions struct {
 	// Wanted, if not nil, is asked once the mailbox is locked, which may be long
 	// after the mail came: false leaves the mailbox as it is and defers all of it.
 	Wanted func() bool
+	// Open, if not nil, gives the file, open for reading and writing, where the caller
+	// has no right to open it. It stays Open's, which is asked before every batch, and
+	// again when the path has come to name another file.
+	Open func() (*os.File, error)
 	// Scratch, if not nil, is used again by each of several calls that follow each
 	// other: a process that delivers small messages all day makes no garbage of them.
 	Scratch *Scratch
@@ -102,11 +105,11 @@ type batch struct {
 
 // run does the work; its error stands for all messages that have none.
 func (b *batch) run(sys journal.Files) error {
-	f, err := openToWrite(b.path, b.o)
+	f, done, err := openToWrite(b.path, b.o)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer done()
 	lock, err := lockForAppend(sys, b.path, f, b.o, b.dates())
 	if err != nil {
 		return err
@@ -247,24 +250,18 @@ func appendHeader(b []byte, name, value string) []byte {
 	return append(b, '\n')
 }
 
-// openToWrite opens the mailbox, or makes it. Two who make it at once end up
-// with the same file.
-func openToWrite(path string, o DeliverOptions) (*os.File, error) {
+// openToWrite opens the mailbox, or makes it. done ends its use.
+func openToWrite(path string, o DeliverOptions) (f *os.File, done func(), err error) {
+	if o.Open != nil {
+		f, err = o.Open()
+		return f, func() {}, err
+	}
 	uid := -1
 	if o.Owner {
 		uid = o.UID
 	}
-	for range 3 {
-		f, err := disk.OpenQuiet(path, os.O_RDWR, uid)
-		if !errors.Is(err, fs.ErrNotExist) {
-			return f, err
-		}
-		f, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-		if !errors.Is(err, fs.ErrExist) {
-			return f, err
-		}
-	}
-	return nil, fs.ErrExist
+	f, err = disk.OpenMailbox(path, uid)
+	return f, func() { f.Close() }, err
 }
 
 // lockForAppend locks the mailbox, repairs what a crash left, and makes sure
@@ -273,7 +270,8 @@ func openToWrite(path string, o DeliverOptions) (*os.File, error) {
 func lockForAppend(sys journal.Files, path string, f *os.File, o DeliverOptions, dates []int64) (*disk.MailboxLock, error) {
 	for {
 		lock, err := disk.LockMailbox(context.Background(), path, f, disk.LockOptions{Wait: o.Wait, Stale: o.Stale,
-			Note: func() string { return appendNote(path, "", f, dates) }, Dead: func(note string) { undoAppend(sys, f, note) }})
+			Note: func() string { return appendNote(path, "", f, dates) }, Dead: func(note string) { undoAppend(sys, f, note) },
+			Spare: func() bool { return o.Open != nil && journal.Pending(path, "") }})
 		if err != nil {
 			return nil, err
 		}
@@ -321,7 +319,16 @@ var errReplaced = errors.New("file status changed unexpectedly")
 // of new mail for shells and mutt, where both fell into one tick of the clock.
 func keepNew(path string, f *os.File) {
 	st, err := disk.StatFile(f)
-	if err == nil && st.Atime >= st.Mtime {
-		disk.SetAtime(path, st.Mtime-int64(time.Second)) // without the right to it the mail is new all the same
+	if err != nil || st.Atime < st.Mtime || disk.SetAtime(path, st.Mtime-int64(time.Second)) == nil {
+		return
+	}
+	// Who does not own the file writes its last octet again when the clock has moved on.
+	time.Sleep(clockTick)
+	var last [1]byte
+	if _, err := f.ReadAt(last[:], st.Size-1); err == nil {
+		f.WriteAt(last[:], st.Size-1)
 	}
 }
+
+// clockTick is longer than what the kernel's time stamps of files are apart.
+const clockTick = 11 * time.Millisecond

@@ -135,7 +135,7 @@ func breakStale(path string, o LockOptions) bool {
 		return false
 	}
 	content := readDotlock(path)
-	if !stale(st, content, o.Stale) {
+	if !stale(st, content, o.Stale) || o.Spare != nil && o.Spare() {
 		return false
 	}
 	if _, note, ok := strings.Cut(content, "\n"); ok && o.Dead != nil {

@@ -121,14 +121,15 @@ func again(call func() error) error {
 var journalled = [...]string{"ext4", "ext3", "xfs"}
 
 // namesFollow finds the type of the file system that the folder is on in
-// /proc/self/mountinfo (proc_pid_mountinfo(5)). What is not found there, such
-// as a subvolume of btrfs, needs a flush of the folder.
+// /proc/thread-self/mountinfo (proc_pid_mountinfo(5); TestNamesFollow mounts for one
+// thread). What is not found there, such as a subvolume of btrfs, needs a flush of the
+// folder.
 func namesFollow(fd int) bool {
 	var st unix.Stat_t
 	if unix.Fstat(fd, &st) != nil {
 		return false
 	}
-	list, err := os.ReadFile("/proc/self/mountinfo")
+	list, err := os.ReadFile("/proc/thread-self/mountinfo")
 	if err != nil {
 		return false
 	}

@@ -21,6 +21,9 @@ type LockOptions struct {
 	// the lock of a dead process is found, while the fcntl lock is held and
 	// before the dotlock is broken.
 	Dead func(note string)
+	// Spare, if set, is asked before the lock of a dead process is broken: true leaves
+	// it, since what it guards is for somebody else to repair.
+	Spare func() bool
 }
 
 // Figures of LockOptions' zero value.
