@@ -36,7 +36,18 @@ func (m *mailbox) Append(msgs []store.New) ([]uint32, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer lock.Unlock()
+	uids, err := m.appendLocked(msgs)
+	if uerr := lock.Unlock(); err == nil {
+		err = uerr // whoever finds the lock would take the messages back
+	}
+	if err != nil {
+		return nil, err
+	}
+	return uids, nil
+}
+
+// appendLocked is Append, with the locks taken.
+func (m *mailbox) appendLocked(msgs []store.New) ([]uint32, error) {
 	if err := sameFile(m.path, m.f); err != nil {
 		return nil, err
 	}

@@ -104,7 +104,7 @@ type batch struct {
 }
 
 // run does the work; its error stands for all messages that have none.
-func (b *batch) run(sys journal.Files) error {
+func (b *batch) run(sys journal.Files) (err error) {
 	f, done, err := openToWrite(b.path, b.o)
 	if err != nil {
 		return err
@@ -114,7 +114,11 @@ func (b *batch) run(sys journal.Files) error {
 	if err != nil {
 		return err
 	}
-	defer lock.Unlock()
+	defer func() {
+		if uerr := lock.Unlock(); err == nil {
+			err = uerr // whoever finds the lock would take the messages back
+		}
+	}()
 	if b.o.Wanted != nil && !b.o.Wanted() {
 		return errUnwanted
 	}
@@ -325,10 +329,10 @@ func keepNew(path string, f *os.File) {
 	// Who does not own the file writes its last octet again when the clock has moved on.
 	time.Sleep(clockTick)
 	var last [1]byte
+
+// clockTick is longer than what the kernel's time stamps of files are apart.
+const clockTick = 11 * time.Millisecond
 	if _, err := f.ReadAt(last[:], st.Size-1); err == nil {
 		f.WriteAt(last[:], st.Size-1)
 	}
 }
-
-// clockTick is longer than what the kernel's time stamps of files are apart.
-const clockTick = 11 * time.Millisecond

@@ -193,25 +193,29 @@ func TestNewMailTimes(t *testing.T) {
 }
 
 // TestUndo: half an append of a dead process goes, what another program
-// appended behind it stays.
+// appended behind it stays, and so does what may have been answered for before the
+// machine was started again.
 func TestUndo(t *testing.T) {
-	for _, foreign := range []bool{false, true} {
+	for _, c := range []struct {
+		boot          string
+		foreign, stay bool
+	}{{bootID(), false, false}, {bootID(), true, true}, {"1b4e28ba-2fa1-11d2-883f-0016d3cca427", false, true}} {
 		path := filepath.Join(t.TempDir(), "box")
 		deliverOne(path, DeliverOptions{}, Delivery{})
 		old, _ := os.ReadFile(path)
 		half := "From a@b  Mon Jan  1 00:00:00 2024\nS: half\n\nhalf of it"
 		_, date, _ := format.ParseFrom(format.CutLine([]byte(half)))
-		if foreign {
+		if c.foreign {
 			half += "\n\nFrom c@d  Mon Jan  1 00:00:09 2024\nS: whole\n\nmine\n\n"
 		}
 		os.WriteFile(path, append(old, half...), 0o600)
-		os.WriteFile(path+".lock", fmt.Appendf(nil, "%sappend %d 2x%d\n", noPID, len(old), date), 0o600)
+		os.WriteFile(path+".lock", fmt.Appendf(nil, "%sappend %d %s 2x%d\n", noPID, len(old), c.boot, date), 0o600)
 		if st := deliverOne(path, DeliverOptions{}, Delivery{Body: strings.NewReader("S: next\n\nx\n")}); st.Outcome != mail.Sent {
 			t.Fatal(st)
 		}
 		b, _ := os.ReadFile(path)
-		if strings.Contains(string(b), "S: half") != foreign || strings.Contains(string(b), "S: whole") != foreign || !strings.Contains(string(b), "\n\nFrom MAILER-DAEMON") {
-			t.Errorf("foreign %v:\n%s", foreign, b)
+		if strings.Contains(string(b), "S: half") != c.stay || strings.Contains(string(b), "S: whole") != c.foreign || !strings.Contains(string(b), "\n\nFrom MAILER-DAEMON") {
+			t.Errorf("%+v:\n%s", c, b)
 		}
 	}
 }

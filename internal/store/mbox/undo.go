@@ -15,11 +15,14 @@ import (
 // and which dates the From_ lines have that are being written:
 //
 //	4711
-//	append 12345 3x1795445464 1x1795445465
+//	append 12345 BOOT 3x1795445464 1x1795445465
 //
 // No answer is given before the dotlock is gone, so whoever breaks the dotlock
 // of a dead process may cut the file back: the sender still has the mail. What
-// another program appended behind it has other dates; then nothing is cut.
+// another program appended behind it has other dates; then nothing is cut. Nor is
+// it after another start of the machine, which BOOT tells: the removal of the
+// dotlock is not flushed, so that it may stand again after a power cut, when the
+// mail has long been answered for.
 
 // maxRuns bounds the note; a batch of more different dates has none.
 const maxRuns = 16
@@ -28,11 +31,12 @@ const maxRuns = 16
 // none while a journal waits: what it does to the size is no append.
 func appendNote(path, control string, f *os.File, dates []int64) string {
 	st, err := disk.StatFile(f)
-	if err != nil || journal.Pending(path, control) {
+	boot := bootID()
+	if err != nil || boot == "" || journal.Pending(path, control) {
 		return ""
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "append %d", st.Size)
+	fmt.Fprintf(&b, "append %d %s", st.Size, boot)
 	runs := 0
 	for i := 0; i < len(dates); runs++ {
 		n := 1
@@ -46,6 +50,15 @@ func appendNote(path, control string, f *os.File, dates []int64) string {
 		return ""
 	}
 	return b.String() + "\n"
+}
+
+// bootID names this start of the machine (random(4)); empty where nobody knows.
+func bootID() string {
+	b, err := disk.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
 }
 
 // undoAppend cuts f back to where a dead process began to append, if what
@@ -83,13 +96,13 @@ func undoAppend(sys journal.Files, f *os.File, note string) {
 // readNote reads what appendNote wrote.
 func readNote(note string) (size int64, dates []int64, ok bool) {
 	words := strings.Fields(note)
-	if len(words) < 3 || words[0] != "append" {
+	if len(words) < 4 || words[0] != "append" || words[2] != bootID() {
 		return 0, nil, false
 	}
 	if _, err := fmt.Sscanf(words[1], "%d", &size); err != nil || size < 0 {
 		return 0, nil, false
 	}
-	for _, w := range words[2:] {
+	for _, w := range words[3:] {
 		var n, date int64
 		if _, err := fmt.Sscanf(w, "%dx%d", &n, &date); err != nil || n < 1 || n > 10000 {
 			return 0, nil, false

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -20,10 +21,10 @@ type LockOptions struct {
 	// Dead, if set, is called with the dotlock's lines behind the first one when
 	// the lock of a dead process is found, while the fcntl lock is held and
 	// before the dotlock is broken.
-	Dead func(note string)
 	// Spare, if set, is asked before the lock of a dead process is broken: true leaves
 	// it, since what it guards is for somebody else to repair.
 	Spare func() bool
+	Dead func(note string)
 }
 
 // Figures of LockOptions' zero value.
@@ -108,18 +109,36 @@ func (o LockOptions) withDefaults() LockOptions {
 	return o
 }
 
-// Unlock gives up the dotlock, if it is still ours, and then the fcntl lock.
+// Unlock gives up the dotlock, if it is still ours, and then the fcntl lock. A
+// dotlock that cannot be removed loses its note, which would count when we are
+// dead; an error says that the note still stands.
 func (l *MailboxLock) Unlock() error {
 	var err error
 	if l.dot != "" {
 		if st, serr := StatPath(l.dot); serr == nil && st.Ino == l.ino {
-			err = os.Remove(l.dot)
+			if err = os.Remove(l.dot); err != nil && l.withoutNote() {
+				err = nil
+			}
 		}
 	}
 	if l.f == nil {
 		return err
 	}
 	return errors.Join(err, unlock(l.f))
+}
+
+// withoutNote leaves nothing but the process number in a dotlock.
+func (l *MailboxLock) withoutNote() bool {
+	f, err := OpenFile(l.dot, os.O_WRONLY|NoFollow, 0)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	if f.Truncate(0) != nil {
+		return false
+	}
+	f.WriteString(strconv.Itoa(os.Getpid()) + "\n") // an empty lock is one, too
+	return true
 }
 
 // Dotlocked tells whether the lock has its second half.
