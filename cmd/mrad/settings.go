@@ -271,7 +271,9 @@ func (s *settings) mailSetup() (*setup, error) {
 		return nil, err
 	}
 	u.UIDL, u.NoFlagUpdates, u.Workarounds = pop3.UIDL, pop3.NoFlagUpdates, pop3.Workarounds
-	u.Attributes = spaces.Attributes(s.conf)
+	if u.Attributes, err = spaces.Attributes(s.conf); err != nil {
+		return nil, err
+	}
 	if u.Spaces, err = spaces.Read(s.conf); err == nil {
 		u.Extras, err = extras.ReadAll(s.conf)
 	}

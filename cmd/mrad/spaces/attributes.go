@@ -10,13 +10,17 @@ import (
 // Attributes returns where the entries of METADATA stand: the path of
 // mail_attribute_dict with its variables, where imap_metadata is on; else "".
 // Package unbuilt has refused all but files.
-func Attributes(conf *config.Dovecot) string {
-	c := conf.For(config.Context{Protocol: "imap"})
-	path, ok := strings.CutPrefix(c.Get("mail_attribute_dict"), "file:")
-	if !ok || c.Get("imap_metadata") != "yes" {
-		return ""
+func Attributes(conf *config.Dovecot) (string, error) {
+	var o struct {
+		On   bool   `dovecot:"imap_metadata"`
+		Dict string `dovecot:"mail_attribute_dict"`
 	}
-	return path
+	err := conf.For(config.Context{Protocol: "imap"}).Decode(&o)
+	path, ok := strings.CutPrefix(o.Dict, "file:")
+	if !ok || !o.On {
+		path = ""
+	}
+	return path, err
 }
 
 // Dict returns the file of one user's entries; nil where there is to be none.

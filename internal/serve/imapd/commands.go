@@ -79,14 +79,16 @@ func anyCommand(name string) spec {
 		return spec{run: (*session).cancelUpdate}
 	case "ESEARCH":
 		return spec{run: (*session).multiSearch}
+	case "NOTIFY":
+		return spec{run: (*session).notifyCommand}
 	case "COMPRESS":
 		return spec{run: (*session).compress}
 	case "GETQUOTA":
-		return spec{run: (*session).getQuota}
+		return spec{run: onQuota((*folders.Commands).GetQuota)}
 	case "GETQUOTAROOT":
-		return spec{run: (*session).getQuotaRoot}
+		return spec{run: onQuota((*folders.Commands).GetQuotaRoot)}
 	case "SETQUOTA":
-		return spec{run: (*session).setQuota}
+		return spec{run: onQuota((*folders.Commands).SetQuota)}
 	case "IDLE":
 		return spec{run: (*session).idle, bare: true}
 	}

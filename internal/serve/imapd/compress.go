@@ -30,9 +30,9 @@ func (s *session) compress(args []syntax.Arg) error {
 	// What has been read already was sent before the client could know the answer:
 	// it is taken for deflated, and ends the session where it is not.
 	early, _ := s.p.R.Peek(s.p.R.Buffered())
-	early = append(bytes.Clone(early), s.in.pending...)
+	early = append(bytes.Clone(early), s.in.Pending...)
 	s.p.R.Discard(s.p.R.Buffered())
-	s.in.pending = nil
-	s.in.packed = flate.NewReaderOpts(io.MultiReader(bytes.NewReader(early), s.in.conn), flate.WithPartialBlock())
+	s.in.Pending = nil
+	s.in.Packed = flate.NewReaderOpts(io.MultiReader(bytes.NewReader(early), s.in.Conn), flate.WithPartialBlock())
 	return nil
 }

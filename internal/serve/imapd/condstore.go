@@ -122,11 +122,3 @@ func (s *session) unchanged(list []int, modseq uint64) (keep []int, done string,
 	}
 	return keep, "OK [MODIFIED " + string(failed.Append(nil)) + "] Conditional store failed", nil
 }
-
-// highest returns the highest modseq of messages.
-func highest(v *view.View, list []int) (n uint64) {
-	for _, i := range list {
-		n = max(n, v.Msgs[i].ModSeq)
-	}
-	return n
-}

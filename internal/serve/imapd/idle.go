@@ -10,6 +10,9 @@ import (
 	"packetboat/internal/serve/imapd/syntax"
 )
 
+// past is a deadline that wakes a reader.
+var past = time.Unix(1, 0)
+
 // idle: RFC 2177. The client is told what changes as it happens, and every two
 // minutes that the server is there, so that middle boxes keep the connection.
 func (s *session) idle([]syntax.Arg) error {
@@ -52,15 +55,15 @@ func (s *session) refuse2(text string) error {
 // wait tells news until the client sends a line. Only the reading is done by
 // another goroutine; it has ended when wait returns.
 func (s *session) wait(changed <-chan struct{}) (line string, err error) {
-	s.in.idle = true
-	s.in.conn.SetReadDeadline(time.Now().Add(s.in.timeout))
+	s.in.Idle = true
+	s.in.Conn.SetReadDeadline(time.Now().Add(s.in.Timeout))
 	read := make(chan error, 1)
 	go func() {
 		var err error
 		line, err = s.readLine()
 		read <- err
 	}()
-	defer func() { s.in.idle = false }()
+	defer func() { s.in.Idle = false }()
 	tick := time.NewTicker(s.opts.IdleNotify)
 	defer tick.Stop()
 	for {
@@ -69,12 +72,14 @@ func (s *session) wait(changed <-chan struct{}) (line string, err error) {
 			return line, err
 		case <-changed:
 			s.sync(true)
+		case <-s.woken():
+			s.tellNews()
 		case <-tick.C:
 			s.out.Text("* OK Still here")
 			s.out.Line()
 		}
 		if err := s.out.Flush(); err != nil || s.bye != "" {
-			s.in.conn.SetReadDeadline(time.Unix(1, 0)) // wakes the reader
+			s.in.Conn.SetReadDeadline(past) // wakes the reader
 			if e := <-read; err == nil && !errors.Is(e, os.ErrDeadlineExceeded) {
 				err = e
 			}

@@ -152,7 +152,7 @@ func (s *session) searchOne(b *boxSearch, want syntax.Result, key syntax.Key) er
 	o.Text(`* ESEARCH (TAG "`, s.cmd.tag, `" MAILBOX `)
 	o.Name(b.name)
 	o.Text(" UIDVALIDITY ", strconv.FormatUint(uint64(b.view.Snap.UIDValidity), 10), ") UID")
-	writeResultData(o, b.view, want, list, true)
+	reply.ResultData(o, b.view, want, list, true)
 	o.Line()
 	return nil
 }

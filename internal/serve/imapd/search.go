@@ -90,14 +90,7 @@ func (s *session) searcherIn(box store.Mailbox, v *view.View, l *reply.Loader) *
 }
 
 // number returns what the client calls message i.
-func (s *session) number(i int) uint32 { return numberOf(&s.view, i, s.cmd.uid) }
-
-func numberOf(v *view.View, i int, uid bool) uint32 {
-	if uid {
-		return v.Msgs[i].UID
-	}
-	return uint32(i + 1)
-}
+func (s *session) number(i int) uint32 { return reply.Number(&s.view, i, s.cmd.uid) }
 
 // writeNumbers writes an untagged answer that is a list of numbers.
 func (s *session) writeNumbers(word string, list []int, modseq bool) {
@@ -110,7 +103,7 @@ func (s *session) writeNumbers(word string, list []int, modseq bool) {
 			o.Flush()
 		}
 	}
-	if n := highest(&s.view, list); modseq && n > 0 {
+	if n := reply.Highest(&s.view, list); modseq && n > 0 {
 		o.Text(" (MODSEQ ")
 		o.Num(int64(n))
 		o.Text(")")

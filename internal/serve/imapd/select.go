@@ -61,6 +61,7 @@ func (s *session) open(name string, readOnly bool) error {
 		s.claimRecent()
 	}
 	s.view.Recents = s.view.CountRecent()
+	s.watchSelected()
 	return nil
 }
 
@@ -112,6 +113,7 @@ func (s *session) closeBox() {
 	}
 	s.box, s.view, s.saved, s.contexts = nil, view.View{}, nil, nil
 	s.last.Forget()
+	s.watchSelected()
 }
 
 // closeCommand: CLOSE expunges and says nothing of it (RFC 3501 section 6.4.2).

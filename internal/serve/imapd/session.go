@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"packetboat/internal/serve/imapd/folders"
+	"packetboat/internal/serve/imapd/live"
+	"packetboat/internal/serve/imapd/notify"
 	"packetboat/internal/serve/imapd/reply"
 	"packetboat/internal/serve/imapd/syntax"
 	"packetboat/internal/serve/imapd/tree"
@@ -38,20 +40,23 @@ type session struct {
 	folders   folders.Commands
 	opts      Options
 	start     Start
-	in        *input
+	in        *wire.Input
 	p         syntax.Parser
 	out       wire.Output
-	box       store.Mailbox // the selected mailbox, or nil
-	view      view.View     // what the client knows of box
-	condstore bool          // the client knows of modseqs, and with
-	qresync   bool          // this set also of VANISHED (RFC 7162)
-	modern    bool          // it has enabled IMAP4rev2 (RFC 9051)
-	utf8      bool          // it has enabled UTF8=ACCEPT (RFC 6855)
-	uidOnly   bool          // it has enabled UIDONLY (RFC 9586)
-	gone      bool          // this command has told a VANISHED
-	contexts  []*context    // searches that are kept up to date (RFC 5267)
-	saved     syntax.Set    // UIDs of the last SEARCH with SAVE (RFC 5182)
-	last      reply.Loader  // the message that FETCH looked at last
+	box       store.Mailbox   // the selected mailbox, or nil
+	view      view.View       // what the client knows of box
+	condstore bool            // the client knows of modseqs, and with
+	qresync   bool            // this set also of VANISHED (RFC 7162)
+	modern    bool            // it has enabled IMAP4rev2 (RFC 9051)
+	utf8      bool            // it has enabled UTF8=ACCEPT (RFC 6855)
+	uidOnly   bool            // it has enabled UIDONLY (RFC 9586)
+	gone      bool            // this command has told a VANISHED
+	notify    *notify.Watcher // what NOTIFY has asked for; nil = nothing
+	changed   <-chan struct{} // the selected mailbox has changed, where NOTIFY tells that
+	unwatch   func()
+	contexts  []*live.Context // searches that are kept up to date (RFC 5267)
+	saved     syntax.Set      // UIDs of the last SEARCH with SAVE (RFC 5182)
+	last      reply.Loader    // the message that FETCH looked at last
 
 	cmd    command
 	bad    int    // wrong commands in a row
@@ -67,44 +72,6 @@ type command struct {
 	uid   bool
 	safe  bool // its answer may tell new mail in spite of delay-newmail
 	begun time.Time
-}
-
-// input reads from the client. Before it blocks it writes what waits, so that
-// all answers to a batch of commands leave together.
-type input struct {
-	conn    net.Conn
-	out     *wire.Output
-	timeout time.Duration
-	packed  io.Reader // what inflates conn, with COMPRESS; nil = off
-	pending []byte    // octets that the login process had read already
-	got     int64
-	waited  time.Duration
-	idle    bool // IDLE reads from another goroutine: nothing is flushed here
-}
-
-// Read gives pending octets, then what the client sends.
-func (in *input) Read(b []byte) (int, error) {
-	if len(in.pending) > 0 {
-		n := copy(b, in.pending)
-		in.pending = in.pending[n:]
-		in.got += int64(n)
-		return n, nil
-	}
-	if !in.idle {
-		if err := in.out.Flush(); err != nil {
-			return 0, err
-		}
-		in.conn.SetReadDeadline(time.Now().Add(in.timeout))
-	}
-	begun := time.Now()
-	var src io.Reader = in.conn
-	if in.packed != nil {
-		src = in.packed
-	}
-	n, err := src.Read(b)
-	in.waited += time.Since(begun)
-	in.got += int64(n)
-	return n, err
 }
 
 // withDefaults fills in what the zero value means.
@@ -131,8 +98,8 @@ func serve(conn net.Conn, u User, o Options, st Start) error {
 	o = o.withDefaults()
 	s := &session{user: u, tree: u.tree(), opts: o, start: st}
 	s.out = wire.Output{Conn: conn, Timeout: o.WriteTimeout}
-	s.folders = folders.Commands{Session: host{s}, Tree: s.tree, Out: &s.out, Limit: o.MaxMessage, Attributes: u.Attributes}
-	s.in = &input{conn: conn, out: &s.out, timeout: o.IdleTimeout, pending: st.Pending}
+	s.folders = folders.Commands{Session: host{s}, Tree: s.tree, Out: &s.out, Limit: o.MaxMessage, Attributes: u.Attributes, Quota: u.Quota}
+	s.in = &wire.Input{Conn: conn, Out: &s.out, Timeout: o.IdleTimeout, Pending: st.Pending}
 	s.p = syntax.Parser{R: bufio.NewReaderSize(s.in, inSize), Limit: o.MaxLine, Continue: s.askLiteral}
 	defer conn.Close()
 	err := s.run()
@@ -190,6 +157,7 @@ func (s *session) finish(err error) {
 		s.out.Line()
 	}
 	s.out.Flush()
+	s.stopNotify()
 	s.closeBox()
 	if s.reason == "" {
 		s.reason = "Connection closed"
@@ -200,7 +168,7 @@ func (s *session) finish(err error) {
 			s.reason += fmt.Sprintf(" (%s finished %.3f secs ago)", s.cmd.name, time.Since(s.cmd.begun).Seconds())
 		}
 	}
-	s.count.In, s.count.Out = s.in.got, s.out.Sent
+	s.count.In, s.count.Out = s.in.Got, s.out.Sent
 	s.opts.Log.IMAPDisconnected(s.logName(), s.reason, s.count)
 }
 
@@ -219,9 +187,17 @@ func (s *session) askLiteral() error {
 
 // command reads one command and runs it. An error ends the session.
 func (s *session) command() error {
+	if s.notify != nil && s.p.R.Buffered() == 0 {
+		s.in.News = s.waitNews
+		s.p.R.Peek(1) // its error comes again with the tag
+		s.in.News = nil
+		if s.bye != "" {
+			return nil
+		}
+	}
 	tag, err := s.p.Start()
 	s.cmd = command{tag: string(tag), begun: time.Now(), name: s.cmd.name}
-	s.in.waited = 0
+	s.in.Waited = 0
 	if err == nil && len(tag) == 0 && s.p.Ended() {
 		return nil // an empty line is passed over, as Dovecot does
 	}
@@ -335,7 +311,7 @@ func (s *session) refuse(text string) error {
 // the command took: those of work, then those of waiting for the client.
 func (s *session) reply(text string) {
 	total := time.Since(s.cmd.begun)
-	waits := min(s.in.waited, total)
+	waits := min(s.in.Waited, total)
 	s.out.Text(s.cmd.tag, " ", text, " (")
 	s.out.Buf = appendSeconds(s.out.Buf, max(total-waits, time.Millisecond))
 	s.out.Text(" + ")

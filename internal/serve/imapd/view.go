@@ -51,7 +51,7 @@ func (s *session) tell(snap *store.Snapshot, expunges bool, quiet *view.Silence)
 	v := &s.view
 	if s.holdsBack() {
 		// Dovecot holds expunges back as well: they break such a client as badly.
-		snap, expunges = told(v, snap), false
+		snap, expunges = v.Told(snap), false
 	}
 	if snap == v.Snap && quiet == nil && !(v.Ghosts && expunges) {
 		return nil
@@ -84,6 +84,7 @@ func (s *session) tell(snap *store.Snapshot, expunges bool, quiet *view.Silence)
 	}
 	s.tellNew(snap, c.Fresh)
 	s.tellJoined(fresh)
+	s.fetchNew(fresh)
 	return nil
 }
 

@@ -41,6 +41,7 @@ type Commands struct {
 	Session
 	Tree       *tree.Tree
 	Attributes *dict.File   // mail_attribute_dict; nil = no METADATA
+	Quota      Quota        // nil = the commands of it do not exist
 	Limit      int64        // octets of one APPEND (RFC 7889); 0 = none
 	Out        *wire.Output // Out.UTF8 says how names are written, and read
 }
