@@ -32,6 +32,11 @@ lmtp_add_received_header lmtp_hdr_delivery_address lmtp_proxy lmtp_rcpt_check_qu
 // to its log process, which reads these settings outside of all sections.
 const logPaths = ` log_path info_log_path debug_log_path `
 
+// rejections are what a mail says that refuses another one: dovecot-lda sends such
+// mails, and reads these settings in its own protocol section; no other protocol
+// does as long as there is no Sieve.
+const rejections = ` postmaster_address rejection_reason rejection_subject sendmail_path submission_host lda_original_recipient_header `
+
 // sameAs are values that say in other words what mrad does anyway.
 var sameAs = map[string][]string{
 	"mbox_read_locks":  {"fcntl"},
@@ -108,7 +113,7 @@ func (s Checker) unbuiltValues(b *config.Block, proto string) (errs []error) {
 		if v.Name == "mail_attribute_dict" && v.Value != "" && !strings.HasPrefix(v.Value, "file:") {
 			built = false // other drivers of dict
 		}
-		known := built && (proto == "" || has(perProtocol, v.Name) || has(logPaths, v.Name) || s.Conf.Get(v.Name) == v.Value)
+		known := built && (proto == "" || has(perProtocol, v.Name) || has(logPaths, v.Name) || has(rejections, v.Name) || s.Conf.Get(v.Name) == v.Value)
 		if known || p.State == base.StateAccepted || v.Value == p.Default || slices.Contains(sameAs[v.Name], strings.Join(strings.Fields(v.Value), " ")) {
 			continue
 		}

@@ -50,6 +50,7 @@ func TestUnbuilt(t *testing.T) {
 		"namespace {\n  inbox = yes\n  location = mbox:/elsewhere\n}":                                    "4: namespace { location",
 		"namespace {\n  inbox = yes\n  prefix = %u/\n}":                                                  "4: namespace { prefix",
 		"namespace {\n  inbox = yes\n}\nnamespace p {\n  type = shared\n}":                               "6: namespace { type",
+		"protocols = lmtp\nprotocol lmtp {\n  postmaster_address = a@b.c\n  hostname = x\n}":             "5: hostname = x: is not supported inside",
 		"mail_plugins = mail_log notify\nplugin {\n  mail_log_events = nosuch\n}":                        "2: mail_plugins: mail_log_events",
 		"service doveadm {\n  inet_listener {\n    port = 12345\n  }\n}":                                 "3: service doveadm { inet_listener",
 		"service imap {\n  executable = imap imap-postlogin\n}":                                          "3: service imap { executable",
@@ -111,6 +112,7 @@ protocol lda {
 protocol lmtp {
   mail_plugins = $mail_plugins
   quota_full_tempfail = yes
+  postmaster_address = a@b.c
 }
 service quota-status {
   executable = quota-status -p postfix
