@@ -329,10 +329,10 @@ func keepNew(path string, f *os.File) {
 	// Who does not own the file writes its last octet again when the clock has moved on.
 	time.Sleep(clockTick)
 	var last [1]byte
-
-// clockTick is longer than what the kernel's time stamps of files are apart.
-const clockTick = 11 * time.Millisecond
 	if _, err := f.ReadAt(last[:], st.Size-1); err == nil {
 		f.WriteAt(last[:], st.Size-1)
 	}
 }
+
+// clockTick is longer than what the kernel's time stamps of files are apart.
+const clockTick = 11 * time.Millisecond
