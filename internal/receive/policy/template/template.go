@@ -188,7 +188,11 @@ func Unescape(s string) string {
 
 // Footer adds the lines of smtpd_reject_footer to an answer, each with its codes. "\c" at the
 // beginning continues the reply's own line, "\n" begins another.
+// What is no answer of SMTP gets no footer, and is one line.
 func Footer(answer, template string, expand func(string) string) string {
+	if len(answer) < 4 || strings.Trim(answer[:3], "0123456789") != "" {
+		return clean(answer)
+	}
 	text, joined := strings.CutPrefix(template, `\c`)
 	lines := strings.Split(strings.TrimSuffix(text, `\n`), `\n`)
 	code, rest := answer[:3], answer[4:]

@@ -45,6 +45,7 @@ func TestFooter(t *testing.T) {
 func FuzzExpand(f *testing.F) {
 	f.Add("${a?{${b:{c}}}:{d}}$(a)", "550 5.1.1 x")
 	f.Add(strings.Repeat("${a?", 100), "4")
+	f.Add("0", "0\r\n00")
 	f.Fuzz(func(t *testing.T, s, answer string) {
 		got, ok := Expand(s, "", values)
 		if ok && strings.Contains(got, "\x00") && !strings.Contains(s, "\x00") {
