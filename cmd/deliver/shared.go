@@ -26,8 +26,9 @@ func (c *call) shared() error {
 	if spool == "" {
 		spool = filepath.Dir(deliver.New(o, deliver.Account{User: "x"}).Path())
 	}
-	zones := []string{"/etc/localtime", "/usr/share/zoneinfo"} // for the dates of From_ lines
-	if err := proc.Confine(zones, []string{spool, os.TempDir()}); err != nil {
+	// For the dates of From_ lines, and for the note of an append under way (mbox).
+	read := []string{"/etc/localtime", "/usr/share/zoneinfo", "/proc/sys/kernel/random/boot_id"}
+	if err := proc.Confine(read, []string{spool, os.TempDir()}); err != nil {
 		return err
 	}
 	boxes.Serve(ch, func(conn net.Conn, b boxes.Box, open func() (*os.File, error)) {

@@ -21,10 +21,10 @@ type LockOptions struct {
 	// Dead, if set, is called with the dotlock's lines behind the first one when
 	// the lock of a dead process is found, while the fcntl lock is held and
 	// before the dotlock is broken.
+	Dead func(note string)
 	// Spare, if set, is asked before the lock of a dead process is broken: true leaves
 	// it, since what it guards is for somebody else to repair.
 	Spare func() bool
-	Dead func(note string)
 }
 
 // Figures of LockOptions' zero value.
