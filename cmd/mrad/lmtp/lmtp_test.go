@@ -170,7 +170,7 @@ func (f *far) conversation(c net.Conn) {
 		f.got = append(f.got, line)
 		switch {
 		case strings.HasPrefix(line, "RCPT TO:<bad"):
-			fmt.Fprint(c, "550 5.1.1 No such user\r\n")
+			fmt.Fprint(c, "550 5.1.1 <bad@x> No such user\r\n")
 		case strings.HasPrefix(line, "RCPT"):
 			rcpts = append(rcpts, line)
 			fmt.Fprint(c, "250 2.1.5 Ok\r\n")
@@ -207,7 +207,7 @@ func TestProxy(t *testing.T) {
 	}
 	d.proxy = map[string]map[string]string{"a@x": there(""), "bad@x": there(""), "full@x": there(""), "b@x": there("c@y"),
 		"gone@x": {"proxy": "", "host": "127.0.0.1", "port": "1"}}
-	got := talk(t, Options{}, d, "MAIL FROM:<s@x>", "RCPT TO:<a@x>", "RCPT TO:<bad@x>", "RCPT TO:<full@x>", "RCPT TO:<b@x>", "RCPT TO:<gone@x>", "RCPT TO:<here@x>",
+	got := talk(t, Options{Received: true}, d, "MAIL FROM:<s@x>", "RCPT TO:<a@x>", "RCPT TO:<bad@x>", "RCPT TO:<full@x>", "RCPT TO:<b@x>", "RCPT TO:<gone@x>", "RCPT TO:<here@x>",
 		"DATA\r\nSubject: x\r\n\r\n..dot\r\n.")
 	answers := got[len(got)-6:]
 	for i, want := range []string{"250 2.0.0 <a@x> ", "550 5.1.1 <bad@x> No such user", "452 4.2.2 <full@x> Full", "250 2.0.0 <b@x> ", "451 4.4.0 <gone@x> Remote server not answering", "250 2.0.0 <here@x> "} {
@@ -216,7 +216,7 @@ func TestProxy(t *testing.T) {
 		}
 	}
 	all := strings.Join(f.got, "\n")
-	for _, want := range []string{"LHLO h.test", "MAIL FROM:<s@x>", "RCPT TO:<c@y>", "Subject: x\n\n..dot"} {
+	for _, want := range []string{"LHLO h.test", "MAIL FROM:<s@x>", "RCPT TO:<c@y>", "Subject: x\n\n..dot", "Received: from cli.test ([127.0.0.1])\n\tby h.test with LMTP\n\tid "} {
 		if !strings.Contains(all, want) {
 			t.Errorf("%q was not said:\n%s", want, all)
 		}

@@ -80,10 +80,14 @@ func (b *backend) proxied(m *lmtpd.Message) {
 		}
 	}
 	for _, t := range order {
+		head := ""
+		if b.o.Received {
+			head = b.received(m, work[t][0], b.session)
+		}
 		for _, rc := range work[t] {
 			rc.Status = mail.Defer("4.4.0", "Remote server not answering")
 		}
-		if err := t.send(m, work[t], b.o.Host); err != nil {
+		if err := t.send(io.MultiReader(strings.NewReader(head), m.Reader()), m.Sender, work[t], b.o.Host); err != nil {
 			b.o.Log.DovecotError("lmtp", fmt.Sprintf("proxy: %s: %v", t.addr, err))
 		}
 	}
@@ -91,7 +95,7 @@ func (b *backend) proxied(m *lmtpd.Message) {
 
 // send is one transaction with a server. Its error stands for the recipients that got
 // no answer: they keep their temporary one.
-func (t target) send(m *lmtpd.Message, rcpts []*lmtpd.Rcpt, host string) error {
+func (t target) send(body io.Reader, sender mail.Address, rcpts []*lmtpd.Rcpt, host string) error {
 	c, err := t.dial()
 	if err != nil {
 		return err
@@ -101,7 +105,7 @@ func (t target) send(m *lmtpd.Message, rcpts []*lmtpd.Rcpt, host string) error {
 	if err := c.Hello(host); err != nil {
 		return err
 	}
-	if err := c.Mail(m.Sender.Quoted(), nil); err != nil {
+	if err := c.Mail(sender.Quoted(), nil); err != nil {
 		return refuseAll(rcpts, err)
 	}
 	byName := map[string]*lmtpd.Rcpt{}
@@ -119,7 +123,7 @@ func (t target) send(m *lmtpd.Message, rcpts []*lmtpd.Rcpt, host string) error {
 	if len(byName) == 0 {
 		return nil
 	}
-	if err := t.data(c, m, byName); err != nil {
+	if err := t.data(c, body, byName); err != nil {
 		return err
 	}
 	for _, rc := range rcpts {
@@ -140,12 +144,12 @@ func rcptName(rc *lmtpd.Rcpt) string {
 }
 
 // data sends the message and takes the answers of all recipients.
-func (t target) data(c *smtp.Client, m *lmtpd.Message, byName map[string]*lmtpd.Rcpt) error {
+func (t target) data(c *smtp.Client, body io.Reader, byName map[string]*lmtpd.Rcpt) error {
 	w, err := c.Data()
 	if err != nil {
 		return refuseSome(byName, err)
 	}
-	if _, err := io.Copy(w, m.Reader()); err != nil { // it writes CRLF line ends
+	if _, err := io.Copy(w, body); err != nil { // it writes CRLF line ends
 		return err
 	}
 	if t.smtp {
@@ -230,6 +234,9 @@ func status(err error) *mail.Status {
 		code = fmt.Sprintf("%d.0.0", e.Code/100)
 	}
 	text := strings.ReplaceAll(e.Message, "\n", " ")
+	if _, rest, ok := strings.Cut(text, "> "); ok && strings.HasPrefix(text, "<") {
+		text = rest // ours has the address that the client knows
+	}
 	if e.Code >= 500 {
 		return mail.Bounce(code, "%s", text).WithReply(e.Code)
 	}
