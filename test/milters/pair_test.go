@@ -93,7 +93,7 @@ func (s *system) lay(t *testing.T, more string, services []string) {
 	for _, l := range services {
 		master += l + "\n"
 	}
-	for name, text := range map[string]string{"main.cf": oracle.Main + main + more, "master.cf": master} {
+	for name, text := range map[string]string{"main.cf": oracle.Main + main + more, "master.cf": master, "table": tableText, "users": "alice x\nbob x\nhold x\n"} {
 		if err := os.WriteFile(filepath.Join(s.dir, "etc", name), []byte(put(text)), 0o644); err != nil {
 			t.Fatal(err)
 		}
