@@ -33,6 +33,7 @@ type Options struct {
 	IDSend       string        `dovecot:"imap_id_send"`              // what ID answers; empty = "name *"
 	Capability   string        `dovecot:"imap_capability"`           // replaces what is offered, or adds words behind a "+"; empty = all there is
 	Workarounds  []string      `dovecot:"imap_client_workarounds"`   // delay-newmail, tb-extra-mailbox-sep, tb-lsub-flags
+	Progress     time.Duration // between two answers that tell how far a search has come; 0 = 10 seconds
 	IdleTimeout  time.Duration // silence after which a session ends; 0 = 30 minutes (RFC 3501 section 5.4)
 	WriteTimeout time.Duration // how long the client may refuse to read; 0 = 5 minutes
 }

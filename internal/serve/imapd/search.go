@@ -1,6 +1,8 @@
 package imapd
 
 import (
+	"time"
+
 	"packetboat/internal/mail/message"
 	"packetboat/internal/serve/imapd/reply"
 	"packetboat/internal/serve/imapd/search"
@@ -67,7 +69,11 @@ func (s *session) matches(args []syntax.Arg, want *syntax.Result) (list []int, k
 			return nil, key, true, s.failed(err, s.view.Name, "")
 		}
 	}
+	progress := progress{every: s.opts.Progress, from: time.Now(), tag: s.cmd.tag}
 	for i := range s.view.Msgs {
+		if i%64 == 63 {
+			progress.tell(&s.out, i, len(s.view.Msgs))
+		}
 		if sr.Match(i) {
 			list = append(list, i)
 		}

@@ -88,6 +88,9 @@ func (o Options) withDefaults() Options {
 	if o.WriteTimeout <= 0 {
 		o.WriteTimeout = 5 * time.Minute
 	}
+	if o.Progress <= 0 {
+		o.Progress = 10 * time.Second
+	}
 	if o.IDSend == "" {
 		o.IDSend = "name *"
 	}
