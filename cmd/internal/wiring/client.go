@@ -72,6 +72,9 @@ func (k *Kit) Client(svc config.Service, m *config.Main) (o remote.Options, err 
 func (k *Kit) trust(m *config.Main, o *remote.Options) {
 	if k.STS != nil && m.Get("smtp_tls_mta_sts") == "yes" {
 		o.STS = k.STS
+		if strings.EqualFold(o.TLSLevel, "none") && o.TLSPolicy == nil {
+			k.clientLog().Warn("smtp_tls_mta_sts = yes means nothing without TLS: set smtp_tls_security_level = may")
+		}
 	}
 	if k.TLSCount != nil && m.Get("smtp_tlsrpt_enable") == "yes" {
 		o.Count, o.ReportFrom = k.TLSCount, k.TLSReports
