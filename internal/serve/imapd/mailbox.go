@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"packetboat/internal/serve/imapd/folders"
-	"packetboat/internal/serve/imapd/limits"
 	"packetboat/internal/serve/imapd/syntax"
 	"packetboat/internal/serve/imapd/tree"
 	"packetboat/internal/store"
@@ -44,7 +43,7 @@ func (s *session) failed(err error, name, code string) error {
 	case errors.Is(err, store.ErrNoMessage):
 		text = "[EXPUNGEISSUED] Some of the requested messages no longer exist"
 	case errors.Is(err, store.ErrOverQuota):
-		text = limits.Over(err)
+		text = overQuota(err)
 	case errors.Is(err, store.ErrHasChildren):
 		text = "Mailbox has children, delete them first"
 		if s.modern {
