@@ -27,7 +27,7 @@ func (c *call) pw(args []string) int {
 		return exOK
 	}
 	if test == "" && !slices.Contains(schemes.Names(), strings.ToUpper(strings.SplitN(scheme, ".", 2)[0])) {
-		return c.fatal(exTempFail, "Unknown scheme: %s", scheme)
+		return c.fatal(exTempFail, "Unknown scheme: %s", strings.ToUpper(scheme))
 	}
 	password := plain
 	if password == "" {

@@ -2,7 +2,9 @@ package doveadm
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -19,13 +21,14 @@ import (
 
 // master returns the process number of the running system.
 func (c *call) master() (int, error) {
-	b, err := os.ReadFile(filepath.Join(c.base, "master.pid"))
-	if err != nil {
+	path := filepath.Join(c.base, "master.pid")
+	b, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return 0, err
 	}
 	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
 	if err != nil || !proc.Alive(pid) {
-		return 0, fmt.Errorf("the system is not running (read from %s)", filepath.Join(c.base, "master.pid"))
+		return 0, fmt.Errorf("Dovecot is not running (read from %s)", path)
 	}
 	return pid, nil
 }

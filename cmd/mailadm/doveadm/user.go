@@ -72,7 +72,7 @@ func (u *userCall) listMasks(ctx context.Context) int {
 			fmt.Fprintln(u.call.out, name)
 		}
 		if err != nil {
-			return u.failure(exTempFail, "user listing failed: %v", err)
+			return u.failure(exTempFail, "auth-master: userdb list: %s", socketError(u.sock, err))
 		}
 	}
 	return exOK
@@ -94,7 +94,7 @@ func (u *userCall) one(ctx context.Context, name string) int {
 		return exNoUser
 	}
 	if err != nil {
-		return u.failure(exTempFail, "userdb lookup failed for %s: %v", name, err)
+		return u.failure(exTempFail, "auth-master: userdb lookup(%s): %s", name, socketError(u.sock, err))
 	}
 	order = u.mailField(name, fields, order, !u.a.Has("u"))
 	switch {
