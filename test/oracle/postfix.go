@@ -13,7 +13,8 @@ import (
 )
 
 // Main begins every main.cf: where all things are, DIR being the folder. What a
-// test wants of its own comes behind it.
+// test wants of its own comes behind it. max_use keeps processes, above all
+// postlogd(8), from making room for new ones in the middle of a test.
 const Main = `compatibility_level = 3.6
 queue_directory = DIR/q
 data_directory = DIR/data
@@ -21,6 +22,7 @@ maillog_file = DIR/mail.log
 maillog_file_prefixes = DIR
 inet_interfaces = 127.0.0.1
 alias_maps =
+max_use = 1000000
 `
 
 // Master has the services that Postfix's own processes need of each other, as
