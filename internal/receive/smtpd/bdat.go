@@ -23,7 +23,7 @@ const (
 // be read ends the session, since nobody knows where the next command begins.
 func (c *session) bdat(cmd *syntax.Command) bool {
 	if !c.offer.Has("CHUNKING") {
-		c.hangup = true // the chunk behind it must not run as commands
+		c.hangup = true                                           // the chunk behind it must not run as commands
 		return c.fail("521 5.5.1 Error: command not implemented") // smtpd(8)'s words where CHUNKING is not offered
 	}
 	size, last, ok := syntax.BDATArgs(cmd)
