@@ -4,7 +4,6 @@ import (
 	"slices"
 	"time"
 
-	"packetboat/internal/mail/message"
 	"packetboat/internal/serve/imapd/ident"
 	"packetboat/internal/serve/imapd/reply"
 	"packetboat/internal/serve/imapd/syntax"
@@ -89,9 +88,6 @@ func (s *session) mark(marked []uint32) error {
 	}
 	return s.tell(snap, false, &view.Silence{UIDs: marked, Op: store.Add, Flags: store.Seen})
 }
-
-// load returns the message's tree.
-func (s *session) load(m *store.Msg) (*message.Part, error) { return s.last.Load(s.box, m) }
 
 // indexed is a mailbox that keeps what was worked out about its messages.
 type indexed interface {

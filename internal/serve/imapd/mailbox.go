@@ -4,7 +4,6 @@ import (
 	"errors"
 	"time"
 
-	"packetboat/internal/serve/imapd/folders"
 	"packetboat/internal/serve/imapd/syntax"
 	"packetboat/internal/serve/imapd/tree"
 	"packetboat/internal/store"
@@ -20,9 +19,6 @@ type refusal = tree.Refusal
 func (s *session) mailboxName(a syntax.Arg) (string, error) {
 	return s.folders.MailboxName(a)
 }
-
-// oneName reads the only argument of a command.
-func oneName(args []syntax.Arg) (syntax.Arg, error) { return folders.OneName(args) }
 
 // failed answers a command that the store refused. code stands before the text
 // where the mailbox does not exist: it is the commands that differ in it.

@@ -16,9 +16,14 @@ type client struct {
 	uids []string
 }
 
+// fataler is what a client tells of what it should not have heard.
+type fataler interface {
+	Fatalf(format string, args ...any)
+}
+
 // hear applies untagged answers as RFC 3501 section 7.4.1 says. answering is
 // true during FETCH, STORE and SEARCH, when no expunge may be told.
-func (c *client) hear(t *rapid.T, lines []string, answering bool) {
+func (c *client) hear(t fataler, lines []string, answering bool) {
 	for _, l := range lines {
 		w := strings.Fields(l)
 		if len(w) < 3 {
@@ -48,7 +53,7 @@ func (c *client) hear(t *rapid.T, lines []string, answering bool) {
 }
 
 // fetched holds a UID that was told against what is known of the number.
-func (c *client) fetched(t *rapid.T, n int, l string) {
+func (c *client) fetched(t fataler, n int, l string) {
 	if n > len(c.uids) {
 		t.Fatalf("%s with %d messages", l, len(c.uids))
 	}
