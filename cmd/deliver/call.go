@@ -186,8 +186,10 @@ func (c *call) options() (deliver.Options, error) {
 		dir = c.config
 	}
 	var o deliver.Options
-	if (c.lda || c.procmail) && noMain(dir) {
-		return o, nil // dovecot-lda and procmail work on a machine without Postfix
+	// dovecot-lda and procmail work on a machine without Postfix; so does mrad's
+	// LMTP, which names no configuration as mtad does.
+	if (c.lda || c.procmail || c.lmtp && dir == "") && noMain(dir) {
+		return o, nil
 	}
 	main, _, err := config.LoadMain(dir)
 	if err != nil {
