@@ -69,10 +69,10 @@ func (s *session) matches(args []syntax.Arg, want *syntax.Result) (list []int, k
 			return nil, key, true, s.failed(err, s.view.Name, "")
 		}
 	}
-	progress := progress{every: s.opts.Progress, from: time.Now(), tag: s.cmd.tag}
+	progress := wire.Progress{Every: s.opts.Progress, From: time.Now(), Tag: s.cmd.tag}
 	for i := range s.view.Msgs {
 		if i%64 == 63 {
-			progress.tell(&s.out, i, len(s.view.Msgs))
+			progress.Tell(&s.out, i, len(s.view.Msgs))
 		}
 		if sr.Match(i) {
 			list = append(list, i)
