@@ -1,8 +1,6 @@
 package imapd
 
 import (
-	"errors"
-
 	"packetboat/internal/serve/imapd/folders"
 	"packetboat/internal/serve/imapd/syntax"
 	"packetboat/internal/store/quota"
@@ -12,29 +10,16 @@ import (
 type Quota = folders.Quota
 
 // overQuota is the answer to a command for which there is no room.
-func overQuota(err error) string {
-	var e *quota.Error
-	switch {
-	case !errors.As(err, &e):
-		return "[OVERQUOTA] Quota exceeded (mailbox for user is full)"
-	case e.Kind == quota.TooLong:
-		return "[LIMIT] " + e.Text
-	}
-	return "[OVERQUOTA] " + e.Text
-}
+func overQuota(err error) string { return quota.Answer(err) }
 
 // room says whether one more message of n octets fits with those that this command
 // has brought already.
 func (ap *appender) room(n int64) error {
-	b, ok := ap.box.(quota.Bounded)
-	if !ok {
-		return nil
-	}
 	sizes := make([]int64, 0, len(ap.at)+1)
 	for _, at := range ap.at {
 		sizes = append(sizes, at.Size())
 	}
-	return b.Fits(append(sizes, n))
+	return quota.Room(ap.box, append(sizes, n))
 }
 
 // onQuota makes a command out of one of package folders that is there only with quotas.
