@@ -71,6 +71,7 @@ func launch(t *testing.T, ssl string) *system {
 	if err != nil {
 		t.Skip("who am I?", err)
 	}
+	var held []net.Listener
 	conf := strings.NewReplacer("DIR", s.dir, "ME", me.Username, "UID", me.Uid, "EXTRA", ssl).Replace(testConf)
 	for service, names := range map[string][]string{"imap-login": {"imap", "imaps"}, "pop3-login": {"pop3", "pop3s"}, "lmtp": {"lmtp"}} {
 		conf += "service " + service + " {\n"
@@ -81,10 +82,13 @@ func launch(t *testing.T, ssl string) *system {
 			}
 			s.ports[name] = l.Addr().String()
 			_, port, _ := net.SplitHostPort(s.ports[name])
-			l.Close()
+			held = append(held, l) // until all are known, so that none comes twice
 			conf += "  inet_listener " + name + " {\n    port = " + port + "\n  }\n"
 		}
 		conf += "}\n"
+	}
+	for _, l := range held {
+		l.Close()
 	}
 	s.write(t, "dovecot.conf", conf)
 	s.write(t, "users", fmt.Sprintf("alice:{PLAIN}secret:%s:%s::%s/home::\n", me.Uid, me.Gid, s.dir))
