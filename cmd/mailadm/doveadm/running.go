@@ -28,6 +28,7 @@ func (c *call) master() (int, error) {
 	}
 	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
 	if err != nil || !proc.Alive(pid) {
+		//lint:ignore ST1005 a proper name, in the original words
 		return 0, fmt.Errorf("Dovecot is not running (read from %s)", path)
 	}
 	return pid, nil

@@ -169,6 +169,7 @@ func (d *DB) judge(f map[string]string, user string) error {
 	name := f[d.user]
 	switch {
 	case name == "":
+		//lint:ignore ST1005 the words of Dovecot's log
 		return errors.New("No username returned")
 	case !strings.EqualFold(name, user):
 		return &ErrInvalid{Text: fmt.Sprintf("Username '%s' did not match '%s'", user, name)}
