@@ -186,9 +186,18 @@ func newHall(t *testing.T) *hall {
 		}
 		os.Chown(path, owner, owner)
 	}
-	os.WriteFile(h.box, nil, 0o600)
+	os.WriteFile(h.box, h.first(), 0o600)
 	os.Chown(h.box, owner, owner)
 	return h
+}
+
+// first is the mailbox before anybody writes: one message that has a UID. In an empty
+// one Dovecot and we would each choose a UIDVALIDITY, and whose comes into the file
+// second ends the sessions of the other.
+func (h *hall) first() []byte {
+	h.told("first.0", true)
+	head, body, _ := bytes.Cut(message("first.0", false), []byte("\n\n"))
+	return fmt.Appendf(nil, "From s@example.org Mon Jan  1 00:00:00 2024\n%s\nX-IMAPbase: 1704067200 0000000001\nX-UID: 1\nStatus: O\n\n%s\n", head, body)
 }
 
 // as makes a command run as the owner of the mailbox.
@@ -582,6 +591,10 @@ func TestWriters(t *testing.T) {
 		}
 	}
 	h.mboxcheck(n)
+	if t.Failed() {
+		b, _ := os.ReadFile(h.dir + "/log")
+		t.Logf("mrad's log:\n%s", b)
+	}
 }
 
 // mboxcheck asks the project's own checker, where it is.
