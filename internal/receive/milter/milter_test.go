@@ -162,6 +162,31 @@ func TestOldVersion(t *testing.T) {
 	}
 }
 
+// milter_protocol bounds what is offered: a filter that wants more has none.
+func TestProtocol(t *testing.T) {
+	for _, c := range []struct {
+		protocol string
+		version  uint32
+		agreed   bool
+	}{{"", 6, true}, {"6", 6, true}, {"4", 4, true}, {"4", 6, false}, {"2", 2, true}, {"2", 6, false}} {
+		o := macros()
+		o.Protocol = c.protocol
+		x, log := open(t, o, "", miltertest.Start(t, &miltertest.Fake{Version: c.version, Actions: 0x3f}))
+		x.Connect("c", client, 1)
+		if conflict := strings.Contains(log.String(), "conflict"); conflict == c.agreed {
+			t.Errorf("protocol %q, a filter of version %d: %s", c.protocol, c.version, log)
+		}
+	}
+	for _, bad := range []string{"no_header_reply", "5", "6 7", "six"} {
+		if _, _, err := version(bad); err == nil {
+			t.Errorf("%q was taken", bad)
+		}
+	}
+	if _, events, err := version("6, no_header_reply"); err != nil || events&quietHeader == 0 {
+		t.Errorf("%x %v", events, err)
+	}
+}
+
 // The milter's own list of macros goes before ours.
 func TestSymbols(t *testing.T) {
 	f := miltertest.Start(t, &miltertest.Fake{Symbols: "\x00\x00\x00\x02{client_addr} i\x00\x00\x00\x00\x63zz\x00"})

@@ -103,6 +103,25 @@ func tlsWorld(t *testing.T, change func(*world)) *world {
 	return w.start(t)
 }
 
+// TestSASLRules is smtpd_sasl_security_options, and smtpd_sasl_tls_security_options in
+// its place once there is TLS.
+func TestSASLRules(t *testing.T) {
+	w := tlsWorld(t, func(w *world) {
+		w.opts.SASL, w.opts.SASLOptions, w.opts.SASLTLSOpts = true, []string{"noanonymous", "noplaintext"}, []string{"noanonymous"}
+	})
+	k := newTalk(t, dialFrom(t, "127.0.0.3", w.addr))
+	k.want("220*")
+	k.send("EHLO x\r\n")
+	k.want("250-mail.example.org", "250-PIPELINING", "250-SIZE 200000", "250-VRFY", "250-ETRN", "250-STARTTLS", "250-ENHANCEDSTATUSCODES", "250*")
+	k.send("AUTH PLAIN AGFsaWNlAGFwdw==\r\nSTARTTLS\r\n")
+	k.want("454 4.7.0 Temporary authentication failure: *", "220 2.0.0 Ready to start TLS")
+	k.startTLS()
+	k.send("EHLO y\r\n")
+	k.want("250-mail.example.org", "250-PIPELINING", "250-SIZE 200000", "250-VRFY", "250-ETRN", "250-AUTH PLAIN LOGIN", "250*")
+	k.send("AUTH PLAIN AGFsaWNlAGFwdw==\r\nQUIT\r\n")
+	k.want("235*", "221*")
+}
+
 func TestStartTLS(t *testing.T) {
 	w := tlsWorld(t, func(w *world) { w.opts.SASL, w.opts.TLSAuthOnly = true, true })
 	k := newTalk(t, dialFrom(t, "127.0.0.3", w.addr))
