@@ -45,17 +45,7 @@ func TestAgentsAgree(t *testing.T) {
 	if os.Getenv(inner) != "" {
 		t.Skip("runs outside")
 	}
-	root, err := filepath.Abs("../..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	bin := os.Getenv("PACKETBOAT_BIN")
-	if bin == "" {
-		bin = filepath.Join(root, "bin")
-	}
-	if _, err := os.Stat(filepath.Join(bin, "mtad")); err != nil {
-		t.Skip("bin/ is not built: run make")
-	}
+	bin := filepath.Dir(oracle.Built(t, "mtad"))
 	dir, err := os.MkdirTemp("/var/tmp", "pb")
 	if err != nil {
 		t.Fatal(err)

@@ -49,13 +49,7 @@ smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination
 func pair(t *testing.T, more string, services ...string) [2]*system {
 	t.Helper()
 	p := oracle.NewPostfix(t, "3.7")
-	bin, _ := filepath.Abs("../../bin")
-	if other := os.Getenv("PACKETBOAT_BIN"); other != "" {
-		bin = other // as scripts/sandbox has it
-	}
-	if _, err := os.Stat(bin + "/mtad"); err != nil {
-		t.Skip("bin/ is not built: run make")
-	}
+	bin := filepath.Dir(oracle.Built(t, "mtad"))
 	ours := &system{name: "ours", dir: oracle.Folder(t), postcat: bin + "/postcat"}
 	for _, d := range []string{"etc", "q", "data"} {
 		if err := os.Mkdir(filepath.Join(ours.dir, d), 0o755); err != nil {

@@ -20,6 +20,24 @@ import (
 // would hang; it is no measure of speed, so it is long.
 const Patience = 90 * time.Second
 
+// Built returns the path of one of our programs: in PACKETBOAT_BIN, else in bin/ of the
+// checkout, two folders above the test. Where it is not built the test is skipped.
+func Built(t testing.TB, program string) string {
+	t.Helper()
+	dir := os.Getenv("PACKETBOAT_BIN")
+	if dir == "" {
+		dir = "../../bin"
+	}
+	path, err := filepath.Abs(filepath.Join(dir, program))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Skip("bin/ is not built: run make")
+	}
+	return path
+}
+
 // Await asks cond until it holds, and tells whether it ever did. It gives up
 // after Patience.
 func Await(cond func() bool) bool {

@@ -360,16 +360,7 @@ func TestLikeDovecot(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root: mrad and Dovecot run with accounts of their own")
 	}
-	mrad, err := filepath.Abs("../../bin/mrad")
-	if dir := os.Getenv("PACKETBOAT_BIN"); dir != "" {
-		mrad = filepath.Join(dir, "mrad")
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(mrad); err != nil {
-		t.Skip("bin/ is not built: run make")
-	}
+	mrad := oracle.Built(t, "mrad")
 	for name, conf := range cases {
 		file := filepath.Join("testdata", name+".talk")
 		t.Run(name, func(t *testing.T) {

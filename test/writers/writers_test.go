@@ -540,16 +540,7 @@ func TestWriters(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root: procmail, Dovecot and the others run as the account mail")
 	}
-	mrad, err := filepath.Abs("../../bin/mrad")
-	if dir := os.Getenv("PACKETBOAT_BIN"); dir != "" {
-		mrad = filepath.Join(dir, "mrad")
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(mrad); err != nil {
-		t.Skip("bin/ is not built: run make")
-	}
+	mrad := oracle.Built(t, "mrad")
 	h := newHall(t)
 	cmd := exec.Command(mrad, "-F", "-c", h.dir+"/mrad.conf")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
